@@ -1,0 +1,70 @@
+# How this project's targets look: warnings, visibility, sanitizers, the
+# processor-specific sources, and the naming of tests.
+
+include(GNUInstallDirs)
+
+add_library(vm_build_flags INTERFACE)
+target_compile_features(vm_build_flags INTERFACE cxx_std_20)
+target_compile_options(vm_build_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion
+  $<$<COMPILE_LANGUAGE:CXX>:-Wold-style-cast -Wnon-virtual-dtor>
+  $<$<BOOL:${VM_WERROR}>:-Werror>)
+
+# The sanitizers reach every object of the build, so that no frame is blind.
+if(VM_SANITIZE)
+  add_compile_options(-fsanitize=${VM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${VM_SANITIZE})
+endif()
+
+# vm_add_library(<name> [STATIC]
+#   PUBLIC_HEADERS <file>...  SOURCES <file>...
+#   [SOURCES_X86_64 <file>...] [SOURCES_AARCH64 <file>...]
+#   [PUBLIC_DEPS <target>...] [PRIVATE_DEPS <target>...])
+# Defines <name> and, for a folder vm_x, the alias vm::x. PUBLIC_HEADERS is the
+# API: what is installed, and what each is compiled alone.
+function(vm_add_library name)
+  cmake_parse_arguments(arg "STATIC" ""
+    "PUBLIC_HEADERS;SOURCES;SOURCES_X86_64;SOURCES_AARCH64;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  set(kind)
+  if(arg_STATIC)
+    set(kind STATIC)
+  endif()
+  add_library(${name} ${kind} ${arg_SOURCES})
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    target_sources(${name} PRIVATE ${arg_SOURCES_X86_64})
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    target_sources(${name} PRIVATE ${arg_SOURCES_AARCH64})
+  endif()
+  target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
+    FILES ${arg_PUBLIC_HEADERS})
+  target_compile_features(${name} PUBLIC cxx_std_20)
+  target_link_libraries(${name} PUBLIC ${arg_PUBLIC_DEPS}
+    PRIVATE ${arg_PRIVATE_DEPS} $<BUILD_INTERFACE:vm_build_flags>)
+  string(REGEX REPLACE "^vm_" "" short ${name})
+  set_target_properties(${name} PROPERTIES
+    EXPORT_NAME ${short}
+    POSITION_INDEPENDENT_CODE ON
+    VERSION ${PROJECT_VERSION}
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+    VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL})
+  add_library(vm::${short} ALIAS ${name})
+  set_property(GLOBAL APPEND PROPERTY VM_LIBRARIES ${name})
+endfunction()
+
+# vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...]
+#   [LABELS <label>...] [TIMEOUT <seconds>])
+# One binary per test file; ctest names mirror the path:
+# vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
+function(vm_add_test path)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  string(REPLACE "/" "_" target ${path})
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}.cc ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES
+    DISCOVERY_TIMEOUT 120
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

@@ -1,0 +1,39 @@
+// Puts devices at guest addresses, and keeps a device's DMA from coming back to the
+// device itself.
+#ifndef VM_DEVICE_MMIO_BUS_H_
+#define VM_DEVICE_MMIO_BUS_H_
+
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vm_device {
+
+// A device is entered at most once by one transaction (a chain of MMIO and DMA on
+// one thread): the second entry is refused with AccessFault::kBusy, before the
+// device sees it. Other threads and other devices are not affected.
+class MmioBus {
+ public:
+  // Needs:  `memory` outlives this object.
+  explicit MmioBus(vm_mem::MemoryManager& memory);
+  MmioBus(const MmioBus&) = delete;
+  MmioBus& operator=(const MmioBus&) = delete;
+  // Removes its regions.
+  ~MmioBus();
+
+  // Errors:  as MemoryManager::add_mmio; kAlreadyExists also where the device is
+  //          attached already.
+  // Needs:   `device` outlives this object, or is detached.
+  absl::Status attach(vm_mem::GuestRange range, vm_mem::MmioHandler* device, std::string_view name);
+  absl::Status detach(vm_mem::MmioHandler* device);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vm_device
+
+#endif  // VM_DEVICE_MMIO_BUS_H_

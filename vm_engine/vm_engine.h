@@ -1,0 +1,157 @@
+/* The C interface for CPU engines and the code that they emit: a per-vCPU block
+ * with a soft TLB, and helpers that copy, fill, read and write guest virtual memory
+ * and say exactly how far they got.
+ *
+ * The helpers that emitted code calls return the number of bytes NOT done: 0 means
+ * complete, and one test of one register is the whole protocol. Everything else is
+ * in vme_cpu::fault.
+ */
+#ifndef VM_ENGINE_VM_ENGINE_H_
+#define VM_ENGINE_VM_ENGINE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { VME_ABI_VERSION = 1 };
+
+/* Result codes; the numbers are stable. */
+typedef enum vme_rc {
+  VME_OK = 0,
+  VME_UNMAPPED = 1, /* a hole in the guest physical map */
+  VME_PROT = 2,     /* mapped, the access is not permitted (translation or ROM) */
+  VME_XLAT = 3,     /* no translation: raise the guest's page fault */
+  VME_MMIO = 4,     /* a device refused, or VME_NO_MMIO was given and one was met */
+  VME_ALIGN = 5,    /* an atomic access that is not naturally aligned */
+  VME_BUS = 6,      /* the host failed to provide the page */
+  VME_INTR = 7,     /* exit_request was seen; the progress is valid, call again */
+  VME_CODE_HIT = 8, /* complete, but the running block's own code changed */
+  VME_EINVAL = 16,
+  VME_ENOMEM = 17,
+  VME_ENOTSUP = 18,
+  VME_EABI = 19 /* vme_config::abi_version is not this library's */
+} vme_rc;
+
+enum { VME_ACCESS_READ = 1, VME_ACCESS_WRITE = 2, VME_ACCESS_EXECUTE = 4 };
+enum { VME_SIDE_SOURCE = 0, VME_SIDE_DESTINATION = 1 };
+
+/* Why the last call on this vCPU returned non-zero. */
+typedef struct vme_fault {
+  uint32_t rc;      /* vme_rc */
+  uint8_t access;   /* VME_ACCESS_* */
+  uint8_t side;     /* VME_SIDE_* */
+  uint16_t site;    /* cookie of the emitted fault site; 0xffff: none */
+  uint64_t gva;     /* first inaccessible byte */
+  uint64_t gpa;     /* its translation, ~0 where there is none */
+  uint64_t acc_gva; /* the access or element that contains it */
+  uint64_t acc_size;
+  uint64_t done; /* bytes that this call completed */
+  uint64_t host_pc;
+  uint64_t guest_pc;
+} vme_fault;
+
+/* Soft TLB: direct mapped, one 4 KiB page an entry. A comparator holds the page's
+ * virtual address, with bit VME_TLB_SLOW set where the slow path must be taken, or
+ * is ~0 where the access is not permitted or the entry is empty. addend turns a
+ * guest virtual address into a host pointer. */
+enum { VME_PAGE_BITS = 12, VME_TLB_SLOW = 1 << 10, VME_TLB_ENTRIES = 256, VME_MMU_MODES = 4 };
+
+typedef struct vme_tlb_entry {
+  uint64_t read;
+  uint64_t write;
+  uint64_t execute;
+  uint64_t addend;
+} vme_tlb_entry;
+
+typedef struct vme_tlb {
+  uint64_t mask; /* (entries - 1) << 5: an index in bytes into table */
+  vme_tlb_entry* table;
+} vme_tlb;
+
+/* The vCPU block. Offsets are part of the ABI: emitted code uses them. */
+typedef struct vme_cpu {
+  vme_tlb tlb[VME_MMU_MODES];
+  void* fastmem_base;             /* NULL: soft TLB only */
+  volatile uint32_t exit_request; /* set by any thread; see VME_POLL */
+  uint32_t reserved;
+  vme_fault fault;
+  uint64_t cur_blk_lo; /* guest virtual range of the running block */
+  uint64_t cur_blk_hi;
+  void* opaque; /* the embedder's */
+} vme_cpu;
+
+typedef struct vme_engine vme_engine;
+
+/* Translates one page. Returns VME_OK and fills *gpa_page (the physical address of
+ * the page that holds gva) and *access (VME_ACCESS_* that the translation permits),
+ * or VME_XLAT, VME_PROT or VME_UNMAPPED. */
+typedef vme_rc (*vme_translate_fn)(void* opaque, uint64_t gva, uint32_t access, uint32_t mmu_mode,
+                                   uint64_t* gpa_page, uint32_t* permitted);
+
+/* Guest physical memory as callbacks, for embedders in C. Each returns the bytes
+ * done; fewer than n means a fault, whose code is stored in *why (vme_rc). */
+typedef struct vme_memory_ops {
+  uint64_t (*read)(void* opaque, uint64_t gpa, void* host, uint64_t n, uint32_t* why);
+  uint64_t (*write)(void* opaque, uint64_t gpa, const void* host, uint64_t n, uint32_t* why);
+} vme_memory_ops;
+
+typedef struct vme_config {
+  uint32_t abi_version; /* VME_ABI_VERSION */
+  uint32_t flags;       /* 0 */
+  const vme_memory_ops* memory;
+  void* memory_opaque;
+  vme_translate_fn translate; /* NULL: virtual = physical, everything permitted */
+  void* translate_opaque;
+} vme_config;
+
+uint32_t vme_abi_version(void);
+const char* vme_rc_name(vme_rc rc);
+
+/* Errors: VME_EINVAL (a null argument, no memory ops), VME_EABI, VME_ENOMEM; *out is
+ * written on success only. From C++, vm_engine/engine.h takes a MemoryManager. */
+vme_rc vme_engine_create(const vme_config* config, vme_engine** out);
+/* Needs: no vCPU left. NULL is ignored. */
+void vme_engine_destroy(vme_engine* engine);
+vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out);
+void vme_cpu_destroy(vme_cpu* cpu);
+
+/* Flags of the helpers: bits 0-3 and 4-7 are the mmu mode of the source and the
+ * destination; bits 8-10 the log2 of the element size (0..3). */
+enum {
+  VME_MMU_SRC_SHIFT = 0,
+  VME_MMU_DST_SHIFT = 4,
+  VME_ELEM_SHIFT = 8,
+  VME_BACKWARD = 1 << 11,          /* from the last element to the first */
+  VME_OVERLAP_MEMMOVE = 0 << 12,   /* as if through a buffer */
+  VME_OVERLAP_PROPAGATE = 1 << 12, /* element by element in order: rep movs, MVC */
+  VME_OVERLAP_DISJOINT = 2 << 12,  /* the caller knows that they do not overlap */
+  VME_ATOMIC_OR_NOTHING = 1 << 14, /* nothing is written unless all of it can be */
+  VME_POLL = 1 << 15,              /* look at exit_request once a page */
+  VME_NO_MMIO = 1 << 16            /* stop at a device instead of calling it */
+};
+
+/* Bytes not done; 0 = complete. The bytes done are a prefix (with VME_BACKWARD a
+ * suffix) of whole elements, and no byte outside it was written. */
+uint64_t vme_copy(vme_cpu* cpu, uint64_t dst_gva, uint64_t src_gva, uint64_t n, uint32_t flags);
+/* The low bytes of `pattern`, one element of them, again and again. */
+uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags);
+uint64_t vme_read(vme_cpu* cpu, void* host, uint64_t src_gva, uint64_t n, uint32_t flags);
+uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags);
+
+/* Whether [gva, gva + n) within one page permits `access`; *host_or_null gets the
+ * host pointer where it is plain RAM. mmu_mode as in the flags, unshifted. */
+vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32_t mmu_mode,
+                 void** host_or_null);
+
+/* Forget translations. On this vCPU's own thread. */
+void vme_tlb_flush(vme_cpu* cpu);
+void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* VM_ENGINE_VM_ENGINE_H_ */

@@ -1,0 +1,34 @@
+// The size limits by which the copy core chooses a path.
+#ifndef VM_MEM_COPY_POLICY_H_
+#define VM_MEM_COPY_POLICY_H_
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+
+namespace vm_mem {
+
+// Units:  bytes. A copy of n bytes takes the inline path where n <= inline_max,
+//         the streaming path where n >= stream_min, the vector path between.
+struct CopyPolicy {
+  std::size_t inline_max = 0;
+  std::size_t vector_width = 0;  // of the row in use: 8 (scalar), 16, 32 or 64
+  std::size_t stream_min = 0;
+  // Between these the row may use `rep movsb`; rep_movsb_min > rep_movsb_max: never.
+  std::size_t rep_movsb_min = 0;
+  std::size_t rep_movsb_max = 0;
+
+  friend bool operator==(const CopyPolicy&, const CopyPolicy&) = default;
+};
+
+// The policy in force: this CPU's defaults, or what set_copy_policy() set.
+const CopyPolicy& copy_policy() noexcept;
+
+// Errors:  kInvalidArgument names the field, its value and what is allowed; the
+//          policy in force stays as it was.
+// Memory:  copies that run meanwhile use either policy; both are correct.
+absl::Status set_copy_policy(CopyPolicy policy);
+
+}  // namespace vm_mem
+
+#endif  // VM_MEM_COPY_POLICY_H_

@@ -1,0 +1,59 @@
+// An immutable picture of the guest physical address space: which range is
+// which region at which host address. A change of the map makes a new picture;
+// whoever holds an old one keeps its host mappings alive.
+#ifndef VM_MEM_MEMORY_MAP_H_
+#define VM_MEM_MEMORY_MAP_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "vm_mem/guest_address.h"
+
+namespace vm_mem {
+
+class MmioHandler;
+class DirtyLog;
+
+enum class RegionId : std::uint64_t {};
+
+enum class RegionKind : std::uint8_t { kRam, kRom, kMmio };
+
+// One run of guest addresses with one meaning.
+struct MapSection {
+  GuestRange range;
+  RegionId region{};
+  RegionKind kind = RegionKind::kRam;
+  std::uint64_t region_offset = 0;    // of range.begin() in its region
+  std::byte* host = nullptr;          // of range.begin(); null for MMIO
+  MmioHandler* handler = nullptr;     // MMIO only
+  DirtyLog* dirty_log = nullptr;      // null where writes are not tracked
+  std::shared_ptr<const void> owner;  // keeps the host memory alive
+};
+
+class MemoryMap {
+ public:
+  MemoryMap() = default;
+  // Needs: `sections` sorted by address, none empty, none overlapping.
+  MemoryMap(std::vector<MapSection> sections, std::uint64_t generation);
+
+  // The section that holds `address`, or null where nothing is mapped.
+  // Cost:  a binary search over the sections.
+  const MapSection* find(GuestAddress address) const;
+
+  std::span<const MapSection> sections() const { return sections_; }
+
+  // Rises with every change of the map; two maps of one manager with equal
+  // generations are the same.
+  std::uint64_t generation() const { return generation_; }
+
+ private:
+  std::vector<MapSection> sections_;
+  std::uint64_t generation_ = 0;
+};
+
+}  // namespace vm_mem
+
+#endif  // VM_MEM_MEMORY_MAP_H_

@@ -1,0 +1,46 @@
+// A thread's own handle on guest memory: it holds the current map and renews it
+// with one load when the map has changed.
+#ifndef VM_MEM_MEMORY_READER_H_
+#define VM_MEM_MEMORY_READER_H_
+
+#include <memory>
+#include <span>
+
+#include "vm_mem/access.h"
+#include "vm_mem/memory_map.h"
+
+namespace vm_mem {
+
+class MemoryManager;
+
+// For one thread at a time. It keeps the map it last used alive, and with it the
+// memory of regions removed since: an idle thread calls park().
+class MemoryReader {
+ public:
+  // Needs:  `manager` outlives this object.
+  explicit MemoryReader(MemoryManager& manager, Route route = Route::kCpu);
+
+  // The current map, valid until the next call of a member of this object.
+  // Cost:  one load while the map stays the same.
+  const MemoryMap& map();
+
+  // Drops the map until the next access.
+  void park() { map_.reset(); }
+
+  // As the members of MemoryManager of the same names.
+  AccessResult read(GuestAddress from, std::span<std::byte> to);
+  AccessResult write(GuestAddress to, std::span<const std::byte> from);
+  AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
+  AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
+
+  MemoryManager& manager() const { return *manager_; }
+
+ private:
+  MemoryManager* manager_;
+  Route route_;
+  std::shared_ptr<const MemoryMap> map_;
+};
+
+}  // namespace vm_mem
+
+#endif  // VM_MEM_MEMORY_READER_H_

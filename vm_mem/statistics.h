@@ -1,0 +1,39 @@
+// Counters of bulk operations on guest memory, by route and by path of the copy
+// core. Typed loads and stores are not counted here: their front ends are too
+// short to pay for it.
+#ifndef VM_MEM_STATISTICS_H_
+#define VM_MEM_STATISTICS_H_
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "vm_mem/access.h"
+
+namespace vm_mem {
+
+// How the copy core moved the bytes: the size classes of CopyPolicy.
+enum class CopyPath : std::uint8_t { kInline, kVector, kStream };
+inline constexpr int kCopyPathCount = 3;
+
+std::string_view route_name(Route route);        // "cpu", "dma", "engine", "snapshot"
+std::string_view copy_path_name(CopyPath path);  // "inline", "vector", "stream"
+
+struct PathCount {
+  std::uint64_t operations = 0;
+  std::uint64_t bytes = 0;
+};
+
+// A sum over all threads at about one moment: counters that move while they are
+// added up may be seen before or after.
+struct Statistics {
+  std::array<std::array<PathCount, kCopyPathCount>, kRouteCount> counts{};
+
+  const PathCount& at(Route route, CopyPath path) const {
+    return counts[static_cast<std::size_t>(route)][static_cast<std::size_t>(path)];
+  }
+};
+
+}  // namespace vm_mem
+
+#endif  // VM_MEM_STATISTICS_H_
