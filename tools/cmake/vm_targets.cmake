@@ -51,6 +51,9 @@ function(vm_add_library name)
   set_property(GLOBAL APPEND PROPERTY VM_LIBRARIES ${name})
 endfunction()
 
+# The tests labelled concurrency: all that the tsan preset has to build.
+add_custom_target(concurrency_tests)
+
 # vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...]
 #   [LABELS <label>...] [TIMEOUT <seconds>])
 # One binary per test file; ctest names mirror the path:
@@ -67,4 +70,7 @@ function(vm_add_test path)
   gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES
     DISCOVERY_TIMEOUT 120
     PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  if("concurrency" IN_LIST arg_LABELS)
+    add_dependencies(concurrency_tests ${target})
+  endif()
 endfunction()

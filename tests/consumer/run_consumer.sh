@@ -1,0 +1,59 @@
+#!/bin/sh
+# Builds and runs the consumer project, and the programs of the documents, in one of
+# the ways in which somebody takes up the library:
+#   run_consumer.sh installed|shared|subdirectory|pkg-config SOURCE_DIR BUILD_DIR WORK_DIR
+set -eu
+mode=$1 source=$2 build=$3 work=$4
+
+rm -rf "$work"
+mkdir -p "$work"
+programs="$source/tests/consumer/contract.cc
+$(python3 "$source/tools/extract_examples.py" "$work/examples" "$source/README.md" "$source/docs/embedding.md")"
+
+configure() {
+  cmake -S "$source/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DPROGRAMS="$(echo "$programs" | tr '\n' ';')" "$@"
+}
+
+case $mode in
+  installed)
+    cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
+    configure -DCMAKE_PREFIX_PATH="$work/prefix"
+    ;;
+  shared)
+    cmake -S "$source" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=ON -DCMAKE_BUILD_TYPE=Release \
+      -DVM_BUILD_TESTS=OFF -DVM_BUILD_TOOLS=OFF
+    cmake --build "$work/build"
+    cmake --install "$work/build" --prefix "$work/prefix" >"$work/install.log"
+    configure -DCMAKE_PREFIX_PATH="$work/prefix"
+    ;;
+  subdirectory)
+    configure -DVM_SOURCE_DIR="$source"
+    ;;
+  pkg-config)
+    cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
+    PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name vm-mem.pc)")
+    export PKG_CONFIG_PATH
+    mkdir "$work/consumer"
+    for program in $programs; do
+      # shellcheck disable=SC2046  # the flags are words
+      c++ -std=c++20 -O2 "$program" -o "$work/consumer/$(basename "$program" .cc)" \
+        $(pkg-config --static --cflags --libs vm-device vm-engine)
+    done
+    ;;
+  *)
+    echo "run_consumer.sh: unknown mode $mode" >&2
+    exit 2
+    ;;
+esac
+
+if [ "$mode" != pkg-config ]; then
+  cmake --build "$work/consumer"
+fi
+count=0
+for program in $programs; do
+  name=$(basename "$program" .cc)
+  "$work/consumer/$name" || { echo "$mode: $name exited with $?" >&2; exit 1; }
+  count=$((count + 1))
+done
+echo "$mode: $count programs built and run"
