@@ -1,0 +1,125 @@
+#include "vm_device/raw_image.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace vm_device {
+namespace {
+
+// Closes what open() gives up half way.
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  int get() const { return value_; }
+  int release() { return std::exchange(value_, -1); }
+
+ private:
+  int value_;
+};
+
+absl::StatusCode code_of(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR: return absl::StatusCode::kNotFound;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY: return absl::StatusCode::kPermissionDenied;
+    case EISDIR: return absl::StatusCode::kInvalidArgument;
+    default: return absl::StatusCode::kUnavailable;
+  }
+}
+
+absl::Status host_error(const std::string& path, int error) {
+  return absl::Status(code_of(error),
+                      absl::StrFormat("%s: %s", path, std::generic_category().message(error)));
+}
+
+absl::Status check_kind(const std::string& path, int descriptor) {
+  struct stat status = {};
+  if (::fstat(descriptor, &status) != 0) return host_error(path, errno);
+  if (S_ISDIR(status.st_mode)) return host_error(path, EISDIR);
+  if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) return absl::OkStatus();
+  return absl::InvalidArgumentError(path + ": Not a regular file or block device");
+}
+
+absl::Status check_size(const std::string& path, std::uint64_t bytes) {
+  if (bytes == 0) return absl::InvalidArgumentError(path + ": The image is empty");
+  if (bytes % kSectorBytes != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: The size of %u bytes is not a multiple of 512", path, bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status lock(const std::string& path, int descriptor, ImageAccess access) {
+  const int kind = access == ImageAccess::kReadWrite ? LOCK_EX : LOCK_SH;
+  if (::flock(descriptor, kind | LOCK_NB) == 0) return absl::OkStatus();
+  if (errno != EWOULDBLOCK) return host_error(path, errno);
+  return absl::FailedPreconditionError(path + ": The image is in use (locked)");
+}
+
+// Repeats `step(done)` until `bytes` are done. What gives 0 would do so forever.
+template <typename Step>
+int move_all(std::size_t bytes, Step step) {
+  std::size_t done = 0;
+  while (done < bytes) {
+    const ssize_t moved = step(done);
+    if (moved == 0) return EIO;
+    if (moved > 0) {
+      done += static_cast<std::size_t>(moved);
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path,
+                                                         ImageAccess access) {
+  // Without O_NONBLOCK the open of a FIFO would wait for its other end.
+  const int mode = access == ImageAccess::kReadWrite ? O_RDWR : O_RDONLY;
+  Descriptor descriptor(::open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
+  if (descriptor.get() < 0) return host_error(path, errno);
+  if (absl::Status kind = check_kind(path, descriptor.get()); !kind.ok()) return kind;
+  if (absl::Status locked = lock(path, descriptor.get(), access); !locked.ok()) return locked;
+  const off_t end = ::lseek(descriptor.get(), 0, SEEK_END);
+  if (end < 0) return host_error(path, errno);
+  const auto bytes = static_cast<std::uint64_t>(end);
+  if (absl::Status size = check_size(path, bytes); !size.ok()) return size;
+  return std::unique_ptr<RawImage>(new RawImage(descriptor.release(), bytes, access));
+}
+
+RawImage::~RawImage() { ::close(descriptor_); }
+
+int RawImage::read_at(std::uint64_t offset, std::span<std::byte> to) {
+  return move_all(to.size(), [&](std::size_t done) {
+    return ::pread(descriptor_, &to[done], to.size() - done, static_cast<off_t>(offset + done));
+  });
+}
+
+int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+  return move_all(from.size(), [&](std::size_t done) {
+    return ::pwrite(descriptor_, &from[done], from.size() - done,
+                    static_cast<off_t>(offset + done));
+  });
+}
+
+int RawImage::flush() { return ::fdatasync(descriptor_) == 0 ? 0 : errno; }
+
+}  // namespace vm_device

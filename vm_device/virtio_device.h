@@ -1,0 +1,63 @@
+// What a virtio device is to its transport, and the transport to its device.
+#ifndef VM_DEVICE_VIRTIO_DEVICE_H_
+#define VM_DEVICE_VIRTIO_DEVICE_H_
+
+#include <cstdint>
+#include <span>
+
+#include "vm_device/dma.h"
+#include "vm_device/virtqueue.h"
+
+namespace vm_device {
+
+// What a device may use from activate() to reset(). It belongs to the transport.
+class VirtioTransport {
+ public:
+  virtual DmaSpace& dma() = 0;
+  // Needs:  index < queue_count() of the device.
+  virtual Virtqueue& queue(std::uint16_t index) = 0;
+  // The features that device and driver have agreed on.
+  virtual std::uint64_t accepted_features() const = 0;
+
+  // Interrupts the driver if it wants to know about used buffers of this queue.
+  virtual void signal_used(std::uint16_t queue) = 0;
+  // Says that the configuration space has changed.
+  virtual void signal_config() = 0;
+  // Has notify() called again at the driver's next access to the transport: for a device
+  // that stops before its queue is empty, so that no guest keeps the host busy.
+  virtual void defer(std::uint16_t queue) = 0;
+
+ protected:
+  ~VirtioTransport() = default;
+};
+
+// Threads:  the transport makes one call at a time. A queue error that a call leaves
+//           behind is reported to the driver by the transport.
+class VirtioDevice {
+ public:
+  virtual ~VirtioDevice() = default;
+
+  // Source:  virtio 1.2, section 5.
+  virtual std::uint32_t device_id() const = 0;
+  // Without those of the transport and the rings (virtio_features.h).
+  virtual std::uint64_t device_features() const = 0;
+  virtual std::uint16_t queue_count() const = 0;
+  // Needs:  a power of two; the same at every call.
+  virtual std::uint16_t max_queue_size(std::uint16_t queue) const = 0;
+
+  // What lies beyond the configuration space reads as zero; writes there, and to fields
+  // that the driver may not write, are ignored.
+  virtual void read_config(std::uint64_t offset, std::span<std::byte> to) const = 0;
+  virtual void write_config(std::uint64_t offset, std::span<const std::byte> from) = 0;
+
+  // The driver is ready (DRIVER_OK).
+  virtual void activate(VirtioTransport& transport) = 0;
+  // Back to the state before activate(), which may not have been called.
+  virtual void reset() = 0;
+  // The driver has put requests in the queue, which is enabled and without error.
+  virtual void notify(std::uint16_t queue) = 0;
+};
+
+}  // namespace vm_device
+
+#endif  // VM_DEVICE_VIRTIO_DEVICE_H_

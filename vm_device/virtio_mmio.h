@@ -1,0 +1,100 @@
+// The virtio transport over MMIO, version 2: a page of registers in front of a device.
+#ifndef VM_DEVICE_VIRTIO_MMIO_H_
+#define VM_DEVICE_VIRTIO_MMIO_H_
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "vm_device/dma.h"
+#include "vm_device/interrupt_line.h"
+#include "vm_device/virtio_device.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vm_device {
+
+inline constexpr std::uint64_t kVirtioMmioBytes = 4096;
+
+// Registers are 32 bits wide. Any other access to them, and any access to an offset
+// that has no register, reads as zero or is ignored, as is a write to a read-only
+// register. The configuration space takes 1, 2, 4 and 8 bytes.
+//
+// A queue error sets DEVICE_NEEDS_RESET and interrupts the driver; the queue stops
+// until the driver resets the device, other queues go on. Queue registers are fixed
+// while the queue is ready, the driver's features once FEATURES_OK is set. A queue
+// whose size or addresses cannot be does not become ready.
+//
+// Needs:    to be attached to an MmioBus: it keeps the device's own DMA out.
+// Threads:  any number at a time. DMA of another device that finds this one in use is
+//           refused (kBusy) instead of waiting, so that devices never wait in a circle.
+// Source:   virtio 1.2, sections 2.1 and 4.2.
+class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
+ public:
+  // `device` may be null: an empty slot, which a driver finds (device id 0) and leaves
+  // alone.
+  //
+  // Needs:  `memory` and `line` outlive this object.
+  VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevice> device,
+             InterruptLine& line);
+  VirtioMmio(const VirtioMmio&) = delete;
+  VirtioMmio& operator=(const VirtioMmio&) = delete;
+  ~VirtioMmio() override = default;
+
+  vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) override;
+  vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) override;
+
+  // Why the queue has stopped; for messages and tests.
+  VirtqueueError queue_error(std::uint16_t queue) const;
+
+ private:
+  struct QueueState {
+    VirtqueueConfig config;
+    Virtqueue queue;
+    bool deferred = false;
+  };
+
+  DmaSpace& dma() override { return dma_; }
+  Virtqueue& queue(std::uint16_t index) override { return queues_[index].queue; }
+  std::uint64_t accepted_features() const override { return driver_features_; }
+  void signal_used(std::uint16_t queue) override;
+  void signal_config() override;
+  void defer(std::uint16_t queue) override;
+
+  std::unique_lock<std::mutex> enter() const;
+  std::uint32_t read_register(std::uint64_t offset) const;
+  void write_register(std::uint64_t offset, std::uint32_t value);
+  void read_config(std::uint64_t offset, unsigned size, std::uint64_t& value) const;
+  void write_config(std::uint64_t offset, unsigned size, std::uint64_t value);
+
+  QueueState* selected();
+  const QueueState* selected() const;
+  std::uint64_t offered_features() const;
+  void write_queue_register(std::uint64_t offset, std::uint32_t value);
+  void write_driver_features(std::uint32_t value);
+  void write_queue_ready(QueueState& state, std::uint32_t value);
+  void write_status(std::uint32_t value);
+  void notify(std::uint32_t queue);
+  void run_deferred();
+  void require_reset();
+  void reset();
+  void raise(std::uint32_t cause);
+  void update_line();
+
+  DmaSpace dma_;
+  std::unique_ptr<VirtioDevice> device_;
+  InterruptLine* line_;
+  mutable std::mutex mutex_;
+  std::vector<QueueState> queues_;
+  std::uint64_t driver_features_ = 0;
+  std::uint32_t device_features_select_ = 0;
+  std::uint32_t driver_features_select_ = 0;
+  std::uint32_t queue_select_ = 0;
+  std::uint32_t interrupt_status_ = 0;
+  std::uint32_t status_ = 0;
+  std::uint32_t config_generation_ = 0;
+};
+
+}  // namespace vm_device
+
+#endif  // VM_DEVICE_VIRTIO_MMIO_H_

@@ -1,0 +1,28 @@
+#include "vm_device/virtqueue.h"
+
+namespace vm_device {
+
+std::string_view virtqueue_error_name(VirtqueueError error) {
+  switch (error) {
+    case VirtqueueError::kNone: return "kNone";
+    case VirtqueueError::kBadSize: return "kBadSize";
+    case VirtqueueError::kRingMisaligned: return "kRingMisaligned";
+    case VirtqueueError::kRingUnreachable: return "kRingUnreachable";
+    case VirtqueueError::kAvailableJump: return "kAvailableJump";
+    case VirtqueueError::kHeadOutOfRange: return "kHeadOutOfRange";
+    case VirtqueueError::kNextOutOfRange: return "kNextOutOfRange";
+    case VirtqueueError::kLoop: return "kLoop";
+    case VirtqueueError::kReadAfterWrite: return "kReadAfterWrite";
+    case VirtqueueError::kAddressWrap: return "kAddressWrap";
+    case VirtqueueError::kIndirectNotNegotiated: return "kIndirectNotNegotiated";
+    case VirtqueueError::kIndirectWithNext: return "kIndirectWithNext";
+    case VirtqueueError::kIndirectNested: return "kIndirectNested";
+    case VirtqueueError::kIndirectBadLength: return "kIndirectBadLength";
+    case VirtqueueError::kIndirectTooLong: return "kIndirectTooLong";
+    case VirtqueueError::kIndirectUnreachable: return "kIndirectUnreachable";
+    case VirtqueueError::kUnanswerable: return "kUnanswerable";
+  }
+  return "unknown";
+}
+
+}  // namespace vm_device
