@@ -24,14 +24,8 @@ void* memcpy_raw(void* dst, const void* src, std::size_t n) noexcept;
 // caller's bug; both sizes are printed and the process terminates.
 void memcpy_fast(std::span<std::byte> dst, std::span<const std::byte> src) noexcept;
 
-// Up to CopyPolicy::inline_max copied in line, without a call; above on the vector
-// path; from CopyPolicy::stream_min on the streaming path.
-// Needs:  src.size() == dst.size(), disjoint.
-void memcpy_adaptive(std::span<std::byte> dst, std::span<const std::byte> src) noexcept;
-
-// The same with the caller's own limit: from `vector_min` bytes on the vector path.
-void memcpy_adaptive_with_threshold(std::span<std::byte> dst, std::span<const std::byte> src,
-                                    std::size_t vector_min) noexcept;
+// memcpy_adaptive and memcpy_adaptive_with_threshold: vm_mem/inline_copy.h, included
+// below.
 
 // The ranges may overlap. Returns dst.
 void* memmove_raw(void* dst, const void* src, std::size_t n) noexcept;

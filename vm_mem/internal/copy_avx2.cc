@@ -1,0 +1,39 @@
+// Copy kernels for x86-64 with AVX2: 32-byte lanes.
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vm_mem/internal/copy_kernels.h"
+#include "vm_mem/internal/cpu_features.h"
+#include "vm_mem/internal/word_lanes.h"
+
+namespace vm_mem::internal {
+namespace {
+
+VM_MEM_TARGET_BEGIN("avx2")
+
+#include "vm_mem/internal/lane_avx2.inc"
+using Lane = Lane32;
+#include "vm_mem/internal/copy_shapes.inc"
+
+VM_MEM_TARGET_END
+
+bool supported_here() { return cpu_features().avx2; }
+
+}  // namespace
+
+constinit const CopyKernels kAvx2Kernels = {
+    .isa = "avx2",
+    .supported = supported_here,
+    .vector_width = kLane,
+    .copy = copy,
+    .move = move,
+    .set = set,
+    .compare = compare,
+    .is_zero = is_zero,
+    .stream = stream,
+};
+
+}  // namespace vm_mem::internal

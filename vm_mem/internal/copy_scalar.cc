@@ -1,0 +1,37 @@
+// Copy kernels in 8-byte words, for every CPU: the row of last resort, and the one
+// that isolates a bug.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vm_mem/internal/copy_kernels.h"
+#include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/word_lanes.h"
+
+namespace vm_mem::internal {
+namespace {
+
+struct Lane : Lane8 {
+  VM_MEM_INLINE static void store_streaming(std::byte* p, Reg r) { store(p, r); }
+  VM_MEM_INLINE static void fence() { store_fence(); }
+};
+
+#include "vm_mem/internal/copy_shapes.inc"
+
+bool supported_here() { return true; }
+
+}  // namespace
+
+constinit const CopyKernels kScalarKernels = {
+    .isa = "scalar",
+    .supported = supported_here,
+    .vector_width = kLane,
+    .copy = copy,
+    .move = move,
+    .set = set,
+    .compare = compare,
+    .is_zero = is_zero,
+    .stream = stream,
+};
+
+}  // namespace vm_mem::internal

@@ -1,0 +1,35 @@
+// Copy kernels for x86-64's baseline: 16-byte lanes.
+
+#include <emmintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vm_mem/internal/copy_kernels.h"
+#include "vm_mem/internal/cpu_features.h"
+#include "vm_mem/internal/word_lanes.h"
+
+namespace vm_mem::internal {
+namespace {
+
+#include "vm_mem/internal/lane_sse2.inc"
+using Lane = Lane16;
+#include "vm_mem/internal/copy_shapes.inc"
+
+bool supported_here() { return cpu_features().sse2; }
+
+}  // namespace
+
+constinit const CopyKernels kSse2Kernels = {
+    .isa = "sse2",
+    .supported = supported_here,
+    .vector_width = kLane,
+    .copy = copy,
+    .move = move,
+    .set = set,
+    .compare = compare,
+    .is_zero = is_zero,
+    .stream = stream,
+};
+
+}  // namespace vm_mem::internal

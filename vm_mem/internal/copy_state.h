@@ -1,0 +1,42 @@
+// The choice of row and policy: made at the first use, read by every copy.
+#ifndef VM_MEM_INTERNAL_COPY_STATE_H_
+#define VM_MEM_INTERNAL_COPY_STATE_H_
+
+#include <atomic>
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "vm_mem/copy_policy.h"
+#include "vm_mem/internal/copy_kernels.h"
+
+namespace vm_mem::internal {
+
+// What copies read, in one cache line. The fields change one by one: a copy that
+// mixes two policies is as correct as either.
+struct alignas(64) CopyState {
+  std::atomic<const CopyKernels*> row{nullptr};  // null until the first use
+  std::atomic<const CopyPolicy*> policy{nullptr};
+  std::atomic<std::size_t> stream_min{0};
+  std::atomic<std::size_t> rep_movsb_min{0};
+  std::atomic<std::size_t> rep_movsb_max{0};
+};
+
+// The state before it is made ready. For copy_state() only.
+extern constinit CopyState raw_copy_state;
+
+// Reads VM_MEM_ISA and VM_MEM_POLICY and publishes what follows from them, once.
+void start_copy_core();
+
+// Ready to use: row is not null.
+inline const CopyState& copy_state() {
+  if (raw_copy_state.row.load(std::memory_order_acquire) == nullptr) start_copy_core();
+  return raw_copy_state;
+}
+
+inline const CopyKernels& active_kernels() {
+  return *copy_state().row.load(std::memory_order_relaxed);
+}
+
+}  // namespace vm_mem::internal
+
+#endif  // VM_MEM_INTERNAL_COPY_STATE_H_

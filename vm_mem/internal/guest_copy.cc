@@ -1,0 +1,147 @@
+// Plan by size: up to 16 bytes, naturally aligned pieces; above, pieces up to the
+// guest's next multiple of 8, whole words through the active row, pieces again.
+#include "vm_mem/internal/guest_copy.h"
+
+#include <bit>
+#include <cstdint>
+
+#include "vm_mem/internal/copy_path.h"
+#include "vm_mem/internal/copy_state.h"
+#include "vm_mem/internal/word_lanes.h"
+
+namespace vm_mem::internal {
+namespace {
+
+constexpr std::size_t kWord = 8;
+constexpr std::size_t kMaxPieces = 16;  // bytes that are copied in pieces alone
+
+std::size_t past_word(const std::byte* p) { return reinterpret_cast<std::uintptr_t>(p) % kWord; }
+
+// The largest naturally aligned access at `p` that stays within n bytes. n > 0.
+std::size_t piece_bytes(const std::byte* p, std::size_t n) {
+  const std::size_t aligned = std::size_t{1} << std::countr_zero(past_word(p) | kWord);
+  return n < aligned ? std::bit_floor(n) : aligned;
+}
+
+template <typename Word>
+Word load_atomic(const std::byte* p) {
+  return __atomic_load_n(reinterpret_cast<const Word*>(p), __ATOMIC_RELAXED);
+}
+
+template <typename Word>
+void store_atomic(std::byte* p, Word word) {
+  __atomic_store_n(reinterpret_cast<Word*>(p), word, __ATOMIC_RELAXED);
+}
+
+struct ToGuest {
+  template <typename Word>
+  static void move_word(std::byte* guest, const std::byte* host) {
+    store_atomic<Word>(guest, load_word<Word>(host));
+  }
+};
+
+struct FromGuest {
+  template <typename Word>
+  static void move_word(std::byte* host, const std::byte* guest) {
+    store_word<Word>(host, load_atomic<Word>(guest));
+  }
+};
+
+template <typename Direction>
+void move_piece(std::byte* dst, const std::byte* src, std::size_t bytes) {
+  switch (bytes) {
+    case 1: return Direction::template move_word<std::uint8_t>(dst, src);
+    case 2: return Direction::template move_word<std::uint16_t>(dst, src);
+    case 4: return Direction::template move_word<std::uint32_t>(dst, src);
+    default: return Direction::template move_word<std::uint64_t>(dst, src);
+  }
+}
+
+void write_pieces(std::byte* guest, const std::byte* host, std::size_t n) {
+  for (std::size_t i = 0, bytes = 0; i < n; i += bytes) {
+    bytes = piece_bytes(guest + i, n - i);
+    move_piece<ToGuest>(guest + i, host + i, bytes);
+  }
+}
+
+void read_pieces(std::byte* host, const std::byte* guest, std::size_t n) {
+  for (std::size_t i = 0, bytes = 0; i < n; i += bytes) {
+    bytes = piece_bytes(guest + i, n - i);
+    move_piece<FromGuest>(host + i, guest + i, bytes);
+  }
+}
+
+// Through registers of the host, so that overlap does not matter.
+void move_pieces(std::byte* dst, const std::byte* src, std::size_t n) {
+  std::byte held[kMaxPieces];
+  read_pieces(held, src, n);
+  write_pieces(dst, held, n);
+}
+
+void fill_pieces(std::byte* dst, std::byte value, std::size_t n) {
+  std::byte held[kMaxPieces];
+  for (std::byte& byte : held) byte = value;
+  write_pieces(dst, held, n);
+}
+
+// The part of n bytes at a guest address that the kernels take: whole words.
+struct Body {
+  std::size_t begin;
+  std::size_t bytes;
+  std::size_t end() const { return begin + bytes; }
+};
+
+Body body_of(const std::byte* guest, std::size_t n) {
+  const std::size_t begin = (kWord - past_word(guest)) % kWord;
+  return {begin, (n - begin) / kWord * kWord};
+}
+
+// Streams what the policy streams; a destination between words would make the
+// streaming kernel split the source's.
+void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
+  const CopyKernels& row = active_kernels();
+  const bool streams = past_word(dst) == 0 && copy_path(n) == CopyPath::kStream;
+  (streams ? row.stream : row.copy)(dst, src, n);
+}
+
+}  // namespace
+
+void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
+  if (n <= kMaxPieces) return write_pieces(guest_dst, host_src, n);
+  const Body body = body_of(guest_dst, n);
+  write_pieces(guest_dst, host_src, body.begin);
+  copy_words(guest_dst + body.begin, host_src + body.begin, body.bytes);
+  write_pieces(guest_dst + body.end(), host_src + body.end(), n - body.end());
+}
+
+void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
+  if (n <= kMaxPieces) return read_pieces(host_dst, guest_src, n);
+  const Body body = body_of(guest_src, n);
+  read_pieces(host_dst, guest_src, body.begin);
+  copy_words(host_dst + body.begin, guest_src + body.begin, body.bytes);
+  read_pieces(host_dst + body.end(), guest_src + body.end(), n - body.end());
+}
+
+void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
+  if (n <= kMaxPieces) return move_pieces(dst, src, n);
+  const Body body = body_of(dst, n);
+  const auto move_head = [&] { move_pieces(dst, src, body.begin); };
+  const auto move_tail = [&] { move_pieces(dst + body.end(), src + body.end(), n - body.end()); };
+  // Overlap decides the order, as it does inside the kernel: what is stored first
+  // must not be a source of what follows.
+  const bool backward =
+      reinterpret_cast<std::uintptr_t>(dst) > reinterpret_cast<std::uintptr_t>(src);
+  backward ? move_tail() : move_head();
+  active_kernels().move(dst + body.begin, src + body.begin, body.bytes);
+  backward ? move_head() : move_tail();
+}
+
+void fill_guest(std::byte* dst, std::byte value, std::size_t n) {
+  if (n <= kMaxPieces) return fill_pieces(dst, value, n);
+  const Body body = body_of(dst, n);
+  fill_pieces(dst, value, body.begin);
+  active_kernels().set(dst + body.begin, value, body.bytes);
+  fill_pieces(dst + body.end(), value, n - body.end());
+}
+
+}  // namespace vm_mem::internal

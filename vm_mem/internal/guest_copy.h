@@ -1,0 +1,30 @@
+// Copies to, from and within guest memory, which other vCPUs read and write at the
+// same time.
+//
+// Memory:  1, 2, 4 or 8 bytes at a naturally aligned guest address are one relaxed
+//          atomic access, however the host buffer is aligned. Longer copies never
+//          tear an aligned 8-byte word on the guest's side; their ends are naturally
+//          aligned pieces, each one access. Up to 16 bytes nothing is stored twice.
+//          Copies are not ordered against each other; what streams ends with a
+//          store fence.
+// Source:  docs/memory_model.md
+#ifndef VM_MEM_INTERNAL_GUEST_COPY_H_
+#define VM_MEM_INTERNAL_GUEST_COPY_H_
+
+#include <cstddef>
+
+namespace vm_mem::internal {
+
+// The host buffer and the guest range are disjoint.
+void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n);
+void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n);
+
+// The ranges may overlap. Words stay whole in dst, and in src too where dst and src
+// are congruent modulo 8.
+void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n);
+
+void fill_guest(std::byte* dst, std::byte value, std::size_t n);
+
+}  // namespace vm_mem::internal
+
+#endif  // VM_MEM_INTERNAL_GUEST_COPY_H_
