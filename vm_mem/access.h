@@ -40,7 +40,7 @@ struct AccessResult {
   AccessSide side = AccessSide::kSource;
   bool from_end = false;
   std::uint64_t done = 0;
-  GuestAddress at;
+  GuestAddress at{};
 
   [[nodiscard]] constexpr bool ok() const { return fault == AccessFault::kNone; }
   friend constexpr bool operator==(const AccessResult&, const AccessResult&) = default;

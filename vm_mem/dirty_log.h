@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 
 namespace vm_mem {
@@ -14,7 +15,9 @@ inline constexpr std::uint64_t kDirtyPageBytes = 4096;
 
 class DirtyLog {
  public:
-  // Units:  `bytes` is the size of the region.
+  // Units:   `bytes` is the size of the region.
+  // Errors:  std::bad_alloc where the host refuses.
+  // Cost:    one byte of host memory a page, demand-paged.
   explicit DirtyLog(std::uint64_t bytes);
 
   // Marks every page that [offset, offset + bytes) touches.
@@ -31,8 +34,12 @@ class DirtyLog {
   std::uint64_t page_count() const { return page_count_; }
 
  private:
+  struct Free {
+    void operator()(std::atomic<std::uint8_t>* pages) const { std::free(pages); }
+  };
+
   std::uint64_t page_count_;
-  std::unique_ptr<std::atomic<std::uint8_t>[]> pages_;
+  std::unique_ptr<std::atomic<std::uint8_t>[], Free> pages_;
 };
 
 }  // namespace vm_mem

@@ -26,6 +26,8 @@
 
 namespace vm_mem {
 
+class MemoryListener;
+
 // Where the host memory of a RAM region comes from.
 enum class Backing : std::uint8_t {
   kAnonymous,  // private to this process
@@ -97,6 +99,11 @@ class MemoryManager {
   absl::StatusOr<int> region_fd(RegionId region) const;
   // Errors:  kNotFound; kFailedPrecondition where writes are not tracked.
   absl::StatusOr<std::uint64_t> dirty_page_count(RegionId region) const;
+
+  // Tells `listener` of the current regions, then of every change.
+  // Needs:  it outlives this object or is removed; neither call from a listener.
+  void add_listener(MemoryListener* listener);
+  void remove_listener(MemoryListener* listener);
 
   // --- Bulk access. Ranges may span any mixture of regions.
   //
@@ -225,6 +232,7 @@ class MemoryManager {
                       std::memory_order order);
 
   explicit MemoryManager(MemoryManagerOptions options);
+  AccessResult counted(const AccessResult& result, Route route) const;
   AccessResult load_bits(GuestAddress from, unsigned bytes, std::uint64_t& bits,
                          std::memory_order order) const;
   AccessResult store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,

@@ -26,7 +26,8 @@ struct MapSection {
   GuestRange range;
   RegionId region{};
   RegionKind kind = RegionKind::kRam;
-  std::uint64_t region_offset = 0;    // of range.begin() in its region
+  std::uint64_t region_offset = 0;    // of range.begin() in its region; of an alias,
+                                      // in the region that it shows
   std::byte* host = nullptr;          // of range.begin(); null for MMIO
   MmioHandler* handler = nullptr;     // MMIO only
   DirtyLog* dirty_log = nullptr;      // null where writes are not tracked
@@ -43,7 +44,13 @@ class MemoryMap {
   // Cost:  a binary search over the sections.
   const MapSection* find(GuestAddress address) const;
 
+  // The section that begins where `section`, one of this map's, ends, or null.
+  const MapSection* next(const MapSection& section) const;
+
   std::span<const MapSection> sections() const { return sections_; }
+
+  // True where some host memory is shown at two guest addresses.
+  bool has_aliases() const { return has_aliases_; }
 
   // Rises with every change of the map; two maps of one manager with equal
   // generations are the same.
@@ -52,6 +59,7 @@ class MemoryMap {
  private:
   std::vector<MapSection> sections_;
   std::uint64_t generation_ = 0;
+  bool has_aliases_ = false;
 };
 
 }  // namespace vm_mem

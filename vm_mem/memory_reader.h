@@ -20,12 +20,13 @@ class MemoryReader {
   // Needs:  `manager` outlives this object.
   explicit MemoryReader(MemoryManager& manager, Route route = Route::kCpu);
 
-  // The current map, valid until the next call of a member of this object.
+  // The current map, valid until the next call of a member of this object, or, in an
+  // MmioHandler called from inside an access of this object, until that one ends.
   // Cost:  one load while the map stays the same.
   const MemoryMap& map();
 
-  // Drops the map until the next access.
-  void park() { map_.reset(); }
+  // Drops the map until the next access; inside an access, when that one ends.
+  void park();
 
   // As the members of MemoryManager of the same names.
   AccessResult read(GuestAddress from, std::span<std::byte> to);
@@ -36,9 +37,16 @@ class MemoryReader {
   MemoryManager& manager() const { return *manager_; }
 
  private:
+  class Access;
+  template <typename Outermost, typename Nested>
+  AccessResult access(Outermost outermost, Nested nested);
+
   MemoryManager* manager_;
   Route route_;
   std::shared_ptr<const MemoryMap> map_;
+  std::shared_ptr<const MemoryMap> nested_;  // for map() inside an access
+  int depth_ = 0;
+  bool park_wanted_ = false;
 };
 
 }  // namespace vm_mem

@@ -1,0 +1,54 @@
+#include "vm_mem/internal/manager_state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vm_mem {
+
+void MemoryManager::State::publish() {
+  const std::uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  maps_.publish(std::make_shared<const MemoryMap>(regions_.sections(), generation));
+  generation_.store(generation, std::memory_order_release);
+}
+
+absl::StatusOr<RegionId> MemoryManager::State::insert(
+    const std::shared_ptr<internal::Region>& region) {
+  const RegionId id = regions_.insert(region);
+  publish();
+  const MapSection section = internal::section_of(region);
+  for (MemoryListener* listener : listeners_) {
+    listener->begin();
+    listener->region_added(section);
+    listener->commit();
+  }
+  return id;
+}
+
+absl::StatusOr<std::shared_ptr<internal::Departure>> MemoryManager::State::remove(RegionId id) {
+  const std::lock_guard lock(change_mutex_);
+  absl::StatusOr<std::shared_ptr<const internal::Region>> region = regions_.take(id);
+  if (!region.ok()) return region.status();
+  publish();
+  const MapSection section = internal::section_of(*region);
+  for (MemoryListener* listener : listeners_) {
+    listener->begin();
+    listener->region_removed(section);
+    listener->commit();
+  }
+  return (*region)->departure;
+}
+
+void MemoryManager::State::add_listener(MemoryListener* listener) {
+  const std::lock_guard lock(change_mutex_);
+  listener->begin();
+  for (const MapSection& section : regions_.sections()) listener->region_added(section);
+  listener->commit();
+  listeners_.push_back(listener);
+}
+
+void MemoryManager::State::remove_listener(MemoryListener* listener) {
+  const std::lock_guard lock(change_mutex_);
+  std::erase(listeners_, listener);
+}
+
+}  // namespace vm_mem

@@ -1,0 +1,40 @@
+#include "vm_mem/internal/section_walk.h"
+
+#include <algorithm>
+
+#include "vm_mem/dirty_log.h"
+
+namespace vm_mem::internal {
+
+Permitted permitted_prefix(const MemoryMap& map, GuestAddress at, std::uint64_t bytes,
+                           Access access) {
+  Permitted permitted;
+  for (const MapSection* section = map.find(at); permitted.bytes < bytes;
+       section = map.next(*section)) {
+    if (section == nullptr) {
+      permitted.fault = AccessFault::kUnmapped;
+      break;
+    }
+    if (access == Access::kWrite && section->kind == RegionKind::kRom) {
+      permitted.fault = AccessFault::kReadOnly;
+      break;
+    }
+    const GuestAddress reached = at.offset_by(permitted.bytes);
+    permitted.bytes +=
+        std::min(bytes - permitted.bytes, section->range.end().value - reached.value);
+  }
+  return permitted;
+}
+
+Run run_at(const MemoryMap& map, GuestAddress at, std::uint64_t bytes) {
+  const MapSection* section = map.find(at);
+  const std::uint64_t offset = at.value - section->range.begin().value;
+  return {section, offset, std::min(bytes, section->range.bytes() - offset)};
+}
+
+void mark_dirty(const Run& run) {
+  if (run.section->dirty_log == nullptr) return;
+  run.section->dirty_log->mark(run.section->region_offset + run.offset, run.bytes);
+}
+
+}  // namespace vm_mem::internal

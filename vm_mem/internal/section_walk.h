@@ -1,0 +1,43 @@
+// How a range of guest addresses lies across the sections of a map.
+#ifndef VM_MEM_INTERNAL_SECTION_WALK_H_
+#define VM_MEM_INTERNAL_SECTION_WALK_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vm_mem/access.h"
+#include "vm_mem/memory_map.h"
+
+namespace vm_mem::internal {
+
+enum class Access : std::uint8_t { kRead, kWrite };
+
+// The longest prefix of a range that the map permits, and what stops it there.
+struct Permitted {
+  std::uint64_t bytes = 0;
+  AccessFault fault = AccessFault::kNone;  // kNone: nothing stops it
+};
+Permitted permitted_prefix(const MemoryMap& map, GuestAddress at, std::uint64_t bytes,
+                           Access access);
+
+// Consecutive bytes of one section.
+struct Run {
+  const MapSection* section = nullptr;
+  std::uint64_t offset = 0;  // of the first byte in the section
+  std::uint64_t bytes = 0;
+
+  bool is_device() const { return section->kind == RegionKind::kMmio; }
+  // Memory only.
+  std::byte* host() const { return section->host + offset; }
+  GuestAddress begin() const { return section->range.begin().offset_by(offset); }
+};
+
+// The run at `at`, of at most `bytes`. Needs: mapped there.
+Run run_at(const MemoryMap& map, GuestAddress at, std::uint64_t bytes);
+
+// Marks what was written to `run`, which is memory.
+void mark_dirty(const Run& run);
+
+}  // namespace vm_mem::internal
+
+#endif  // VM_MEM_INTERNAL_SECTION_WALK_H_

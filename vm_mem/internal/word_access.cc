@@ -1,0 +1,201 @@
+#include "vm_mem/internal/word_access.h"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+#include "vm_mem/internal/device_access.h"
+#include "vm_mem/internal/section_walk.h"
+
+namespace vm_mem::internal {
+namespace {
+
+// Calls `operation` with a null pointer to the unsigned type of that many bytes.
+template <typename Operation>
+auto with_word_type(unsigned bytes, Operation operation) {
+  switch (bytes) {
+    case 1: return operation(static_cast<std::uint8_t*>(nullptr));
+    case 2: return operation(static_cast<std::uint16_t*>(nullptr));
+    case 4: return operation(static_cast<std::uint32_t*>(nullptr));
+    default: return operation(static_cast<std::uint64_t*>(nullptr));
+  }
+}
+
+template <typename Word>
+Word* word_at(std::byte* host) {
+  return reinterpret_cast<Word*>(host);
+}
+
+// An order that a load (a store) cannot have becomes the strongest.
+template <typename Word>
+Word atomic_load(const Word* from, std::memory_order order) {
+  switch (order) {
+    case std::memory_order_relaxed: return __atomic_load_n(from, __ATOMIC_RELAXED);
+    case std::memory_order_consume:
+    case std::memory_order_acquire: return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+    default: return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+  }
+}
+template <typename Word>
+void atomic_store(Word* to, Word value, std::memory_order order) {
+  switch (order) {
+    case std::memory_order_relaxed: return __atomic_store_n(to, value, __ATOMIC_RELAXED);
+    case std::memory_order_release: return __atomic_store_n(to, value, __ATOMIC_RELEASE);
+    default: return __atomic_store_n(to, value, __ATOMIC_SEQ_CST);
+  }
+}
+
+template <typename Word>
+Word atomic_modify(Word* at, WordOperation operation, Word operand) {
+  switch (operation) {
+    case WordOperation::kAdd: return __atomic_fetch_add(at, operand, __ATOMIC_SEQ_CST);
+    case WordOperation::kOr: return __atomic_fetch_or(at, operand, __ATOMIC_SEQ_CST);
+    case WordOperation::kAnd: return __atomic_fetch_and(at, operand, __ATOMIC_SEQ_CST);
+    case WordOperation::kXor: return __atomic_fetch_xor(at, operand, __ATOMIC_SEQ_CST);
+    case WordOperation::kExchange: break;
+  }
+  return __atomic_exchange_n(at, operand, __ATOMIC_SEQ_CST);
+}
+
+bool is_aligned(GuestAddress at, unsigned bytes) { return at.value % bytes == 0; }
+
+std::uint64_t load_run(const Run& run, std::memory_order order) {
+  return with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) -> std::uint64_t {
+    return atomic_load(word_at<std::remove_pointer_t<decltype(type)>>(run.host()), order);
+  });
+}
+void store_run(const Run& run, std::uint64_t bits, std::memory_order order) {
+  with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) {
+    using Word = std::remove_pointer_t<decltype(type)>;
+    atomic_store(word_at<Word>(run.host()), static_cast<Word>(bits), order);
+  });
+  mark_dirty(run);
+}
+
+// The first of the low `bytes` of `bits`, in host byte order.
+std::byte* first_byte(std::uint64_t& bits, unsigned bytes) {
+  const unsigned skipped = std::endian::native == std::endian::little ? 0 : 8 - bytes;
+  return reinterpret_cast<std::byte*>(&bits) + skipped;
+}
+
+// Unaligned: a run of memory byte by byte, a device element by element.
+DeviceProgress load_bytes(const Run& run, std::byte* to, std::memory_order order) {
+  if (run.is_device()) return read_device(run, to);
+  for (std::uint64_t i = 0; i < run.bytes; ++i) {
+    to[i] = std::byte{atomic_load(word_at<std::uint8_t>(run.host() + i), order)};
+  }
+  return {.done = run.bytes};
+}
+DeviceProgress store_bytes(const Run& run, const std::byte* from, std::memory_order order) {
+  if (run.is_device()) return write_device(run, from);
+  for (std::uint64_t i = 0; i < run.bytes; ++i) {
+    atomic_store(word_at<std::uint8_t>(run.host() + i), std::to_integer<std::uint8_t>(from[i]),
+                 order);
+  }
+  mark_dirty(run);
+  return {.done = run.bytes};
+}
+
+// All of the word or none, as far as the map knows: `move(run, position)` is called
+// only where every byte is permitted.
+template <typename Move>
+AccessResult move_word(const MemoryMap& map, GuestAddress at, unsigned bytes, Access access,
+                       Move move) {
+  const AccessSide side = access == Access::kRead ? AccessSide::kSource : AccessSide::kDestination;
+  const Permitted permitted = permitted_prefix(map, at, bytes, access);
+  if (permitted.bytes < bytes) {
+    return {permitted.fault, side, false, 0, at.offset_by(permitted.bytes)};
+  }
+  std::uint64_t done = 0;
+  while (done < bytes) {
+    const DeviceProgress moved = move(run_at(map, at.offset_by(done), bytes - done), done);
+    done += moved.done;
+    if (moved.fault != AccessFault::kNone) {
+      return {moved.fault, side, false, done, at.offset_by(done)};
+    }
+  }
+  return {.done = done};
+}
+
+// The memory that a read-modify-write works on, or why there is none.
+AccessResult find_word(const MemoryMap& map, GuestAddress at, unsigned bytes, Run& run) {
+  AccessFault fault = AccessFault::kNone;
+  if (!is_aligned(at, bytes)) {
+    fault = AccessFault::kMisaligned;
+  } else if (const Permitted permitted = permitted_prefix(map, at, bytes, Access::kWrite);
+             permitted.fault != AccessFault::kNone) {
+    fault = permitted.fault;
+  } else if (run = run_at(map, at, bytes); run.is_device()) {
+    fault = AccessFault::kProtected;
+  }
+  if (fault == AccessFault::kNone) return {.done = bytes};
+  return {fault, AccessSide::kDestination, false, 0, at};
+}
+
+}  // namespace
+
+AccessResult load_word(const MemoryMap& map, GuestAddress from, unsigned bytes, std::uint64_t& bits,
+                       std::memory_order order) {
+  std::uint64_t value = 0;
+  std::byte* const to = first_byte(value, bytes);
+  const AccessResult result =
+      move_word(map, from, bytes, Access::kRead,
+                [&](const Run& run, std::uint64_t position) -> DeviceProgress {
+                  if (run.is_device() || !is_aligned(from, bytes)) {
+                    return load_bytes(run, to + position, order);
+                  }
+                  value = load_run(run, order);
+                  return {.done = bytes};
+                });
+  bits = value;
+  return result;
+}
+
+AccessResult store_word(const MemoryMap& map, GuestAddress to, unsigned bytes, std::uint64_t bits,
+                        std::memory_order order) {
+  const std::byte* const from = first_byte(bits, bytes);
+  return move_word(map, to, bytes, Access::kWrite,
+                   [&](const Run& run, std::uint64_t position) -> DeviceProgress {
+                     if (run.is_device() || !is_aligned(to, bytes)) {
+                       return store_bytes(run, from + position, order);
+                     }
+                     store_run(run, bits, order);
+                     return {.done = bytes};
+                   });
+}
+
+AccessResult modify_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
+                         WordOperation operation, std::uint64_t operand, std::uint64_t& previous) {
+  Run run;
+  const AccessResult result = find_word(map, at, bytes, run);
+  if (!result.ok()) return result;
+  previous = with_word_type(bytes, [&](auto* type) -> std::uint64_t {
+    using Word = std::remove_pointer_t<decltype(type)>;
+    return atomic_modify(word_at<Word>(run.host()), operation, static_cast<Word>(operand));
+  });
+  mark_dirty(run);
+  return result;
+}
+
+AccessResult compare_exchange_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
+                                   std::uint64_t& expected, std::uint64_t desired,
+                                   bool& exchanged) {
+  Run run;
+  const AccessResult result = find_word(map, at, bytes, run);
+  if (!result.ok()) return result;
+  exchanged = with_word_type(bytes, [&](auto* type) {
+    using Word = std::remove_pointer_t<decltype(type)>;
+    auto found = static_cast<Word>(expected);
+    const bool stored =
+        __atomic_compare_exchange_n(word_at<Word>(run.host()), &found, static_cast<Word>(desired),
+                                    /*weak=*/false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    expected = found;
+    return stored;
+  });
+  if (exchanged) mark_dirty(run);
+  return result;
+}
+
+}  // namespace vm_mem::internal
