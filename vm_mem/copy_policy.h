@@ -21,9 +21,14 @@ struct CopyPolicy {
   friend bool operator==(const CopyPolicy&, const CopyPolicy&) = default;
 };
 
-// The policy in force: this CPU's defaults, or what set_copy_policy() set.
+// The policy in force: this CPU's defaults, what the file named by VM_MEM_POLICY says,
+// or what set_copy_policy() set. The reference stays valid, and its values as they
+// are, when the policy changes. Where VM_MEM_ISA forces a row, inline_max has no
+// effect: nothing is copied in line.
 const CopyPolicy& copy_policy() noexcept;
 
+// Needs:   inline_max <= 4096; vector_width as it is; stream_min >= 4096 and above
+//          inline_max; rep_movsb_min <= rep_movsb_max only on a CPU with ERMS.
 // Errors:  kInvalidArgument names the field, its value and what is allowed; the
 //          policy in force stays as it was.
 // Memory:  copies that run meanwhile use either policy; both are correct.

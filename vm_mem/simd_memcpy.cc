@@ -6,6 +6,7 @@
 #include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/startup.h"
 
 namespace vm_mem {
 namespace {
@@ -99,5 +100,7 @@ std::string_view simd_feature_name() noexcept {
 }
 
 std::string_view active_isa() noexcept { return internal::active_kernels().isa; }
+
+absl::Status startup_status() { return internal::startup().status; }
 
 }  // namespace vm_mem

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstddef>
 
-#include "absl/status/status.h"
 #include "vm_mem/copy_policy.h"
 #include "vm_mem/internal/copy_kernels.h"
 
@@ -26,6 +25,9 @@ extern constinit CopyState raw_copy_state;
 
 // Reads VM_MEM_ISA and VM_MEM_POLICY and publishes what follows from them, once.
 void start_copy_core();
+
+// Needs:  `policy` is valid for the row in use.
+void publish_policy(const CopyPolicy& policy);
 
 // Ready to use: row is not null.
 inline const CopyState& copy_state() {
