@@ -37,26 +37,34 @@ typedef enum vme_rc {
 
 enum { VME_ACCESS_READ = 1, VME_ACCESS_WRITE = 2, VME_ACCESS_EXECUTE = 4 };
 enum { VME_SIDE_SOURCE = 0, VME_SIDE_DESTINATION = 1 };
+enum { VME_NO_SITE = 0xffff };
 
 /* Why the last call on this vCPU returned non-zero. */
 typedef struct vme_fault {
   uint32_t rc;      /* vme_rc */
   uint8_t access;   /* VME_ACCESS_* */
   uint8_t side;     /* VME_SIDE_* */
-  uint16_t site;    /* cookie of the emitted fault site; 0xffff: none */
+  uint16_t site;    /* cookie of the emitted fault site; VME_NO_SITE: none */
   uint64_t gva;     /* first inaccessible byte */
   uint64_t gpa;     /* its translation, ~0 where there is none */
   uint64_t acc_gva; /* the access or element that contains it */
   uint64_t acc_size;
-  uint64_t done; /* bytes that this call completed */
-  uint64_t host_pc;
+  uint64_t done;    /* bytes that this call completed */
+  uint64_t host_pc; /* of the emitted fault site, 0: none */
   uint64_t guest_pc;
 } vme_fault;
 
 /* Soft TLB: direct mapped, one 4 KiB page an entry. A comparator holds the page's
  * virtual address, with bit VME_TLB_SLOW set where the slow path must be taken, or
  * is ~0 where the access is not permitted or the entry is empty. addend turns a
- * guest virtual address into a host pointer. */
+ * guest virtual address into a host pointer.
+ *
+ * An access of `size` bytes at `gva` hits where the comparator of the entry that gva
+ * selects equals (gva + size - 1) & ~0xfff: an access that crosses into the next page
+ * never does. Only RAM, and ROM for reading and execution, is ever entered without
+ * VME_TLB_SLOW. A page whose writes are tracked becomes writable here once it has
+ * been marked dirty, so that a hit needs no mark; this rests on marks never being
+ * cleared, which vm_mem/dirty_log.h promises. */
 enum { VME_PAGE_BITS = 12, VME_TLB_SLOW = 1 << 10, VME_TLB_ENTRIES = 256, VME_MMU_MODES = 4 };
 
 typedef struct vme_tlb_entry {
@@ -76,26 +84,62 @@ typedef struct vme_cpu {
   vme_tlb tlb[VME_MMU_MODES];
   void* fastmem_base;             /* NULL: soft TLB only */
   volatile uint32_t exit_request; /* set by any thread; see VME_POLL */
-  uint32_t reserved;
+  uint32_t reserved;              /* the library's */
   vme_fault fault;
   uint64_t cur_blk_lo; /* guest virtual range of the running block */
   uint64_t cur_blk_hi;
   void* opaque; /* the embedder's */
 } vme_cpu;
 
+/* Where emitted code finds what, in bytes. The entry of gva in mode m:
+ * table + ((gva >> VME_TLB_INDEX_SHIFT) & mask), with mask and table from
+ * cpu + VME_CPU_TLB_OFFSET + m * VME_TLB_BYTES. */
+enum {
+  VME_CPU_TLB_OFFSET = 0,
+  VME_TLB_BYTES = 16,
+  VME_TLB_MASK_OFFSET = 0,
+  VME_TLB_TABLE_OFFSET = 8,
+  VME_TLB_INDEX_SHIFT = 7,
+  VME_TLB_ENTRY_BYTES = 32,
+  VME_TLB_ENTRY_READ_OFFSET = 0,
+  VME_TLB_ENTRY_WRITE_OFFSET = 8,
+  VME_TLB_ENTRY_EXECUTE_OFFSET = 16,
+  VME_TLB_ENTRY_ADDEND_OFFSET = 24,
+  VME_CPU_FASTMEM_BASE_OFFSET = 64,
+  VME_CPU_EXIT_REQUEST_OFFSET = 72,
+  VME_CPU_FAULT_OFFSET = 80,
+  VME_CPU_CUR_BLK_LO_OFFSET = 144,
+  VME_CPU_CUR_BLK_HI_OFFSET = 152,
+  VME_CPU_OPAQUE_OFFSET = 160,
+  VME_CPU_BYTES = 168,
+  VME_FAULT_RC_OFFSET = 0,
+  VME_FAULT_DONE_OFFSET = 40
+};
+
 typedef struct vme_engine vme_engine;
 
-/* Translates one page. Returns VME_OK and fills *gpa_page (the physical address of
- * the page that holds gva) and *access (VME_ACCESS_* that the translation permits),
- * or VME_XLAT, VME_PROT or VME_UNMAPPED. */
+/* Translates one page for `access`, one VME_ACCESS_* bit. Returns VME_OK and fills
+ * *gpa_page (the physical address of the page that holds gva) and *permitted, or
+ * VME_XLAT, VME_PROT or VME_UNMAPPED. The answer is kept until the TLB entry goes:
+ * every access in *permitted may follow without another call, so a guest whose page
+ * tables record first writes leaves VME_ACCESS_WRITE out until one is asked for. An
+ * answer that does not permit `access` itself is VME_PROT. */
 typedef vme_rc (*vme_translate_fn)(void* opaque, uint64_t gva, uint32_t access, uint32_t mmu_mode,
                                    uint64_t* gpa_page, uint32_t* permitted);
 
-/* Guest physical memory as callbacks, for embedders in C. Each returns the bytes
- * done; fewer than n means a fault, whose code is stored in *why (vme_rc). */
+/* Guest physical memory as callbacks, for embedders in C. read and write return the
+ * bytes done; fewer than n means a fault, whose code is stored in *why (vme_rc). One
+ * call never crosses a 4 KiB page; where the page is a device it is one element.
+ *
+ * probe says what the page at gpa is for `access` without touching it: VME_OK (plain
+ * memory), VME_MMIO (a device: go element by element), or the fault. NULL: every page
+ * is taken for plain memory, and an element that straddles two pages may be half
+ * written where the second turns out to fault. What probe said of a page is kept
+ * until the TLB entry goes. */
 typedef struct vme_memory_ops {
   uint64_t (*read)(void* opaque, uint64_t gpa, void* host, uint64_t n, uint32_t* why);
   uint64_t (*write)(void* opaque, uint64_t gpa, const void* host, uint64_t n, uint32_t* why);
+  uint32_t (*probe)(void* opaque, uint64_t gpa, uint32_t access);
 } vme_memory_ops;
 
 typedef struct vme_config {
@@ -110,12 +154,16 @@ typedef struct vme_config {
 uint32_t vme_abi_version(void);
 const char* vme_rc_name(vme_rc rc);
 
-/* Errors: VME_EINVAL (a null argument, no memory ops), VME_EABI, VME_ENOMEM; *out is
- * written on success only. From C++, vm_engine/engine.h takes a MemoryManager. */
+/* Errors: VME_EINVAL (a null argument, no read or write op, flags not 0), VME_EABI,
+ * VME_ENOMEM; *out is written on success only. From C++, vm_engine/engine.h takes a
+ * MemoryManager. */
 vme_rc vme_engine_create(const vme_config* config, vme_engine** out);
 /* Needs: no vCPU left. NULL is ignored. */
 void vme_engine_destroy(vme_engine* engine);
+/* The block is the library's: only vme_cpu_destroy frees it. One thread at a time uses
+ * a vCPU, apart from exit_request. */
 vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out);
+/* NULL is ignored. */
 void vme_cpu_destroy(vme_cpu* cpu);
 
 /* Flags of the helpers: bits 0-3 and 4-7 are the mmu mode of the source and the
@@ -133,16 +181,44 @@ enum {
   VME_NO_MMIO = 1 << 16            /* stop at a device instead of calling it */
 };
 
-/* Bytes not done; 0 = complete. The bytes done are a prefix (with VME_BACKWARD a
- * suffix) of whole elements, and no byte outside it was written. */
+/* The helpers. Each returns the bytes NOT done; 0 = complete, and cpu->fault says why
+ * it is not.
+ *
+ * Progress  The bytes done are a prefix (with VME_BACKWARD a suffix) of whole elements,
+ *           and no other byte of the destination was written. An element that reaches
+ *           into a page that faults is not begun. Where source and destination fault
+ *           at the same element, the source is reported.
+ * Lengths   n is a multiple of the element size. n = 0 touches nothing, whatever the
+ *           addresses and flags. Addresses count modulo 2^64: a range that runs past
+ *           the top goes on at 0, every page translated by itself.
+ * Devices   On a device's page every element is one access of the element's size,
+ *           made exactly once; an element that is not naturally aligned is cut as
+ *           vm_mem/mmio_handler.h says. Plain reads and writes of 1, 2, 4 or 8 bytes
+ *           give their size as the element size to reach a device in one access.
+ * Polling   With VME_POLL, exit_request is looked at between pages: every call makes
+ *           progress, at most one page of it after the request.
+ * Overlap   Judged on virtual addresses for VME_OVERLAP_MEMMOVE, on physical ones for
+ *           VME_OVERLAP_PROPAGATE. A MEMMOVE whose overlap forces it to run against
+ *           its direction finds out first how far it can get; it does not poll, and
+ *           takes a device's page for a fault (VME_MMIO). What changes under it by
+ *           another thread's hand after that is a fault with nothing reported done.
+ * All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
+ *           VME_MMIO, since what a device did cannot be undone. It does not poll.
+ * Memory    Relaxed. An aligned access of 1, 2, 4 or 8 bytes is single-copy atomic.
+ * Errors    VME_EINVAL: unknown flags, a mode that does not exist, n not a multiple of
+ *           the element size, a null pointer. A vCPU that is null or was not made by
+ *           vme_cpu_create yields n with nothing recorded. VME_CODE_HIT is reserved. */
 uint64_t vme_copy(vme_cpu* cpu, uint64_t dst_gva, uint64_t src_gva, uint64_t n, uint32_t flags);
 /* The low bytes of `pattern`, one element of them, again and again. */
 uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags);
 uint64_t vme_read(vme_cpu* cpu, void* host, uint64_t src_gva, uint64_t n, uint32_t flags);
 uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags);
 
-/* Whether [gva, gva + n) within one page permits `access`; *host_or_null gets the
- * host pointer where it is plain RAM. mmu_mode as in the flags, unshifted. */
+/* Whether [gva, gva + n) permits every access in the mask `access`. *host_or_null (it
+ * may be null itself) gets the host pointer where the page is RAM or ROM, else null;
+ * it is good until this vCPU's next helper call or refresh. Asking for
+ * VME_ACCESS_WRITE marks the page dirty. mmu_mode as in the flags, unshifted.
+ * Errors: as the helpers; VME_EINVAL where the range crosses a page or `access` is 0. */
 vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32_t mmu_mode,
                  void** host_or_null);
 

@@ -1,0 +1,99 @@
+// A vCPU: the public block, and behind it the library's own state.
+#ifndef VM_ENGINE_INTERNAL_CPU_H_
+#define VM_ENGINE_INTERNAL_CPU_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "vm_engine/internal/guest_memory.h"
+#include "vm_engine/vm_engine.h"
+
+struct vme_engine {
+  static constexpr std::uint32_t kMagic = 0x454d5601;
+
+  std::uint32_t magic = kMagic;
+  vm_mem::MemoryManager* manager = nullptr;  // null: `ops` serve the memory
+  vme_memory_ops ops{};
+  void* memory_opaque = nullptr;
+  vme_translate_fn translate = nullptr;
+  void* translate_opaque = nullptr;
+};
+
+namespace vm_engine::internal {
+
+// One operand of an access, for the fault record.
+struct Subject {
+  std::uint32_t access = VME_ACCESS_READ;
+  std::uint8_t side = VME_SIDE_SOURCE;
+  std::uint64_t gva = 0;  // the access or element
+  std::uint64_t bytes = 0;
+};
+
+// Where a guest virtual address leads.
+struct Place {
+  vme_rc rc = VME_OK;
+  std::uint64_t gpa = ~std::uint64_t{0};
+  PageKind kind = PageKind::kPlain;
+};
+
+class Cpu : public vme_cpu {
+ public:
+  Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory);
+
+  // Null for what is not a vCPU of this library, as far as the public block shows.
+  static Cpu* from(vme_cpu* cpu);
+
+  // Empties the TLB where the memory map has changed. Every way in calls it, and
+  // those calls that may have run a device's code call it on the way out.
+  void sync();
+  void park();
+  void flush();
+  void flush_page(std::uint64_t gva);
+
+  // Translates the page of `gva` for one VME_ACCESS_* bit, from the TLB if it can,
+  // and enters the answer there.
+  Place resolve(std::uint64_t gva, std::uint32_t access, unsigned mode);
+
+  // The host pointer of `gva`, which resolve() has just answered; null without one.
+  std::byte* host_pointer(std::uint64_t gva, unsigned mode);
+
+  // Records a fault at `at`, the first byte of `subject` that is out of reach.
+  vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
+
+  GuestMemory& memory() { return *memory_; }
+  std::span<std::byte> bounce() { return bounce_; }
+
+ private:
+  static constexpr std::uint32_t kMagic = 0x55504302;
+
+  // What an entry's comparators do not say.
+  struct Detail {
+    std::uint64_t gpa_page = 0;
+    PageKind kind = PageKind::kPlain;
+    bool has_host = false;
+    vm_mem::DirtyLog* dirty_log = nullptr;
+    std::uint64_t region_offset = 0;
+  };
+  using Table = std::array<vme_tlb_entry, VME_TLB_ENTRIES>;
+  using Details = std::array<Detail, VME_TLB_ENTRIES>;
+
+  static std::size_t index_of(std::uint64_t gva);
+  static std::uint64_t& comparator(vme_tlb_entry& entry, std::uint32_t access);
+  vme_rc translate(std::uint64_t gva, std::uint32_t access, unsigned mode, std::uint64_t& gpa_page,
+                   std::uint32_t& permitted) const;
+  void install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
+               std::uint32_t permitted);
+  static void open_for_writing(vme_tlb_entry& entry, const Detail& detail);
+
+  const vme_engine& engine_;
+  std::unique_ptr<GuestMemory> memory_;
+  std::array<Table, VME_MMU_MODES> tables_;
+  std::array<Details, VME_MMU_MODES> details_;
+  std::array<std::byte, 2 * kPageBytes> bounce_;
+};
+
+}  // namespace vm_engine::internal
+
+#endif  // VM_ENGINE_INTERNAL_CPU_H_

@@ -1,0 +1,63 @@
+// What a vCPU sees below its translation: guest physical memory, by pages and in
+// runs that stay within one.
+#ifndef VM_ENGINE_INTERNAL_GUEST_MEMORY_H_
+#define VM_ENGINE_INTERNAL_GUEST_MEMORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "vm_engine/vm_engine.h"
+#include "vm_mem/dirty_log.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vm_engine::internal {
+
+inline constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
+inline constexpr std::uint64_t kPageMask = ~(kPageBytes - 1);
+
+enum class PageKind : std::uint8_t { kPlain, kDevice };
+
+struct Page {
+  vme_rc rc = VME_OK;
+  PageKind kind = PageKind::kPlain;
+  std::byte* host = nullptr;              // null: reachable through calls alone
+  vm_mem::DirtyLog* dirty_log = nullptr;  // null: writes are not tracked
+  std::uint64_t region_offset = 0;        // of the page, for the dirty log
+};
+
+// How far a run got. `done` counts from its start; `rc` is VME_OK where that is all.
+struct Outcome {
+  std::uint64_t done = 0;
+  vme_rc rc = VME_OK;
+  std::uint8_t side = VME_SIDE_SOURCE;
+};
+
+// For one vCPU, on its thread. Host pointers that page() gave stay good until
+// renew() or park().
+class GuestMemory {
+ public:
+  virtual ~GuestMemory() = default;
+
+  // True where the map is another one than before: forget what page() said.
+  virtual bool renew() = 0;
+  virtual void park() = 0;
+
+  // Needs:  `gpa` at the start of a page; `access` one VME_ACCESS_* bit.
+  virtual Page page(std::uint64_t gpa, std::uint32_t access) = 0;
+
+  // Needs, all four:  every range within one page.
+  virtual Outcome read(std::uint64_t gpa, std::span<std::byte> to) = 0;
+  virtual Outcome write(std::uint64_t gpa, std::span<const std::byte> from) = 0;
+  virtual Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) = 0;
+  virtual Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) = 0;
+};
+
+// Null where the host has no memory for it.
+std::unique_ptr<GuestMemory> make_managed_memory(vm_mem::MemoryManager& manager);
+std::unique_ptr<GuestMemory> make_callback_memory(const vme_memory_ops& ops, void* opaque);
+
+}  // namespace vm_engine::internal
+
+#endif  // VM_ENGINE_INTERNAL_GUEST_MEMORY_H_

@@ -1,0 +1,97 @@
+// Guest memory that is a MemoryManager.
+#include <new>
+#include <utility>
+
+#include "vm_engine/internal/guest_memory.h"
+#include "vm_mem/memory_reader.h"
+
+namespace vm_engine::internal {
+namespace {
+
+using vm_mem::AccessFault;
+using vm_mem::AccessResult;
+using vm_mem::GuestAddress;
+using vm_mem::MapSection;
+using vm_mem::RegionKind;
+
+vme_rc rc_of(AccessFault fault) {
+  switch (fault) {
+    case AccessFault::kNone: return VME_OK;
+    case AccessFault::kUnmapped: return VME_UNMAPPED;
+    case AccessFault::kReadOnly:
+    case AccessFault::kProtected: return VME_PROT;
+    case AccessFault::kDevice:
+    case AccessFault::kBusy: return VME_MMIO;
+    case AccessFault::kHostFault: return VME_BUS;
+    case AccessFault::kMisaligned: return VME_ALIGN;
+  }
+  return VME_BUS;
+}
+
+// What was done from the end does not count: a run reports a prefix.
+Outcome outcome_of(const AccessResult& result) {
+  return Outcome{.done = result.from_end ? 0 : result.done,
+                 .rc = rc_of(result.fault),
+                 .side = result.side == vm_mem::AccessSide::kSource
+                             ? std::uint8_t{VME_SIDE_SOURCE}
+                             : std::uint8_t{VME_SIDE_DESTINATION}};
+}
+
+class ManagedMemory : public GuestMemory {
+ public:
+  explicit ManagedMemory(vm_mem::MemoryManager& manager)
+      : reader_(manager, vm_mem::Route::kEngine) {}
+
+  // The reader renews its own map with every access. The one that host pointers were
+  // taken from is held apart, so that it outlives them.
+  bool renew() override {
+    vm_mem::MemoryManager& manager = reader_.manager();
+    if (held_ != nullptr && held_->generation() == manager.generation()) return false;
+    held_ = manager.map();
+    reader_.map();
+    return true;
+  }
+
+  void park() override {
+    held_.reset();
+    reader_.park();
+  }
+
+  Page page(std::uint64_t gpa, std::uint32_t access) override {
+    const MapSection* section = held_->find(GuestAddress{gpa});
+    if (section == nullptr) return Page{.rc = VME_UNMAPPED};
+    if (section->kind == RegionKind::kMmio) return Page{.kind = PageKind::kDevice};
+    if (section->kind == RegionKind::kRom && access == VME_ACCESS_WRITE) {
+      return Page{.rc = VME_PROT};
+    }
+    const std::uint64_t offset = gpa - section->range.begin().value;
+    return Page{.host = section->host + offset,
+                .dirty_log = section->dirty_log,
+                .region_offset = section->region_offset + offset};
+  }
+
+  Outcome read(std::uint64_t gpa, std::span<std::byte> to) override {
+    return outcome_of(reader_.read(GuestAddress{gpa}, to));
+  }
+  Outcome write(std::uint64_t gpa, std::span<const std::byte> from) override {
+    return outcome_of(reader_.write(GuestAddress{gpa}, from));
+  }
+  Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) override {
+    return outcome_of(reader_.copy_block(GuestAddress{to}, GuestAddress{from}, bytes));
+  }
+  Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) override {
+    return outcome_of(reader_.fill_block(GuestAddress{gpa}, value, bytes));
+  }
+
+ private:
+  vm_mem::MemoryReader reader_;
+  std::shared_ptr<const vm_mem::MemoryMap> held_;
+};
+
+}  // namespace
+
+std::unique_ptr<GuestMemory> make_managed_memory(vm_mem::MemoryManager& manager) {
+  return std::unique_ptr<GuestMemory>(new (std::nothrow) ManagedMemory(manager));
+}
+
+}  // namespace vm_engine::internal

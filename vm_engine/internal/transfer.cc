@@ -1,0 +1,308 @@
+#include "vm_engine/internal/transfer.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <span>
+
+#include "vm_mem/simd_memcpy.h"
+
+namespace vm_engine::internal {
+namespace {
+
+constexpr std::uint32_t kModeMask = 0xf;
+constexpr std::uint32_t kElementMask = 7;
+constexpr std::uint32_t kOverlapMask = 3u << 12;
+constexpr std::uint32_t kKnownFlags = (std::uint32_t{VME_NO_MMIO} << 1) - 1;
+
+std::uint64_t page_rest_above(std::uint64_t gva) { return kPageBytes - (gva & ~kPageMask); }
+std::uint64_t page_rest_below(std::uint64_t end) { return ((end - 1) & ~kPageMask) + 1; }
+
+std::uint64_t element_bytes(std::uint32_t flags) {
+  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & kElementMask);
+}
+
+}  // namespace
+
+Transfer::Transfer(Cpu& cpu, const TransferRequest& request)
+    : cpu_(cpu),
+      request_(request),
+      element_(element_bytes(request.flags)),
+      progress_((request.flags & VME_BACKWARD) != 0 ? Order::kDescending : Order::kAscending),
+      source_{.gva = request.source_gva,
+              .access = request.read_access,
+              .side = VME_SIDE_SOURCE,
+              .mode = (request.flags >> VME_MMU_SRC_SHIFT) & kModeMask},
+      destination_{.gva = request.destination_gva,
+                   .access = VME_ACCESS_WRITE,
+                   .side = VME_SIDE_DESTINATION,
+                   .mode = (request.flags >> VME_MMU_DST_SHIFT) & kModeMask},
+      devices_allowed_((request.flags & (VME_NO_MMIO | VME_ATOMIC_OR_NOTHING)) == 0) {}
+
+std::uint64_t Transfer::run() {
+  if (request_.bytes == 0) return 0;
+  cpu_.sync();
+  if (!valid()) {
+    cpu_.fail(VME_EINVAL, subject(reads_guest() ? source_ : destination_, 0),
+              reads_guest() ? source_.gva : destination_.gva, ~std::uint64_t{0});
+    return finish(0);
+  }
+  const bool poll = (request_.flags & VME_POLL) != 0;
+  const bool atomic = (request_.flags & VME_ATOMIC_OR_NOTHING) != 0;
+  const Step all{.offset = 0, .bytes = request_.bytes};
+  if (!against_its_order() && !atomic) return finish(walk(all, progress_, poll, &Transfer::move));
+  if (against_its_order()) devices_allowed_ = false;
+  const std::uint64_t reach = walk(all, progress_, false, &Transfer::look);
+  if (atomic && reach != request_.bytes) return finish(0);
+  if (!against_its_order()) return finish(walk(all, progress_, false, &Transfer::move));
+  const bool up = progress_ == Order::kAscending;
+  const Step reached{.offset = up ? 0 : request_.bytes - reach, .bytes = reach};
+  const Order order = up ? Order::kDescending : Order::kAscending;
+  const vme_fault why = cpu_.fault;
+  if (walk(reached, order, false, &Transfer::move) != reach) return finish(0);
+  cpu_.fault = why;
+  return finish(reach);
+}
+
+std::uint64_t Transfer::finish(std::uint64_t done) {
+  cpu_.sync();
+  if (done != request_.bytes) cpu_.fault.done = done;
+  return request_.bytes - done;
+}
+
+bool Transfer::valid() const {
+  const bool null_host = (request_.kind == TransferKind::kRead && request_.host_to == nullptr) ||
+                         (request_.kind == TransferKind::kWrite && request_.host_from == nullptr);
+  return !null_host && (request_.flags & ~kKnownFlags) == 0 && element_ <= 8 &&
+         request_.bytes % element_ == 0 && overlap() <= VME_OVERLAP_DISJOINT &&
+         source_.mode < VME_MMU_MODES && destination_.mode < VME_MMU_MODES;
+}
+
+bool Transfer::reads_guest() const {
+  return request_.kind == TransferKind::kCopy || request_.kind == TransferKind::kRead;
+}
+bool Transfer::writes_guest() const { return request_.kind != TransferKind::kRead; }
+
+std::uint32_t Transfer::overlap() const { return request_.flags & kOverlapMask; }
+
+bool Transfer::against_its_order() const {
+  if (request_.kind != TransferKind::kCopy || overlap() != VME_OVERLAP_MEMMOVE) return false;
+  const std::uint64_t ahead = progress_ == Order::kAscending ? destination_.gva - source_.gva
+                                                             : source_.gva - destination_.gva;
+  return ahead != 0 && ahead < request_.bytes;
+}
+
+bool Transfer::exit_requested() const {
+  return __atomic_load_n(&cpu_.exit_request, __ATOMIC_RELAXED) != 0;
+}
+
+Subject Transfer::subject(const Operand& operand, std::uint64_t offset) const {
+  return Subject{.access = operand.access,
+                 .side = operand.side,
+                 .gva = operand.gva + offset,
+                 .bytes = element_};
+}
+
+// The first look at exit_request comes after the first step, so that a caller who
+// calls again without clearing it still gets on.
+std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) {
+  std::uint64_t done = 0;
+  while (done < range.bytes) {
+    const Step step = cut(range, done, order);
+    if (poll && done != 0 && exit_requested()) {
+      const Operand& operand = reads_guest() ? source_ : destination_;
+      cpu_.fail(VME_INTR, subject(operand, step.offset), operand.gva + step.offset,
+                ~std::uint64_t{0});
+      return done;
+    }
+    const std::uint64_t moved = (this->*action)(step);
+    done += moved;
+    if (moved != step.bytes) return done;
+  }
+  return done;
+}
+
+Transfer::Step Transfer::cut(const Step& range, std::uint64_t done, Order order) const {
+  const bool up = order == Order::kAscending;
+  const std::uint64_t from = up ? range.offset + done : range.offset + range.bytes - done;
+  std::uint64_t bytes = range.bytes - done;
+  const auto limit = [&](const Operand& operand) {
+    const std::uint64_t at = operand.gva + from;
+    bytes = std::min(bytes, up ? page_rest_above(at) : page_rest_below(at));
+  };
+  if (reads_guest()) limit(source_);
+  if (writes_guest()) limit(destination_);
+  bytes = std::max(bytes - bytes % element_, element_);
+  return Step{.offset = up ? from : from - bytes, .bytes = bytes};
+}
+
+bool Transfer::place(const Operand& operand, const Step& step, Extent& extent) {
+  const std::uint64_t gva = operand.gva + step.offset;
+  extent.bytes = step.bytes;
+  extent.first = std::min(step.bytes, page_rest_above(gva));
+  for (std::uint64_t offset = 0, page = 0; offset < step.bytes; offset = extent.first, ++page) {
+    const Place found = cpu_.resolve(gva + offset, operand.access, operand.mode);
+    const bool device = found.kind == PageKind::kDevice;
+    const vme_rc rc = device && !devices_allowed_ ? VME_MMIO : found.rc;
+    if (rc != VME_OK) {
+      cpu_.fail(rc, subject(operand, step.offset), gva + offset, found.gpa);
+      return false;
+    }
+    extent.gpa[page] = found.gpa;
+    extent.device |= device;
+    if (page == 1) break;
+  }
+  return true;
+}
+
+bool Transfer::resolve(const Step& step, Stage& stage) {
+  if (reads_guest() && !place(source_, step, stage.source)) return false;
+  return !writes_guest() || place(destination_, step, stage.destination);
+}
+
+std::uint64_t Transfer::look(const Step& step) {
+  Stage stage;
+  return resolve(step, stage) ? step.bytes : 0;
+}
+
+std::uint64_t Transfer::move(const Step& step) {
+  Stage stage;
+  if (!resolve(step, stage)) return 0;
+  const auto split = [](const Extent& extent) { return extent.first != extent.bytes; };
+  const bool elements = stage.source.device || stage.destination.device || split(stage.source) ||
+                        split(stage.destination);
+  return elements ? move_elements(step, stage) : move_run(step, stage);
+}
+
+std::uint64_t Transfer::move_run(const Step& step, const Stage& stage) {
+  Outcome outcome;
+  switch (request_.kind) {
+    case TransferKind::kCopy: outcome = copy_run(stage); break;
+    case TransferKind::kFill: outcome = fill_run(stage); break;
+    case TransferKind::kRead:
+      outcome =
+          cpu_.memory().read(stage.source.gpa[0], {request_.host_to + step.offset, step.bytes});
+      break;
+    case TransferKind::kWrite:
+      outcome = cpu_.memory().write(stage.destination.gpa[0],
+                                    {request_.host_from + step.offset, step.bytes});
+      break;
+  }
+  if (outcome.rc == VME_OK) return step.bytes;
+  const Operand& operand = outcome.side == VME_SIDE_SOURCE ? source_ : destination_;
+  const std::uint64_t whole = outcome.done - outcome.done % element_;
+  report(outcome, operand, step.offset + whole, step.offset + outcome.done);
+  return progress_ == Order::kAscending ? whole : 0;
+}
+
+Outcome Transfer::copy_run(const Stage& stage) {
+  const std::uint64_t to = stage.destination.gpa[0];
+  const std::uint64_t from = stage.source.gpa[0];
+  const std::uint64_t bytes = stage.source.bytes;
+  if (overlap() == VME_OVERLAP_PROPAGATE) {
+    const bool up = progress_ == Order::kAscending;
+    const std::uint64_t distance = up ? to - from : from - to;
+    if (distance != 0 && distance < bytes) {
+      return up ? replicate_up(stage, distance) : replicate_down(stage, distance);
+    }
+  }
+  return cpu_.memory().copy(to, from, bytes);
+}
+
+Outcome Transfer::fill_run(const Stage& stage) {
+  const std::uint64_t bytes = stage.destination.bytes;
+  const auto low = static_cast<std::byte>(request_.pattern & 0xff);
+  if (element_ == 1) return cpu_.memory().fill(stage.destination.gpa[0], low, bytes);
+  const std::span<std::byte> page = cpu_.bounce().first(bytes);
+  const auto pattern = std::bit_cast<std::array<std::byte, 8>>(request_.pattern);
+  for (std::uint64_t i = 0; i < bytes; ++i) page[i] = pattern[i % element_];
+  return cpu_.memory().write(stage.destination.gpa[0], page);
+}
+
+// Both replicate what element-by-element order does within one step: the source is
+// read once, the pattern grows in a buffer, the destination is written once. From a
+// distance of one element on, the result repeats with the distance as its period,
+// and the buffer doubles; below, every element overwrites part of the next source.
+Outcome Transfer::replicate_up(const Stage& stage, std::uint64_t distance) {
+  const std::uint64_t bytes = stage.source.bytes;
+  std::byte* buffer = cpu_.bounce().data();
+  const Outcome got = cpu_.memory().read(stage.source.gpa[0], {buffer, bytes});
+  if (got.rc != VME_OK) return Outcome{.rc = got.rc};
+  std::byte* target = buffer + distance;
+  for (std::uint64_t at = 0, run = 0; at < bytes; at += run) {
+    const std::uint64_t period = distance + at;
+    run = std::min(distance >= element_ ? period : element_, bytes - at);
+    vm_mem::memmove_raw(target + at, distance >= element_ ? buffer : buffer + at, run);
+  }
+  return cpu_.memory().write(stage.destination.gpa[0], {target, bytes});
+}
+
+Outcome Transfer::replicate_down(const Stage& stage, std::uint64_t distance) {
+  const std::uint64_t bytes = stage.source.bytes;
+  std::byte* buffer = cpu_.bounce().data();
+  const Outcome got = cpu_.memory().read(stage.source.gpa[0], {buffer + distance, bytes});
+  if (got.rc != VME_OK) return Outcome{.rc = got.rc};
+  std::byte* end = buffer + distance + bytes;
+  for (std::uint64_t left = bytes, run = 0; left > 0; left -= run) {
+    const std::uint64_t period = distance + (bytes - left);
+    run = std::min(distance >= element_ ? period : element_, left);
+    std::byte* to = buffer + left - run;
+    vm_mem::memmove_raw(to, distance >= element_ ? end - run : to + distance, run);
+  }
+  return cpu_.memory().write(stage.destination.gpa[0], {buffer, bytes});
+}
+
+std::uint64_t Transfer::move_elements(const Step& step, const Stage& stage) {
+  const bool up = progress_ == Order::kAscending;
+  for (std::uint64_t done = 0; done < step.bytes; done += element_) {
+    const std::uint64_t at = up ? done : step.bytes - done - element_;
+    if (!move_element(step, stage, at)) return done;
+  }
+  return step.bytes;
+}
+
+bool Transfer::move_element(const Step& step, const Stage& stage, std::uint64_t at) {
+  auto value = std::bit_cast<std::array<std::byte, 8>>(request_.pattern);
+  if (reads_guest() && !read_element(source_, step, stage.source, at, value.data())) return false;
+  if (request_.kind == TransferKind::kWrite) {
+    vm_mem::memcpy_raw(value.data(), request_.host_from + step.offset + at, element_);
+  }
+  if (writes_guest()) {
+    return write_element(destination_, step, stage.destination, at, value.data());
+  }
+  vm_mem::memcpy_raw(request_.host_to + step.offset + at, value.data(), element_);
+  return true;
+}
+
+bool Transfer::read_element(const Operand& operand, const Step& step, const Extent& extent,
+                            std::uint64_t at, std::byte* to) {
+  const std::uint64_t first = std::min(element_, extent.first - at);
+  Outcome got = cpu_.memory().read(extent.gpa[0] + at, {to, first});
+  if (got.rc == VME_OK && first < element_) {
+    got = cpu_.memory().read(extent.gpa[1], {to + first, element_ - first});
+    got.done += first;
+  }
+  return report(got, operand, step.offset + at, step.offset + at + got.done);
+}
+
+bool Transfer::write_element(const Operand& operand, const Step& step, const Extent& extent,
+                             std::uint64_t at, const std::byte* from) {
+  const std::uint64_t first = std::min(element_, extent.first - at);
+  Outcome put = cpu_.memory().write(extent.gpa[0] + at, {from, first});
+  if (put.rc == VME_OK && first < element_) {
+    put = cpu_.memory().write(extent.gpa[1], {from + first, element_ - first});
+    put.done += first;
+  }
+  return report(put, operand, step.offset + at, step.offset + at + put.done);
+}
+
+bool Transfer::report(const Outcome& outcome, const Operand& operand, std::uint64_t element,
+                      std::uint64_t offset) {
+  if (outcome.rc == VME_OK) return true;
+  const std::uint64_t at = operand.gva + offset;
+  const Place place = cpu_.resolve(at, operand.access, operand.mode);
+  cpu_.fail(outcome.rc, subject(operand, element), at, place.gpa);
+  return false;
+}
+
+}  // namespace vm_engine::internal
