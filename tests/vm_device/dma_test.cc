@@ -1,0 +1,286 @@
+#include "vm_device/dma.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <array>
+#include <vector>
+
+#include "tests/vm_device/guest.h"
+
+namespace vm_device {
+namespace {
+
+using vm_mem::GuestAddress;
+
+// RAM, a hole, ROM and RAM without a gap; then RAM at the very top.
+constexpr std::uint64_t kLow = 0x1'0000;
+constexpr std::uint64_t kRom = 0x1'4000;
+constexpr std::uint64_t kHigh = 0x1'5000;
+constexpr std::uint64_t kTop = UINT64_MAX - 0x1fff;
+
+// What a byte-by-byte DmaSpace would do.
+class Model {
+ public:
+  Model() {
+    add(kLow, 0x2000, DmaFault::kNone);
+    add(kRom, 0x1000, DmaFault::kReadOnly);
+    add(kHigh, 0x1000, DmaFault::kNone);
+    add(kTop, 0x1000, DmaFault::kNone);
+  }
+
+  struct Part {
+    std::uint64_t base;
+    std::vector<std::byte> bytes;
+    DmaFault on_write;
+  };
+
+  DmaResult read(const std::vector<DmaSegment>& list, std::span<std::byte> to) {
+    return walk(list, to.size(), [&](std::uint64_t address, std::uint64_t i) {
+      const Part* part = find(address);
+      if (part == nullptr) return DmaFault::kUnmapped;
+      to[i] = part->bytes[address - part->base];
+      return DmaFault::kNone;
+    });
+  }
+  DmaResult write(const std::vector<DmaSegment>& list, std::span<const std::byte> from) {
+    return walk(list, from.size(),
+                [&](std::uint64_t address, std::uint64_t i) { return set(address, from[i]); });
+  }
+  DmaResult fill(const std::vector<DmaSegment>& list, std::byte value) {
+    return walk(list, UINT64_MAX,
+                [&](std::uint64_t address, std::uint64_t) { return set(address, value); });
+  }
+
+  std::vector<Part> parts;
+
+ private:
+  void add(std::uint64_t base, std::size_t bytes, DmaFault on_write) {
+    parts.push_back({base, std::vector<std::byte>(bytes), on_write});
+    for (std::size_t i = 0; i < bytes; ++i) {
+      parts.back().bytes[i] = static_cast<std::byte>(i * 31 + base / 4096 + i / 256);
+    }
+  }
+  Part* find(std::uint64_t address) {
+    for (Part& part : parts) {
+      if (address - part.base < part.bytes.size()) return &part;
+    }
+    return nullptr;
+  }
+  DmaFault set(std::uint64_t address, std::byte value) {
+    Part* part = find(address);
+    if (part == nullptr) return DmaFault::kUnmapped;
+    if (part->on_write == DmaFault::kNone) part->bytes[address - part->base] = value;
+    return part->on_write;
+  }
+  template <typename Step>
+  static DmaResult walk(const std::vector<DmaSegment>& list, std::uint64_t total, Step step) {
+    std::uint64_t done = 0;
+    for (const DmaSegment& it : list) {
+      for (std::uint64_t i = 0; i < it.bytes && done < total; ++i, ++done) {
+        const DmaFault fault = step(it.address + i, done);
+        if (fault != DmaFault::kNone) return {fault, done, it.address + i};
+      }
+    }
+    return {DmaFault::kNone, done};
+  }
+};
+
+class DmaFixture {
+ public:
+  DmaFixture() : memory(std::move(vm_mem::MemoryManager::create({}).value())), dma(*memory) {
+    for (const Model::Part& it : model.parts) {
+      const auto range = guest_range(it.base, it.bytes.size());
+      if (it.on_write == DmaFault::kReadOnly) {
+        EXPECT_TRUE(memory->add_rom(range, it.bytes).ok());
+      } else {
+        EXPECT_TRUE(memory->add_ram(range).ok());
+        EXPECT_TRUE(memory->write(range.begin(), it.bytes).ok());
+      }
+    }
+  }
+  bool memory_equals_model() const {
+    for (const Model::Part& it : model.parts) {
+      std::vector<std::byte> found(it.bytes.size());
+      EXPECT_TRUE(memory->read(GuestAddress{it.base}, found).ok());
+      if (found != it.bytes) return false;
+    }
+    return true;
+  }
+
+  Model model;
+  std::unique_ptr<vm_mem::MemoryManager> memory;
+  DmaSpace dma;
+};
+
+// Mostly inside one part, often around an edge; lengths from nothing to several parts.
+rc::Gen<std::vector<DmaSegment>> lists() {
+  const auto edge = rc::gen::elementOf(std::vector<std::uint64_t>{
+      kLow, kLow + 0x1000, kLow + 0x2000, kRom, kHigh, kHigh + 0x1000, kTop, kTop + 0x1000});
+  const auto near = rc::gen::inRange<std::int64_t>(-300, 300);
+  const auto length = rc::gen::weightedOneOf<std::uint64_t>(
+      {{1, rc::gen::just<std::uint64_t>(0)},
+       {6, rc::gen::inRange<std::uint64_t>(0, 200)},
+       {1, rc::gen::inRange<std::uint64_t>(0, 0x4000)},
+       {1, rc::gen::elementOf(std::vector<std::uint64_t>{UINT64_MAX, std::uint64_t{1} << 32})}});
+  const auto segment = rc::gen::map(rc::gen::tuple(edge, near, length), [](const auto& it) {
+    return DmaSegment{std::get<0>(it) + static_cast<std::uint64_t>(std::get<1>(it)),
+                      std::get<2>(it)};
+  });
+  return rc::gen::container<std::vector<DmaSegment>>(segment);
+}
+
+std::vector<std::byte> pattern(std::size_t bytes) {
+  std::vector<std::byte> out(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(0x80 + i * 13);
+  return out;
+}
+
+RC_GTEST_PROP(DmaProperty, ReadMovesWhatAByteWalkMoves, ()) {
+  DmaFixture it;
+  const auto list = *lists();
+  std::vector<std::byte> expected(*rc::gen::inRange<std::size_t>(0, 3000), std::byte{0xaa});
+  std::vector<std::byte> found = expected;
+  const DmaResult wanted = it.model.read(list, expected);
+  RC_ASSERT(it.dma.read(list, found) == wanted);
+  RC_ASSERT(found == expected);
+}
+
+RC_GTEST_PROP(DmaProperty, WriteMovesWhatAByteWalkMoves, ()) {
+  DmaFixture it;
+  const auto list = *lists();
+  const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 3000));
+  const DmaResult wanted = it.model.write(list, from);
+  RC_ASSERT(it.dma.write(list, from) == wanted);
+  RC_ASSERT(it.memory_equals_model());
+}
+
+RC_GTEST_PROP(DmaProperty, FillMovesWhatAByteWalkMoves, ()) {
+  DmaFixture it;
+  const auto list = *lists();
+  const DmaResult wanted = it.model.fill(list, std::byte{0x5c});
+  RC_ASSERT(it.dma.fill(list, std::byte{0x5c}) == wanted);
+  RC_ASSERT(it.memory_equals_model());
+}
+
+RC_GTEST_PROP(DmaProperty, ACursorResumesWhereItStopped, ()) {
+  DmaFixture it;
+  const auto list = *lists();
+  std::vector<std::byte> whole(2000), steps(2000);
+  const DmaResult wanted = it.model.read(list, whole);
+  SegmentCursor cursor(list);
+  std::uint64_t done = 0;
+  DmaResult last;
+  while (done < steps.size() && last.ok()) {
+    const auto step = *rc::gen::inRange<std::size_t>(1, 400);
+    const auto room = std::span(steps).subspan(done);
+    last = it.dma.read(cursor, room.first(std::min(step, room.size())));
+    done += last.done;
+    if (last.ok() && last.done == 0) break;
+  }
+  RC_ASSERT(done == wanted.done);
+  RC_ASSERT(last.fault == wanted.fault);
+  RC_ASSERT(steps == whole);
+}
+
+struct DmaSpaceTest : testing::Test, DmaFixture {};
+
+TEST_F(DmaSpaceTest, AListShorterThanTheBufferMovesTheList) {
+  std::array<std::byte, 64> to{};
+  const std::array<DmaSegment, 2> list{{{kLow, 10}, {kHigh, 10}}};
+  EXPECT_EQ(dma.read(list, to), (DmaResult{.done = 20}));
+  EXPECT_EQ(to[20], std::byte{0});
+}
+
+TEST_F(DmaSpaceTest, AListLongerThanTheBufferMovesTheBuffer) {
+  const auto from = pattern(15);
+  const std::array<DmaSegment, 2> list{{{kLow, 10}, {kHigh, 10}}};
+  EXPECT_EQ(dma.write(list, from), (DmaResult{.done = 15}));
+  model.write({list.begin(), list.end()}, from);
+  EXPECT_TRUE(memory_equals_model());
+}
+
+TEST_F(DmaSpaceTest, EmptySegmentsMoveNothingWhereverTheyPoint) {
+  std::array<std::byte, 8> to{};
+  const std::array<DmaSegment, 4> list{{{0x100, 0}, {kLow, 4}, {UINT64_MAX, 0}, {kHigh, 4}}};
+  EXPECT_EQ(dma.read(list, to), (DmaResult{.done = 8}));
+  EXPECT_TRUE(dma.read(std::span<const DmaSegment>(), to).ok());
+}
+
+TEST_F(DmaSpaceTest, ASegmentThatWrapsFaultsAtTheFirstUnmappedByte) {
+  std::vector<std::byte> to(0x3000);
+  const std::array<DmaSegment, 1> list{{{kTop + 0xff0, 0x3000}}};
+  EXPECT_EQ(dma.read(list, to), (DmaResult{DmaFault::kUnmapped, 0x10, kTop + 0x1000}));
+}
+
+TEST_F(DmaSpaceTest, TheBytesOfAListMayExceedSixtyFourBits) {
+  const std::array<DmaSegment, 3> list{{{kLow, 16}, {0, UINT64_MAX}, {0, UINT64_MAX}}};
+  EXPECT_EQ(dma.fill(list, std::byte{1}), (DmaResult{DmaFault::kUnmapped, 16, 0}));
+  SegmentCursor cursor(list);
+  cursor.skip(UINT64_MAX);
+  EXPECT_EQ(cursor.peek(UINT64_MAX).bytes, 16u);
+  cursor.skip(16);
+  EXPECT_EQ(cursor.peek(UINT64_MAX).bytes, UINT64_MAX);
+  cursor.skip(UINT64_MAX);
+  EXPECT_EQ(cursor.peek(1).bytes, 0u);
+}
+
+TEST_F(DmaSpaceTest, CopyOfOverlappingRangesIsAMove) {
+  auto expected = model.parts[0].bytes;
+  std::copy_backward(expected.begin(), expected.begin() + 1000, expected.begin() + 1100);
+  EXPECT_EQ(dma.copy(kLow + 100, kLow, 1000), (DmaResult{.done = 1000}));
+  model.parts[0].bytes = expected;
+  EXPECT_TRUE(memory_equals_model());
+}
+
+TEST_F(DmaSpaceTest, CopyStopsAtTheFirstByteThatItCannotMove) {
+  EXPECT_EQ(dma.copy(kRom - 0x100, kLow, 0x200), (DmaResult{DmaFault::kUnmapped, 0, kRom - 0x100}));
+  EXPECT_EQ(dma.copy(kRom, kLow, 0x200), (DmaResult{DmaFault::kReadOnly, 0, kRom}));
+  EXPECT_EQ(dma.copy(kLow, kRom + 0xff0, 0x1100),
+            (DmaResult{DmaFault::kUnmapped, 0x1010, kHigh + 0x1000}));
+}
+
+TEST_F(DmaSpaceTest, TypedAccessReachesEveryWidth) {
+  EXPECT_TRUE(dma.store(kLow, std::uint64_t{0x0807060504030201}).ok());
+  std::uint8_t one = 0;
+  std::uint16_t two = 0;
+  std::uint32_t four = 0;
+  EXPECT_TRUE(dma.load(kLow + 7, one).ok());
+  EXPECT_TRUE(dma.load(kLow + 6, two, std::memory_order_acquire).ok());
+  EXPECT_TRUE(dma.load(kLow + 4, four).ok());
+  EXPECT_EQ(one, 0x08);
+  EXPECT_EQ(two, 0x0807);
+  EXPECT_EQ(four, 0x08070605u);
+}
+
+TEST_F(DmaSpaceTest, AFailedLoadLeavesTheValue) {
+  std::uint32_t value = 7;
+  EXPECT_EQ(dma.load(0x100, value), (DmaResult{DmaFault::kUnmapped, 0, 0x100}));
+  EXPECT_EQ(value, 7u);
+  EXPECT_EQ(dma.store(kRom, value), (DmaResult{DmaFault::kReadOnly, 0, kRom}));
+}
+
+TEST_F(DmaSpaceTest, BulkBytesAreCountedOnTheDmaRoute) {
+  const auto bytes_by_dma = [&] {
+    const auto statistics = memory->statistics();
+    std::uint64_t sum = 0;
+    for (const auto& path : statistics.counts[static_cast<std::size_t>(vm_mem::Route::kDma)]) {
+      sum += path.bytes;
+    }
+    return sum;
+  };
+  const std::uint64_t before = bytes_by_dma();
+  std::vector<std::byte> to(2048);
+  ASSERT_TRUE(dma.read(kLow, to).ok());
+  ASSERT_TRUE(dma.write(kLow, to).ok());
+  EXPECT_EQ(bytes_by_dma() - before, 4096u);
+}
+
+TEST(DmaFaultTest, EveryFaultHasItsName) {
+  EXPECT_EQ(dma_fault_name(DmaFault::kNone), "kNone");
+  EXPECT_EQ(dma_fault_name(DmaFault::kReentrant), "kReentrant");
+  EXPECT_EQ(dma_fault_name(DmaFault::kTranslation), "kTranslation");
+}
+
+}  // namespace
+}  // namespace vm_device

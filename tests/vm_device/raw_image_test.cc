@@ -1,0 +1,147 @@
+#include "vm_device/raw_image.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace vm_device {
+namespace {
+
+class RawImageTest : public testing::Test {
+ protected:
+  RawImageTest() {
+    std::string pattern = testing::TempDir() + "raw_image_XXXXXX";
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~RawImageTest() override { std::filesystem::remove_all(directory_); }
+
+  std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  std::string file(const std::string& name, std::size_t bytes) const {
+    std::ofstream(path(name)) << std::string(bytes, 'x');
+    return path(name);
+  }
+  static void expect_refused(const std::string& path, ImageAccess access, absl::StatusCode code,
+                             const std::string& reason) {
+    const auto image = RawImage::open(path, access);
+    EXPECT_EQ(image.status().code(), code);
+    EXPECT_EQ(std::string(image.status().message()), path + ": " + reason);
+  }
+
+ private:
+  std::string directory_;
+};
+
+TEST_F(RawImageTest, WhatIsWrittenIsRead) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ((*image)->bytes(), 4096u);
+  std::array<std::byte, 512> out{}, in{};
+  out.fill(std::byte{'a'});
+  EXPECT_EQ((*image)->write_at(512, out), 0);
+  EXPECT_EQ((*image)->flush(), 0);
+  EXPECT_EQ((*image)->read_at(512, in), 0);
+  EXPECT_EQ(in, out);
+  EXPECT_EQ((*image)->read_at(0, in), 0);
+  EXPECT_EQ(in[511], std::byte{'x'});
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 4096u);
+}
+
+TEST_F(RawImageTest, AMissingFileIsNamed) {
+  expect_refused(path("none"), ImageAccess::kReadWrite, absl::StatusCode::kNotFound,
+                 "No such file or directory");
+}
+
+TEST_F(RawImageTest, ADirectoryIsNoDisk) {
+  for (const ImageAccess access : {ImageAccess::kReadOnly, ImageAccess::kReadWrite}) {
+    expect_refused(path(""), access, absl::StatusCode::kInvalidArgument, "Is a directory");
+  }
+}
+
+TEST_F(RawImageTest, AFifoIsNoDiskAndIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+  expect_refused(path("fifo"), ImageAccess::kReadOnly, absl::StatusCode::kInvalidArgument,
+                 "Not a regular file or block device");
+}
+
+TEST_F(RawImageTest, AnEmptyFileIsRefused) {
+  expect_refused(file("empty", 0), ImageAccess::kReadWrite, absl::StatusCode::kInvalidArgument,
+                 "The image is empty");
+}
+
+TEST_F(RawImageTest, ASizeThatIsNoNumberOfSectorsIsRefused) {
+  expect_refused(file("odd", 1000), ImageAccess::kReadWrite, absl::StatusCode::kInvalidArgument,
+                 "The size of 1000 bytes is not a multiple of 512");
+}
+
+TEST_F(RawImageTest, AnUnreadableFileIsRefused) {
+  const std::string disk = file("secret", 512);
+  ASSERT_EQ(::chmod(disk.c_str(), 0), 0);
+  ASSERT_EQ(::chmod(path("").c_str(), 0755), 0);
+  // Root reads everything: be nobody for a moment.
+  const bool root = ::geteuid() == 0;
+  ASSERT_EQ(::seteuid(root ? 65534 : ::geteuid()), 0);
+  expect_refused(disk, ImageAccess::kReadOnly, absl::StatusCode::kPermissionDenied,
+                 "Permission denied");
+  ASSERT_EQ(::seteuid(root ? 0 : ::geteuid()), 0);
+}
+
+TEST_F(RawImageTest, AFileTheHostWillNotWriteIsRefused) {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  expect_refused(self, ImageAccess::kReadWrite, absl::StatusCode::kPermissionDenied,
+                 "Text file busy");
+}
+
+TEST_F(RawImageTest, TwoWritersAreRefused) {
+  const std::string disk = file("disk", 512);
+  auto first = RawImage::open(disk, ImageAccess::kReadWrite);
+  ASSERT_TRUE(first.ok());
+  expect_refused(disk, ImageAccess::kReadWrite, absl::StatusCode::kFailedPrecondition,
+                 "The image is in use (locked)");
+  expect_refused(disk, ImageAccess::kReadOnly, absl::StatusCode::kFailedPrecondition,
+                 "The image is in use (locked)");
+  first->reset();
+  EXPECT_TRUE(RawImage::open(disk, ImageAccess::kReadWrite).ok());
+}
+
+TEST_F(RawImageTest, ReadersShareTheImage) {
+  const std::string disk = file("disk", 512);
+  const auto first = RawImage::open(disk, ImageAccess::kReadOnly);
+  const auto second = RawImage::open(disk, ImageAccess::kReadOnly);
+  EXPECT_TRUE(first.ok());
+  EXPECT_TRUE(second.ok());
+  EXPECT_FALSE(RawImage::open(disk, ImageAccess::kReadWrite).ok());
+}
+
+TEST_F(RawImageTest, ARefusedImageIsLeftUnlocked) {
+  const std::string odd = file("odd", 1000);
+  EXPECT_FALSE(RawImage::open(odd, ImageAccess::kReadWrite).ok());
+  std::filesystem::resize_file(odd, 1024);
+  EXPECT_TRUE(RawImage::open(odd, ImageAccess::kReadWrite).ok());
+}
+
+TEST_F(RawImageTest, ATruncatedFileReadsAsAnError) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  std::filesystem::resize_file(path("disk"), 700);
+  std::array<std::byte, 512> in{};
+  EXPECT_EQ((*image)->read_at(0, in), 0);
+  EXPECT_EQ((*image)->read_at(512, in), EIO);
+  EXPECT_EQ((*image)->read_at(2048, in), EIO);
+}
+
+TEST_F(RawImageTest, AWriteToAReadOnlyImageIsTheHostsError) {
+  auto image = RawImage::open(file("disk", 512), ImageAccess::kReadOnly);
+  ASSERT_TRUE(image.ok());
+  const std::array<std::byte, 512> out{};
+  EXPECT_EQ((*image)->write_at(0, out), EBADF);
+}
+
+}  // namespace
+}  // namespace vm_device
