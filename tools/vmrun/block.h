@@ -1,0 +1,48 @@
+// A run of decoded instructions that is executed from its first to its last, each
+// bound to the function that executes it.
+#ifndef VMRUN_BLOCK_H_
+#define VMRUN_BLOCK_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "tools/vmrun/decoded_op.h"
+
+namespace vmrun {
+
+class Hart;
+struct BlockOp;
+
+// How an instruction ended.
+enum class Flow : std::uint8_t {
+  kNext,  // go on with the one after it in the block
+  kJump,  // retired; the hart's pc says where to go on
+  kWait,  // retired; as kJump, but the hart waits for an interrupt
+  kTrap,  // not retired: an exception is pending, the hart's pc is at it
+};
+
+using Handler = Flow (*)(Hart& hart, const BlockOp& op);
+
+// An instruction, ready to run. rd is kSink where the instruction names x0.
+struct BlockOp {
+  Handler run = nullptr;
+  std::uint64_t pc = 0;
+  std::int32_t imm = 0;
+  std::uint32_t raw = 0;
+  std::uint8_t rd = 0;
+  std::uint8_t rs1 = 0;
+  std::uint8_t rs2 = 0;
+  std::uint8_t bytes = 0;
+  std::uint16_t index = 0;  // in its block
+};
+
+// The last op never gives kNext.
+struct Block {
+  std::uint64_t pc = 0;
+  std::uint64_t epoch = 0;  // valid while it is the cache's
+  std::vector<BlockOp> ops;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_BLOCK_H_

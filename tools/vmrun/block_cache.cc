@@ -1,0 +1,96 @@
+#include "tools/vmrun/block_cache.h"
+
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "tools/vmrun/decode.h"
+#include "tools/vmrun/execute.h"
+#include "tools/vmrun/hart_state.h"
+
+namespace vmrun {
+namespace {
+
+constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
+
+// The bytes from one address to the end of its page, as far as a block can use them,
+// and whatever lies beyond asked for parcel by parcel.
+class Window {
+ public:
+  Window(vm_engine::CodeFetcher& fetcher, std::uint64_t begin) : fetcher_(&fetcher), begin_(begin) {
+    bytes_ = fetcher.fetch_in_page(begin, buffer_).done;
+  }
+
+  vme_rc parcel(std::uint64_t pc, std::uint16_t& value) {
+    const std::uint64_t offset = pc - begin_;
+    if (offset + sizeof value > bytes_) return fetcher_->parcel(pc, value);
+    std::memcpy(&value, &buffer_[offset], sizeof value);
+    return VME_OK;
+  }
+
+ private:
+  vm_engine::CodeFetcher* fetcher_;
+  std::uint64_t begin_;
+  std::uint64_t bytes_ = 0;
+  std::array<std::byte, 4 * BlockCache::kMaxBlockOps> buffer_;
+};
+
+struct Fetched {
+  vme_rc rc = VME_OK;
+  std::int32_t fault_offset = 0;  // of the parcel that could not be fetched
+  DecodedOp decoded{};
+};
+
+Fetched fetch_op(Window& window, std::uint64_t pc) {
+  std::uint16_t low = 0;
+  if (const vme_rc rc = window.parcel(pc, low); rc != VME_OK) return {.rc = rc};
+  if (instruction_bytes(low) == 2) return {.decoded = decode_compressed(low)};
+  std::uint16_t high = 0;
+  if (const vme_rc rc = window.parcel(pc + 2, high); rc != VME_OK) {
+    return {.rc = rc, .fault_offset = 2};
+  }
+  return {.decoded = decode(low | (std::uint32_t{high} << 16))};
+}
+
+void append(Block& block, Handler run, std::uint64_t pc, const DecodedOp& op) {
+  block.ops.push_back({.run = run,
+                       .pc = pc,
+                       .imm = op.imm,
+                       .raw = op.raw,
+                       .rd = op.rd == 0 ? kSink : op.rd,
+                       .rs1 = op.rs1,
+                       .rs2 = op.rs2,
+                       .bytes = op.bytes,
+                       .index = static_cast<std::uint16_t>(block.ops.size())});
+}
+
+// The jump that ends a block is no instruction: it has the index of the one before it.
+void close(Block& block, std::uint64_t pc) {
+  append(block, leave_block, pc, {});
+  block.ops.back().index = static_cast<std::uint16_t>(block.ops.size() - 2);
+}
+
+}  // namespace
+
+void BlockCache::fill(Block& block, std::uint64_t pc) {
+  block.pc = pc;
+  block.epoch = epoch_;
+  block.ops.clear();
+  Window window(fetcher_, pc);
+  const std::uint64_t page = pc / kPageBytes;
+  for (std::uint64_t at = pc;;) {
+    const bool full = block.ops.size() == kMaxBlockOps || at / kPageBytes != page;
+    if (full) return close(block, at);
+    const Fetched next = fetch_op(window, at);
+    const bool first = block.ops.empty();
+    if (next.rc != VME_OK) {
+      return first ? append(block, fetch_fault, at, {.imm = next.fault_offset}) : close(block, at);
+    }
+    if (stands_alone(next.decoded.op) && !first) return close(block, at);
+    append(block, handler_of(next.decoded.op), at, next.decoded);
+    if (ends_block(next.decoded.op)) return;
+    at += next.decoded.bytes;
+  }
+}
+
+}  // namespace vmrun

@@ -1,0 +1,34 @@
+// Who sits at the other end of the guest's serial line.
+#ifndef VMRUN_CONSOLE_PEER_H_
+#define VMRUN_CONSOLE_PEER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+namespace vmrun {
+
+enum class PeerState : std::uint8_t {
+  kOpen,    // may have more to say
+  kSilent,  // has nothing to say until the guest prints something
+  kClosed,  // will never say anything more
+  kDone,    // has what it wanted: the run may end
+  kQuit,    // wants the run to end at once
+};
+
+class ConsolePeer {
+ public:
+  virtual ~ConsolePeer() = default;
+
+  // The guest has printed this.
+  virtual void hear(char byte) = 0;
+  // The next byte for the guest, if there is one. Does not wait.
+  virtual std::optional<char> say() = 0;
+  // Waits, at most this long, until there may be something to say. Only where kOpen.
+  virtual void wait(std::chrono::milliseconds limit) = 0;
+  virtual PeerState state() const = 0;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_CONSOLE_PEER_H_

@@ -1,0 +1,47 @@
+#include "tools/vmrun/file.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmrun {
+namespace {
+
+struct Close {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, Close>;
+
+absl::Status refused(const std::string& path) {
+  return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> read_file(const std::string& path) {
+  const File file(std::fopen(path.c_str(), "rb"));
+  if (file == nullptr) return refused(path);
+  std::string content;
+  char buffer[65536];
+  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, file.get())) {
+    content.append(buffer, got);
+    if (content.size() > kMostFileBytes) {
+      return absl::OutOfRangeError(absl::StrCat(path, ": larger than 1 GiB"));
+    }
+  }
+  if (std::ferror(file.get()) != 0) return refused(path);
+  return content;
+}
+
+absl::Status write_file(const std::string& path, std::string_view content) {
+  File file(std::fopen(path.c_str(), "wb"));
+  if (file == nullptr) return refused(path);
+  const bool wrote = std::fwrite(content.data(), 1, content.size(), file.get()) == content.size();
+  if (!wrote || std::fflush(file.get()) != 0) return refused(path);
+  return absl::OkStatus();
+}
+
+}  // namespace vmrun

@@ -1,0 +1,88 @@
+#include "tools/vmrun/hart.h"
+
+#include <utility>
+
+#include "tools/vmrun/trap.h"
+
+namespace vmrun {
+
+absl::StatusOr<std::unique_ptr<Hart>> Hart::create(vm_mem::MemoryManager& memory) {
+  absl::StatusOr<vme_engine*> made = vm_engine::create_engine(memory, {});
+  if (!made.ok()) return made.status();
+  vm_engine::EnginePtr engine(*made);
+  vme_cpu* cpu = nullptr;
+  if (vme_cpu_create(engine.get(), &cpu) != VME_OK) {
+    return absl::ResourceExhaustedError("no memory for a vCPU");
+  }
+  return std::unique_ptr<Hart>(new Hart(memory, std::move(engine), vm_engine::CpuPtr(cpu)));
+}
+
+Hart::Hart(vm_mem::MemoryManager& memory, vm_engine::EnginePtr engine, vm_engine::CpuPtr cpu)
+    : manager_(&memory),
+      engine_(std::move(engine)),
+      cpu_(std::move(cpu)),
+      memory_(*cpu_),
+      blocks_(vm_engine::CodeFetcher(*cpu_)) {}
+
+StopReason Hart::run(std::uint64_t instructions) {
+  const std::uint64_t end = state_.clock.retired() + instructions;
+  while (state_.clock.retired() < end) {
+    if (yield_.load(std::memory_order_relaxed)) [[unlikely]] {
+      yield_.store(false, std::memory_order_relaxed);
+      return StopReason::kYield;
+    }
+    if (has_wakeup(state_)) {
+      if (const auto interrupt = takeable_interrupt(state_)) enter_interrupt(state_, *interrupt);
+    }
+    follow_map();
+    switch (run_block()) {
+      case Flow::kWait: return StopReason::kWait;
+      case Flow::kTrap:
+        if (take_exception()) return StopReason::kTrapLoop;
+        break;
+      default: break;
+    }
+  }
+  return StopReason::kBudget;
+}
+
+Flow Hart::run_block() {
+  const BlockOp* op = blocks_.find(state_.pc).ops.data();
+  Flow flow = op->run(*this, *op);
+  while (flow == Flow::kNext) {
+    ++op;
+    flow = op->run(*this, *op);
+  }
+  state_.clock.retire(op->index + (flow == Flow::kTrap ? 0u : 1u));
+  return flow;
+}
+
+void Hart::follow_map() {
+  vm_engine::refresh(*cpu_);
+  const std::uint64_t generation = manager_->generation();
+  if (generation == map_generation_) [[likely]]
+    return;
+  map_generation_ = generation;
+  blocks_.flush();
+}
+
+bool Hart::take_exception() {
+  const TrapRecord record{.pc = state_.pc,
+                          .cause = pending_.cause,
+                          .tval = pending_.tval,
+                          .retired = state_.clock.retired()};
+  enter_exception(state_, pending_.cause, pending_.tval);
+  return trap_watch_.note_exception(record);
+}
+
+Flow Hart::raise(const BlockOp& op, Cause cause, std::uint64_t tval) {
+  state_.pc = op.pc;
+  pending_ = {.cause = cause, .tval = tval};
+  return Flow::kTrap;
+}
+
+Flow Hart::raise_access(const BlockOp& op, vme_rc rc, AccessKind kind) {
+  return raise(op, cause_of(rc, kind), memory_.fault_address());
+}
+
+}  // namespace vmrun

@@ -1,0 +1,73 @@
+// One RV64IMAC hart with M and U mode, interpreted block by block.
+#ifndef VMRUN_HART_H_
+#define VMRUN_HART_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "tools/vmrun/block_cache.h"
+#include "tools/vmrun/hart_memory.h"
+#include "tools/vmrun/hart_state.h"
+#include "tools/vmrun/trap_watch.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vmrun {
+
+enum class StopReason : std::uint8_t {
+  kBudget,    // the instructions asked for have been executed
+  kYield,     // somebody asked for it
+  kWait,      // WFI, and nothing to wake up for
+  kTrapLoop,  // the guest traps for ever; trap_watch() says where it began
+};
+
+class Hart {
+ public:
+  // Needs:   `memory` outlives the hart.
+  // Errors:  kResourceExhausted  no memory for the engine
+  static absl::StatusOr<std::unique_ptr<Hart>> create(vm_mem::MemoryManager& memory);
+
+  // Executes about `instructions`: it stops at the end of the block in which they are
+  // reached. Interrupts are looked at before each block, that is at most
+  // BlockCache::kMaxBlockOps instructions apart.
+  StopReason run(std::uint64_t instructions);
+
+  // Has run() return at the end of the current block. Any thread, and signal handlers.
+  void yield() { yield_.store(true, std::memory_order_relaxed); }
+
+  HartState& state() { return state_; }
+  HartMemory& memory() { return memory_; }
+  TrapWatch& trap_watch() { return trap_watch_; }
+
+  // For the functions that execute operations.
+  Flow raise(const BlockOp& op, Cause cause, std::uint64_t tval);
+  Flow raise_access(const BlockOp& op, vme_rc rc, AccessKind kind);
+  void forget_code() { blocks_.flush(); }
+
+ private:
+  struct Pending {
+    Cause cause = Cause::kIllegalInstruction;
+    std::uint64_t tval = 0;
+  };
+
+  Hart(vm_mem::MemoryManager& memory, vm_engine::EnginePtr engine, vm_engine::CpuPtr cpu);
+  Flow run_block();
+  void follow_map();
+  bool take_exception();
+
+  vm_mem::MemoryManager* manager_;
+  vm_engine::EnginePtr engine_;
+  vm_engine::CpuPtr cpu_;
+  HartState state_;
+  HartMemory memory_;
+  BlockCache blocks_;
+  TrapWatch trap_watch_;
+  Pending pending_;
+  std::uint64_t map_generation_ = 0;
+  std::atomic<bool> yield_{false};
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_HART_H_

@@ -1,0 +1,67 @@
+// The hart's way to guest memory: vm_engine's soft TLB, and a count of the accesses
+// that go through it.
+#ifndef VMRUN_HART_MEMORY_H_
+#define VMRUN_HART_MEMORY_H_
+
+#include <cstdint>
+
+#include "tools/vmrun/hart_state.h"
+#include "vm_engine/engine.h"
+
+namespace vmrun {
+
+enum class AccessKind : std::uint8_t { kLoad, kStore };
+
+// The exception that a failed access raises. LR is a load, SC and AMO are stores.
+Cause cause_of(vme_rc rc, AccessKind kind);
+
+struct AccessCount {
+  std::uint64_t operations = 0;
+  std::uint64_t bytes = 0;
+};
+
+// Each call gives VME_OK, or the reason; fault_address() is then what mtval reports.
+// Values are little-endian in guest memory, as on the hosts that this runs on.
+class HartMemory {
+ public:
+  explicit HartMemory(vme_cpu& cpu) : cpu_(&cpu) {}
+
+  template <typename T>
+  vme_rc load(std::uint64_t address, T& value) {
+    count(sizeof(T));
+    return vm_engine::load(*cpu_, address, value);
+  }
+  template <typename T>
+  vme_rc store(std::uint64_t address, T value) {
+    count(sizeof(T));
+    return vm_engine::store(*cpu_, address, value);
+  }
+  // An AMO: stores change(previous), atomically.
+  template <typename T, typename Change>
+  vme_rc update(std::uint64_t address, Change change, T& previous) {
+    count(2 * sizeof(T));
+    return vm_engine::fetch_update(*cpu_, address, change, previous);
+  }
+  template <typename T>
+  vme_rc compare_exchange(std::uint64_t address, T expected, T desired, bool& exchanged) {
+    count(sizeof(T));
+    return vm_engine::compare_exchange(*cpu_, address, expected, desired, exchanged);
+  }
+
+  std::uint64_t fault_address() const { return cpu_->fault.gva; }
+  const AccessCount& accesses() const { return accesses_; }
+  vme_cpu& cpu() { return *cpu_; }
+
+ private:
+  void count(std::uint64_t bytes) {
+    ++accesses_.operations;
+    accesses_.bytes += bytes;
+  }
+
+  vme_cpu* cpu_;
+  AccessCount accesses_;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_HART_MEMORY_H_

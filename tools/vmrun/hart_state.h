@@ -1,0 +1,71 @@
+// What a hart is between two instructions: registers, privilege, CSRs, reservation.
+#ifndef VMRUN_HART_STATE_H_
+#define VMRUN_HART_STATE_H_
+
+#include <array>
+#include <cstdint>
+
+#include "tools/vmrun/clock.h"
+#include "tools/vmrun/interrupt_pins.h"
+
+namespace vmrun {
+
+enum class Privilege : std::uint8_t { kUser = 0, kMachine = 3 };
+
+// Synchronous exceptions, by their cause numbers.
+enum class Cause : std::uint64_t {
+  kFetchAccess = 1,
+  kIllegalInstruction = 2,
+  kBreakpoint = 3,
+  kLoadMisaligned = 4,
+  kLoadAccess = 5,
+  kStoreMisaligned = 6,
+  kStoreAccess = 7,
+  kEcallUser = 8,
+  kEcallMachine = 11,
+};
+
+inline constexpr std::uint64_t kMstatusMie = 1u << 3;
+inline constexpr std::uint64_t kMstatusMpie = 1u << 7;
+inline constexpr std::uint64_t kMstatusMpp = 3u << 11;
+inline constexpr std::uint64_t kMstatusMprv = 1u << 17;
+inline constexpr std::uint64_t kMstatusTw = 1u << 21;
+
+struct MachineCsrs {
+  std::uint64_t mstatus = kMstatusMpp;
+  std::uint64_t mie = 0;
+  std::uint64_t mtvec = 0;
+  std::uint64_t mscratch = 0;
+  std::uint64_t mepc = 0;
+  std::uint64_t mcause = 0;
+  std::uint64_t mtval = 0;
+  std::uint64_t mcounteren = 0;
+  std::uint64_t menvcfg = 0;
+  // What mcycle and minstret show is the clock's count plus these.
+  std::uint64_t mcycle_offset = 0;
+  std::uint64_t minstret_offset = 0;
+};
+
+// What the last LR found; bytes is 0 where there is no reservation.
+struct Reservation {
+  std::uint64_t address = 0;
+  std::uint64_t value = 0;
+  unsigned bytes = 0;
+};
+
+// Writes to x0 go to x[kSink] instead, so that no instruction has to test for it.
+inline constexpr std::uint8_t kSink = 32;
+
+struct HartState {
+  std::array<std::uint64_t, 33> x{};
+  std::uint64_t pc = 0;
+  Privilege privilege = Privilege::kMachine;
+  MachineCsrs csrs;
+  Reservation reservation;
+  Clock clock;
+  InterruptPins pins;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_HART_STATE_H_

@@ -1,0 +1,158 @@
+#include "tools/vmrun/machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "tools/vmrun/device_tree.h"
+#include "tools/vmrun/layout.h"
+#include "vm_device/raw_image.h"
+#include "vm_device/virtio_blk.h"
+
+namespace vmrun {
+namespace {
+
+using vm_mem::GuestAddress;
+using vm_mem::GuestRange;
+
+// U-Boot moves the tree away before it uses the end of RAM; an alignment of 2 MiB is
+// QEMU's, and keeps the tree out of the way of early code that rounds.
+constexpr std::uint64_t kTreeAlignment = 2 << 20;
+
+GuestRange range_of(std::uint64_t base, std::uint64_t bytes) {
+  return GuestRange::make(GuestAddress{base}, bytes).value();
+}
+
+absl::StatusOr<std::unique_ptr<vm_device::VirtioDevice>> open_disk(const std::string& path) {
+  auto image = vm_device::RawImage::open(path, vm_device::ImageAccess::kReadWrite);
+  if (!image.ok()) return image.status();
+  return vm_device::VirtioBlk::create(*std::move(image));
+}
+
+constexpr std::uint64_t kA0 = 10;
+constexpr std::uint64_t kA1 = 11;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
+  if (options.disks.size() > kVirtioSlots) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d disks, but only %d slots", options.disks.size(), kVirtioSlots));
+  }
+  const auto range = GuestRange::make(GuestAddress{kRamBase}, options.memory_bytes);
+  if (!range) return absl::InvalidArgumentError("more memory than there are addresses");
+  auto memory = vm_mem::MemoryManager::create({});
+  if (!memory.ok()) return memory.status();
+  const auto ram = (*memory)->add_ram(*range, {.dirty_tracking = vm_mem::DirtyTracking::kOn});
+  if (!ram.ok()) return ram.status();
+  auto hart = Hart::create(**memory);
+  if (!hart.ok()) return hart.status();
+  std::unique_ptr<Machine> machine(
+      new Machine(std::move(options), *std::move(memory), *std::move(hart), *ram));
+  if (const absl::Status status = machine->attach_devices(); !status.ok()) return status;
+  return machine;
+}
+
+Machine::Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
+                 std::unique_ptr<Hart> hart, vm_mem::RegionId ram)
+    : options_(std::move(options)),
+      memory_(std::move(memory)),
+      hart_(std::move(hart)),
+      ram_(ram),
+      clint_(hart_->state().clock, hart_->state().pins, [this] { hart_->yield(); }),
+      plic_(hart_->state().pins),
+      uart_(plic_.line(kUartInterrupt), options_.console),
+      finisher_([this](Finish finish) {
+        finish_ = finish;
+        hart_->yield();
+      }),
+      bus_(*memory_) {}
+
+absl::Status Machine::attach_devices() {
+  const struct {
+    std::uint64_t base;
+    std::uint64_t bytes;
+    vm_mem::MmioHandler* device;
+    const char* name;
+  } fixed[] = {{kFinisherBase, kFinisherBytes, &finisher_, "finisher"},
+               {kClintBase, kClintBytes, &clint_, "clint"},
+               {kPlicBase, kPlicBytes, &plic_, "plic"},
+               {kUartBase, kUartBytes, &uart_, "uart"}};
+  for (const auto& [base, bytes, device, name] : fixed) {
+    if (const auto status = bus_.attach(range_of(base, bytes), device, name); !status.ok()) {
+      return status;
+    }
+  }
+  for (unsigned slot = 0; slot < kVirtioSlots; ++slot) {
+    if (const auto status = attach_virtio(slot); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Machine::attach_virtio(unsigned slot) {
+  std::unique_ptr<vm_device::VirtioDevice> device;
+  if (slot < options_.disks.size()) {
+    auto disk = open_disk(options_.disks[slot]);
+    if (!disk.ok()) return disk.status();
+    device = *std::move(disk);
+  }
+  virtio_.push_back(std::make_unique<vm_device::VirtioMmio>(
+      *memory_, std::move(device), plic_.line(kVirtioFirstInterrupt + slot)));
+  return bus_.attach(range_of(kVirtioBase + slot * kVirtioBytes, kVirtioBytes),
+                     virtio_.back().get(), absl::StrFormat("virtio%d", slot));
+}
+
+std::uint64_t Machine::device_tree_address(std::uint64_t tree_bytes) const {
+  const std::uint64_t end = kRamBase + options_.memory_bytes;
+  return (end - std::min(tree_bytes, options_.memory_bytes)) & ~(kTreeAlignment - 1);
+}
+
+absl::Status Machine::boot(std::span<const std::byte> firmware) {
+  if (firmware.empty()) return absl::InvalidArgumentError("the firmware is empty");
+  const auto tree = make_device_tree(options_.memory_bytes);
+  if (!tree.ok()) return tree.status();
+  const std::uint64_t tree_at = device_tree_address(tree->size());
+  if (tree_at < kRamBase || firmware.size() > tree_at - kRamBase) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("%d bytes of memory are too little for a firmware of %d bytes and the "
+                        "device tree",
+                        options_.memory_bytes, firmware.size()));
+  }
+  const bool written = memory_->write(GuestAddress{kRamBase}, firmware).ok() &&
+                       memory_->write(GuestAddress{tree_at}, *tree).ok();
+  if (!written) return absl::InternalError("RAM cannot be written");
+  hart_->state().pc = kRamBase;
+  hart_->state().x[kA0] = 0;
+  hart_->state().x[kA1] = tree_at;
+  return absl::OkStatus();
+}
+
+StopReason Machine::run(std::uint64_t instructions) {
+  const Clock& clock = hart_->state().clock;
+  const std::uint64_t end = clock.retired() + instructions;
+  while (clock.retired() < end && !finish_) {
+    clint_.update();
+    std::uint64_t budget = end - clock.retired();
+    const std::uint64_t ticks = clint_.ticks_left();
+    if (ticks != 0)
+      budget = std::min(budget, ticks < budget ? ticks * kInstructionsPerTick : budget);
+    const StopReason reason = hart_->run(budget);
+    clint_.update();
+    if (reason == StopReason::kWait || reason == StopReason::kTrapLoop) return reason;
+  }
+  return StopReason::kBudget;
+}
+
+std::uint64_t Machine::ticks_to_timer() const {
+  const bool enabled = (hart_->state().csrs.mie & mask_of(Interrupt::kTimer)) != 0;
+  return enabled ? clint_.ticks_left() : UINT64_MAX;
+}
+
+void Machine::skip(std::uint64_t ticks) {
+  hart_->state().clock.skip(ticks);
+  clint_.update();
+}
+
+std::uint64_t Machine::dirty_pages() const { return memory_->dirty_page_count(ram_).value_or(0); }
+
+}  // namespace vmrun

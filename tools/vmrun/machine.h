@@ -1,0 +1,85 @@
+// The whole machine: memory, hart and devices, wired as layout.h says.
+#ifndef VMRUN_MACHINE_H_
+#define VMRUN_MACHINE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "tools/vmrun/clint.h"
+#include "tools/vmrun/finisher.h"
+#include "tools/vmrun/hart.h"
+#include "tools/vmrun/plic.h"
+#include "tools/vmrun/uart.h"
+#include "vm_device/mmio_bus.h"
+#include "vm_device/virtio_mmio.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vmrun {
+
+struct MachineOptions {
+  std::uint64_t memory_bytes = 0;     // a multiple of 4096
+  std::vector<std::string> disks;     // image files, for the virtio slots in this order
+  std::function<void(char)> console;  // what the guest prints
+};
+
+class Machine {
+ public:
+  // Errors:  those of MemoryManager and RawImage; kInvalidArgument: too many disks.
+  static absl::StatusOr<std::unique_ptr<Machine>> create(MachineOptions options);
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  // Puts the firmware at the start of RAM, the device tree near its end, and the hart
+  // where QEMU's reset vector would: pc at the firmware, a0 = hart 0, a1 = the tree.
+  //
+  // Errors:  kInvalidArgument  empty firmware
+  //          kOutOfRange       not enough memory for both
+  absl::Status boot(std::span<const std::byte> firmware);
+
+  // Runs until the instructions are executed, the guest waits or traps for ever, or it
+  // has finished.
+  StopReason run(std::uint64_t instructions);
+
+  // What the guest told the finisher.
+  const std::optional<Finish>& finish() const { return finish_; }
+  // Lets the time until the next timer interrupt pass, and says how much: UINT64_MAX
+  // where none is to come.
+  std::uint64_t ticks_to_timer() const;
+  void skip(std::uint64_t ticks);
+
+  Hart& hart() { return *hart_; }
+  Uart& uart() { return uart_; }
+  vm_mem::MemoryManager& memory() { return *memory_; }
+  std::uint64_t dirty_pages() const;
+
+ private:
+  Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
+          std::unique_ptr<Hart> hart, vm_mem::RegionId ram);
+  absl::Status attach_devices();
+  absl::Status attach_virtio(unsigned slot);
+  std::uint64_t device_tree_address(std::uint64_t tree_bytes) const;
+
+  MachineOptions options_;
+  std::unique_ptr<vm_mem::MemoryManager> memory_;
+  std::unique_ptr<Hart> hart_;
+  vm_mem::RegionId ram_;
+  std::optional<Finish> finish_;
+  Clint clint_;
+  Plic plic_;
+  Uart uart_;
+  Finisher finisher_;
+  std::vector<std::unique_ptr<vm_device::VirtioMmio>> virtio_;
+  vm_device::MmioBus bus_;  // last: it takes its regions away before the devices go
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_MACHINE_H_

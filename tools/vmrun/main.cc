@@ -1,0 +1,123 @@
+// vmrun: the reference emulator. Reads the command line, builds the machine, runs it,
+// reports.
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "tools/vmrun/file.h"
+#include "tools/vmrun/machine.h"
+#include "tools/vmrun/options.h"
+#include "tools/vmrun/report.h"
+#include "tools/vmrun/script.h"
+#include "tools/vmrun/session.h"
+#include "tools/vmrun/signals.h"
+#include "tools/vmrun/terminal.h"
+#include "vm_mem/simd_memcpy.h"
+
+namespace vmrun {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void complain(std::string_view text) { fmt::print(stderr, "vmrun: {}\n", text); }
+void complain(const absl::Status& status) {
+  complain(std::string_view(status.message().data(), status.message().size()));
+}
+
+absl::StatusOr<std::unique_ptr<ConsolePeer>> make_peer(const Options& options) {
+  if (options.script.empty()) return std::make_unique<Terminal>(STDIN_FILENO);
+  const auto text = read_file(options.script);
+  if (!text.ok()) return text.status();
+  auto lines = script_lines(*text);
+  if (lines.empty()) return absl::InvalidArgumentError(options.script + ": no line to type");
+  return std::make_unique<Script>(std::move(lines));
+}
+
+absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Output& output,
+                                                      ConsolePeer*& peer) {
+  const auto firmware = read_file(options.firmware);
+  if (!firmware.ok()) return firmware.status();
+  auto machine = Machine::create({.memory_bytes = options.memory_bytes,
+                                  .disks = options.disks,
+                                  .console = [&output, &peer](char byte) {
+                                    output.put(byte);
+                                    peer->hear(byte);
+                                  }});
+  if (!machine.ok()) return machine.status();
+  const absl::Status booted = (*machine)->boot(std::as_bytes(std::span(*firmware)));
+  if (!booted.ok()) {
+    return absl::Status(booted.code(),
+                        fmt::format("{}: {}", options.firmware, std::string(booted.message())));
+  }
+  return machine;
+}
+
+Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elapsed) {
+  Report report{.end = end_name(end.kind),
+                .message = end.message,
+                .isa = std::string(vm_mem::active_isa()),
+                .instructions = machine.hart().state().clock.retired(),
+                .wall_seconds = std::chrono::duration<double>(elapsed).count(),
+                .pages_dirtied = machine.dirty_pages(),
+                .traffic = machine.memory().statistics()};
+  const AccessCount& scalar = machine.hart().memory().accesses();
+  auto& count = report.traffic.counts[static_cast<std::size_t>(vm_mem::Route::kCpu)]
+                                     [static_cast<std::size_t>(vm_mem::CopyPath::kInline)];
+  count.operations += scalar.operations;
+  count.bytes += scalar.bytes;
+  return report;
+}
+
+absl::Status publish(const Options& options, const Report& report, Output& output) {
+  const std::string text = options.stats == StatsFormat::kJson ? as_json(report) : as_text(report);
+  if (!options.stats_file.empty()) return write_file(options.stats_file, text);
+  if (!output.at_line_start()) output.put('\n');
+  output.put(text);
+  output.flush();
+  return absl::OkStatus();
+}
+
+// The peer, and with it the terminal's raw mode, is gone before anything is reported.
+SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, Output& output,
+                       const Options& options) {
+  SessionEnd end = Session(machine, *peer, output, options.timeout).run();
+  output.flush();
+  peer.reset();
+  return end;
+}
+
+int run(const Options& options) {
+  note_signals();
+  if (const auto status = vm_mem::startup_status(); !status.ok()) complain(status);
+  Output output(STDOUT_FILENO);
+  ConsolePeer* heard_by = nullptr;
+  auto machine = make_machine(options, output, heard_by);
+  if (!machine.ok()) return complain(machine.status()), 1;
+  auto peer = make_peer(options);
+  if (!peer.ok()) return complain(peer.status()), 1;
+  heard_by = peer->get();
+  const auto start = Clock::now();
+  const SessionEnd end = run_session(**machine, *peer, output, options);
+  const Report report = make_report(**machine, end, Clock::now() - start);
+  const absl::Status published = publish(options, report, output);
+  if (!published.ok()) complain(published);
+  if (is_failure(end.kind)) complain(end.message);
+  return is_failure(end.kind) || !published.ok() ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace vmrun
+
+int main(int argc, char** argv) {
+  const auto parsed = vmrun::parse_options(argc, argv);
+  if (const auto* exit = std::get_if<vmrun::Exit>(&parsed)) {
+    fmt::print(exit->status == 0 ? stdout : stderr, "{}", exit->text);
+    return exit->status;
+  }
+  return vmrun::run(std::get<vmrun::Options>(parsed));
+}

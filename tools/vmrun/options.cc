@@ -1,0 +1,137 @@
+#include "tools/vmrun/options.h"
+
+#include <charconv>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+namespace vmrun {
+namespace {
+
+constexpr const char* kDescription =
+    "Runs a RISC-V guest (RV64IMAC, M and U mode) on a machine like QEMU's \"virt\", every byte\n"
+    "of whose memory goes through this project's libraries.";
+
+constexpr const char* kFooter =
+    "\nOn a terminal every key goes to the guest; Ctrl-A x quits. Without one, standard input\n"
+    "is typed as it is, and the run ends when it has ended and the guest waits for more.\n"
+    "\n"
+    "A script has one line to type each line; blank ones and those that begin with # are\n"
+    "skipped. Each is typed when the guest shows the prompt '=> '; when the prompt appears\n"
+    "and none is left, the run ends. Automatic boot is stopped with a key.\n"
+    "\n"
+    "Standard output is the guest's console, then the report: a table, or one line of JSON,\n"
+    "which is the last line. --stats-file keeps it apart. The guest's time follows the\n"
+    "instructions (100 million a second), and leaps where the guest idles.\n"
+    "\n"
+    "Exit status: 0 when the guest switched off or reset, the script or the input ended, or\n"
+    "the user quit; 1 on failure, a timeout included; 2 for a wrong command line.\n";
+
+constexpr double kMostSeconds = 1e9;
+
+// What CLI11 fills in: as the user typed it.
+struct Typed {
+  Options options;
+  std::string memory;
+  double timeout = 0;
+  std::string stats = "text";
+};
+
+std::unique_ptr<CLI::App> make_app(Typed& typed) {
+  auto app = std::make_unique<CLI::App>(kDescription, "vmrun");
+  app->footer(kFooter);
+  app->set_version_flag("--version", std::string("vmrun ") + VMRUN_VERSION);
+  app->add_option("--firmware", typed.options.firmware,
+                  "M-mode image, put at 0x80000000 and entered there")
+      ->type_name("FILE")
+      ->capture_default_str();
+  app->add_option("--disk", typed.options.disks, "raw disk image for a virtio-blk; repeatable")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+  app->add_option("--memory", typed.memory, "RAM: a number with K, M or G [128M]")
+      ->type_name("SIZE");
+  app->add_option("--script", typed.options.script, "lines to type at the guest's prompt")
+      ->type_name("FILE");
+  app->add_option("--timeout", typed.timeout, "end the run after so much real time")
+      ->type_name("SECONDS");
+  app->add_option("--stats", typed.stats, "the report at the end: text or json")
+      ->type_name("FORMAT")
+      ->capture_default_str();
+  app->add_option("--stats-file", typed.options.stats_file, "write the report there")
+      ->type_name("FILE");
+  return app;
+}
+
+Exit usage_error(const std::string& text) {
+  return {.status = 2, .text = fmt::format("vmrun: {}\n", text)};
+}
+
+// CLI11's messages may have several lines; the first says it.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
+  Options options = std::move(typed.options);
+  if (app.count("--memory") != 0) {
+    const auto bytes = parse_size(typed.memory);
+    if (!bytes)
+      return usage_error(fmt::format("--memory {}: not a size such as 128M", typed.memory));
+    if (*bytes < kLeastMemoryBytes || *bytes > kMostMemoryBytes) {
+      return usage_error(fmt::format("--memory {}: between 16M and 64G is possible", typed.memory));
+    }
+    options.memory_bytes = *bytes;
+  }
+  if (app.count("--timeout") != 0) {
+    if (!std::isfinite(typed.timeout) || typed.timeout <= 0 || typed.timeout > kMostSeconds) {
+      return usage_error("--timeout: a positive number of seconds is needed");
+    }
+    options.timeout = std::chrono::milliseconds(std::llround(std::ceil(typed.timeout * 1000)));
+  }
+  if (typed.stats != "text" && typed.stats != "json") {
+    return usage_error(fmt::format("--stats {}: text and json are possible", typed.stats));
+  }
+  options.stats = typed.stats == "json" ? StatsFormat::kJson : StatsFormat::kText;
+  if (app.count("--script") != 0 && options.script.empty()) {
+    return usage_error("--script: a file name is needed");
+  }
+  return options;
+}
+
+}  // namespace
+
+std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
+  Typed typed;
+  const auto app = make_app(typed);
+  try {
+    app->parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return Exit{.status = 0, .text = app->help()};
+  } catch (const CLI::CallForVersion& version) {
+    return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return usage_error(first_line(error.what()));
+  }
+  return interpret(std::move(typed), *app);
+}
+
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{}) return std::nullopt;
+  std::string_view unit(rest, static_cast<std::size_t>(text.data() + text.size() - rest));
+  unsigned shift = 0;
+  if (!unit.empty()) {
+    constexpr std::string_view kUnits = "KMG";
+    const std::size_t index = kUnits.find(unit.front() & ~0x20);
+    if (index == std::string_view::npos) return std::nullopt;
+    shift = 10 * (static_cast<unsigned>(index) + 1);
+    unit.remove_prefix(1);
+  }
+  if (!unit.empty() && unit != "iB" && unit != "B") return std::nullopt;
+  if (number > (UINT64_MAX >> shift)) return std::nullopt;
+  const std::uint64_t bytes = number << shift;
+  return bytes % 4096 == 0 ? std::optional(bytes) : std::nullopt;
+}
+
+}  // namespace vmrun

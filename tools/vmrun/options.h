@@ -1,0 +1,46 @@
+// The command line.
+#ifndef VMRUN_OPTIONS_H_
+#define VMRUN_OPTIONS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace vmrun {
+
+inline constexpr std::string_view kDefaultFirmware = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin";
+inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{128} << 20;
+inline constexpr std::uint64_t kLeastMemoryBytes = std::uint64_t{16} << 20;
+inline constexpr std::uint64_t kMostMemoryBytes = std::uint64_t{64} << 30;
+
+enum class StatsFormat : std::uint8_t { kText, kJson };
+
+struct Options {
+  std::string firmware{kDefaultFirmware};
+  std::vector<std::string> disks;
+  std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  std::string script;  // empty: none
+  std::optional<std::chrono::milliseconds> timeout;
+  StatsFormat stats = StatsFormat::kText;
+  std::string stats_file;  // empty: standard output
+};
+
+// What to do instead of a run: print `text`, and exit with `status`.
+struct Exit {
+  int status = 0;
+  std::string text;
+};
+
+std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
+
+// "4096", "64K", "128M", "2G", also as "128MiB"; nullopt where it is no size, or not a
+// multiple of 4096, or too large.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+
+}  // namespace vmrun
+
+#endif  // VMRUN_OPTIONS_H_

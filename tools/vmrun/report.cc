@@ -1,0 +1,80 @@
+#include "tools/vmrun/report.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+namespace vmrun {
+namespace {
+
+using vm_mem::CopyPath;
+using vm_mem::PathCount;
+using vm_mem::Route;
+
+constexpr std::array kRoutes = {Route::kCpu, Route::kDma, Route::kEngine, Route::kSnapshot};
+constexpr std::array kPaths = {CopyPath::kInline, CopyPath::kVector, CopyPath::kStream};
+
+// A message is our own text with names of files in it.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string route_json(const Report& report, Route route) {
+  std::string out;
+  for (const CopyPath path : kPaths) {
+    const PathCount& count = report.traffic.at(route, path);
+    out += fmt::format(R"({}"{}": {{"operations": {}, "bytes": {}}})", out.empty() ? "" : ", ",
+                       vm_mem::copy_path_name(path), count.operations, count.bytes);
+  }
+  return fmt::format(R"("{}": {{{}}})", vm_mem::route_name(route), out);
+}
+
+}  // namespace
+
+double Report::guest_mips() const {
+  return wall_seconds > 0 ? static_cast<double>(instructions) / wall_seconds / 1e6 : 0;
+}
+
+std::string as_text(const Report& report) {
+  std::string out = fmt::format("--- vmrun: {} after {:.2f} s\n", report.end, report.wall_seconds);
+  out += fmt::format("instructions   {:>14}   {:.0f} guest MIPS\n", report.instructions,
+                     report.guest_mips());
+  out += fmt::format("pages dirtied  {:>14}\n", report.pages_dirtied);
+  out += fmt::format("copy core      {:>14}\n", report.isa);
+  out += fmt::format("{:<8} {:<8} {:>14} {:>16}\n", "route", "path", "operations", "bytes");
+  for (const Route route : kRoutes) {
+    for (const CopyPath path : kPaths) {
+      const PathCount& count = report.traffic.at(route, path);
+      if (count.operations == 0) continue;
+      out += fmt::format("{:<8} {:<8} {:>14} {:>16}\n", vm_mem::route_name(route),
+                         vm_mem::copy_path_name(path), count.operations, count.bytes);
+    }
+  }
+  return out;
+}
+
+std::string as_json(const Report& report) {
+  std::string routes;
+  for (const Route route : kRoutes) {
+    routes += (routes.empty() ? "" : ", ") + route_json(report, route);
+  }
+  return fmt::format(
+      R"({{"end": {}, "message": {}, "isa": {}, "instructions": {}, "wall_seconds": {:.6f}, )"
+      R"("guest_mips": {:.3f}, "pages_dirtied": {}, "routes": {{{}}}}})"
+      "\n",
+      quoted(report.end), quoted(report.message), quoted(report.isa), report.instructions,
+      report.wall_seconds, report.guest_mips(), report.pages_dirtied, routes);
+}
+
+}  // namespace vmrun

@@ -1,0 +1,34 @@
+// What a run did, for people and for scripts.
+#ifndef VMRUN_REPORT_H_
+#define VMRUN_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "vm_mem/statistics.h"
+
+namespace vmrun {
+
+struct Report {
+  std::string end;      // how it ended: "power off"
+  std::string message;  // of a failure; else empty
+  std::string isa;      // the row of the copy core
+  std::uint64_t instructions = 0;
+  double wall_seconds = 0;
+  std::uint64_t pages_dirtied = 0;  // of 4096 bytes
+  // The scalar loads and stores of the hart are cpu, inline.
+  vm_mem::Statistics traffic;
+
+  double guest_mips() const;
+};
+
+std::string as_text(const Report& report);
+
+// One line, with a line feed. Keys: end, message, isa, instructions, wall_seconds,
+// guest_mips, pages_dirtied, and routes: an object of cpu, dma, engine and snapshot,
+// each an object of inline, vector and stream, each of operations and bytes.
+std::string as_json(const Report& report);
+
+}  // namespace vmrun
+
+#endif  // VMRUN_REPORT_H_

@@ -1,0 +1,172 @@
+#include "tools/vmrun/session.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "tools/vmrun/layout.h"
+#include "tools/vmrun/signals.h"
+#include "tools/vmrun/trap.h"
+
+namespace vmrun {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kIdleWait{10};
+constexpr std::uint64_t kTicksPerMillisecond = kTicksPerSecond / 1000;
+// A guest may poll the console while it does something else; after this many slices
+// with nothing but polling it waits for us.
+constexpr std::uint64_t kStuckSlices = 500;
+
+}  // namespace
+
+const char* end_name(EndKind kind) {
+  switch (kind) {
+    case EndKind::kPowerOff: return "power off";
+    case EndKind::kReset: return "reset";
+    case EndKind::kScriptEnd: return "end of script";
+    case EndKind::kInputEnd: return "end of input";
+    case EndKind::kQuit: return "quit";
+    case EndKind::kGuestFailure: return "guest failure";
+    case EndKind::kTrapLoop: return "trap loop";
+    case EndKind::kTimeout: return "timeout";
+    case EndKind::kNoWakeup: return "no wakeup";
+    case EndKind::kNoPrompt: return "no prompt";
+    case EndKind::kSignal: return "signal";
+    case EndKind::kOutputLost: return "output lost";
+  }
+  return "unknown";
+}
+
+Session::Session(Machine& machine, ConsolePeer& peer, Output& output,
+                 std::optional<milliseconds> timeout)
+    : machine_(&machine),
+      peer_(&peer),
+      output_(&output),
+      start_(std::chrono::steady_clock::now()),
+      timeout_(timeout) {}
+
+SessionEnd Session::run() {
+  for (;;) {
+    if (auto end = step()) return *std::move(end);
+  }
+}
+
+std::optional<SessionEnd> Session::step() {
+  feed();
+  const StopReason reason = machine_->run(kSliceInstructions);
+  output_->flush();
+  if (auto end = check_finish()) return end;
+  if (auto end = check_peer()) return end;
+  if (auto end = check_outside()) return end;
+  return after(reason);
+}
+
+std::optional<SessionEnd> Session::after(StopReason reason) {
+  switch (reason) {
+    case StopReason::kTrapLoop: return trap_loop();
+    case StopReason::kWait: return wait_for_interrupt();
+    default: break;
+  }
+  idle_slices_ = guest_polls() ? idle_slices_ + 1 : 0;
+  return idle_slices_ == 0 ? std::nullopt : wait_for_input();
+}
+
+void Session::feed() {
+  Uart& uart = machine_->uart();
+  while (uart.space() > 0) {
+    const auto byte = peer_->say();
+    if (!byte) return;
+    uart.receive(*byte);
+  }
+}
+
+bool Session::guest_polls() {
+  const std::uint64_t polls = machine_->uart().idle_polls();
+  const bool polling = polls >= polls_before_ + kIdlePollsPerSlice;
+  polls_before_ = polls;
+  return polling;
+}
+
+std::optional<SessionEnd> Session::check_finish() const {
+  const auto& finish = machine_->finish();
+  if (!finish) return std::nullopt;
+  switch (finish->kind) {
+    case FinishKind::kPowerOff: return SessionEnd{EndKind::kPowerOff, ""};
+    case FinishKind::kReset: return SessionEnd{EndKind::kReset, ""};
+    default:
+      return SessionEnd{EndKind::kGuestFailure,
+                        fmt::format("the guest reported failure {}", finish->code)};
+  }
+}
+
+std::optional<SessionEnd> Session::check_peer() const {
+  switch (peer_->state()) {
+    case PeerState::kDone: return SessionEnd{EndKind::kScriptEnd, ""};
+    case PeerState::kQuit: return SessionEnd{EndKind::kQuit, ""};
+    default: return std::nullopt;
+  }
+}
+
+std::optional<SessionEnd> Session::check_outside() const {
+  if (const int number = noted_signal(); number != 0) {
+    return SessionEnd{EndKind::kSignal, fmt::format("ended by signal: {}", strsignal(number))};
+  }
+  if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
+  const auto elapsed = std::chrono::steady_clock::now() - start_;
+  if (timeout_ && elapsed >= *timeout_) {
+    return SessionEnd{
+        EndKind::kTimeout,
+        fmt::format("timeout: the guest still runs after {} s, at pc 0x{:x}",
+                    static_cast<double>(timeout_->count()) / 1000, machine_->hart().state().pc)};
+  }
+  return std::nullopt;
+}
+
+// Where nobody is there to type, the time until the timer passes at once.
+std::optional<SessionEnd> Session::wait_for_interrupt() {
+  if (has_wakeup(machine_->hart().state())) return std::nullopt;
+  const std::uint64_t ticks = machine_->ticks_to_timer();
+  if (peer_->state() != PeerState::kOpen) {
+    if (ticks == UINT64_MAX) {
+      return SessionEnd{
+          EndKind::kNoWakeup,
+          fmt::format("the guest waits at pc 0x{:x} for an interrupt that cannot come",
+                      machine_->hart().state().pc)};
+    }
+    machine_->skip(ticks);
+    return std::nullopt;
+  }
+  const std::uint64_t most = static_cast<std::uint64_t>(kIdleWait.count()) * kTicksPerMillisecond;
+  const std::uint64_t skipped = std::min(ticks, most);
+  peer_->wait(milliseconds(skipped / kTicksPerMillisecond));
+  machine_->skip(skipped);
+  return std::nullopt;
+}
+
+std::optional<SessionEnd> Session::wait_for_input() {
+  if (peer_->state() == PeerState::kOpen) {
+    peer_->wait(kIdleWait);
+    machine_->skip(static_cast<std::uint64_t>(kIdleWait.count()) * kTicksPerMillisecond);
+    return std::nullopt;
+  }
+  if (idle_slices_ < kStuckSlices) return std::nullopt;
+  if (peer_->state() == PeerState::kClosed) return SessionEnd{EndKind::kInputEnd, ""};
+  return SessionEnd{EndKind::kNoPrompt,
+                    "the guest waits for input, but does not show the prompt '=> '"};
+}
+
+SessionEnd Session::trap_loop() const {
+  const TrapWatch& watch = machine_->hart().trap_watch();
+  const TrapRecord& first = watch.first();
+  const char* what =
+      first.retired == 0 ? "the firmware faults at its first instruction" : "trap loop";
+  return {EndKind::kTrapLoop,
+          fmt::format("{}: {} at pc 0x{:x} (mtval 0x{:x}); its handler traps again at pc 0x{:x}",
+                      what, cause_name(first.cause), first.pc, first.tval, watch.last_pc())};
+}
+
+}  // namespace vmrun

@@ -1,0 +1,77 @@
+// One run of a machine with somebody at its console, from boot to end.
+#ifndef VMRUN_SESSION_H_
+#define VMRUN_SESSION_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tools/vmrun/console_peer.h"
+#include "tools/vmrun/machine.h"
+#include "tools/vmrun/output.h"
+
+namespace vmrun {
+
+enum class EndKind : std::uint8_t {
+  kPowerOff,      // the guest switched the machine off
+  kReset,         // the guest asked for a reset; the machine stops instead
+  kScriptEnd,     // all lines typed, and the prompt came back
+  kInputEnd,      // standard input has ended, and the guest waits for more
+  kQuit,          // the user typed the escape
+  kGuestFailure,  // from here on, failures: the guest reported one
+  kTrapLoop,
+  kTimeout,
+  kNoWakeup,  // the guest waits for an interrupt that cannot come
+  kNoPrompt,  // the guest waits for input, but not at the prompt
+  kSignal,
+  kOutputLost,  // nobody reads standard output any more
+};
+
+// "power off" and the like.
+const char* end_name(EndKind kind);
+constexpr bool is_failure(EndKind kind) { return kind >= EndKind::kGuestFailure; }
+
+struct SessionEnd {
+  EndKind kind = EndKind::kPowerOff;
+  std::string message;  // of a failure: one line
+};
+
+// When the guest is thought to wait for input: it asks for it at least this often for
+// every instruction, during a whole slice.
+inline constexpr std::uint64_t kSliceInstructions = 200'000;
+inline constexpr std::uint64_t kIdlePollsPerSlice = 500;
+
+class Session {
+ public:
+  // Units:  no timeout: nullopt.
+  // Needs:  all of them outlive the session.
+  Session(Machine& machine, ConsolePeer& peer, Output& output,
+          std::optional<std::chrono::milliseconds> timeout);
+
+  SessionEnd run();
+
+ private:
+  std::optional<SessionEnd> step();
+  std::optional<SessionEnd> after(StopReason reason);
+  std::optional<SessionEnd> check_finish() const;
+  std::optional<SessionEnd> check_peer() const;
+  std::optional<SessionEnd> check_outside() const;
+  std::optional<SessionEnd> wait_for_interrupt();
+  std::optional<SessionEnd> wait_for_input();
+  SessionEnd trap_loop() const;
+  void feed();
+  bool guest_polls();
+
+  Machine* machine_;
+  ConsolePeer* peer_;
+  Output* output_;
+  std::chrono::steady_clock::time_point start_;
+  std::optional<std::chrono::milliseconds> timeout_;
+  std::uint64_t polls_before_ = 0;
+  std::uint64_t idle_slices_ = 0;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_SESSION_H_

@@ -1,0 +1,16 @@
+// The signals that ask vmrun to end. They are noted, so that the run ends in good
+// order: terminal restored, report written.
+#ifndef VMRUN_SIGNALS_H_
+#define VMRUN_SIGNALS_H_
+
+namespace vmrun {
+
+// SIGINT, SIGTERM, SIGHUP and SIGQUIT are noted from then on, SIGPIPE is ignored.
+void note_signals();
+
+// The signal that came, or 0.
+int noted_signal();
+
+}  // namespace vmrun
+
+#endif  // VMRUN_SIGNALS_H_

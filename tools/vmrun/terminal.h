@@ -1,0 +1,55 @@
+// The user's terminal, or whatever standard input is, as the guest's console.
+#ifndef VMRUN_TERMINAL_H_
+#define VMRUN_TERMINAL_H_
+
+#include <termios.h>
+
+#include <string>
+
+#include "tools/vmrun/console_peer.h"
+
+namespace vmrun {
+
+// Puts a terminal into raw mode while it lives; does nothing to another descriptor.
+class RawMode {
+ public:
+  explicit RawMode(int descriptor);
+  RawMode(const RawMode&) = delete;
+  RawMode& operator=(const RawMode&) = delete;
+  ~RawMode();
+
+  bool active() const { return active_; }
+
+ private:
+  int descriptor_;
+  bool active_ = false;
+  termios saved_{};
+};
+
+// On a terminal every key goes to the guest, but for Ctrl-A, which begins a command:
+// x quits, another Ctrl-A is one for the guest. Otherwise bytes go through as they are.
+class Terminal final : public ConsolePeer {
+ public:
+  explicit Terminal(int descriptor) : descriptor_(descriptor), raw_(descriptor) {}
+
+  void hear(char) override {}
+  std::optional<char> say() override;
+  void wait(std::chrono::milliseconds limit) override;
+  PeerState state() const override;
+
+ private:
+  void fill();
+  std::optional<char> filter(char byte);
+
+  int descriptor_;
+  RawMode raw_;
+  std::string read_;
+  std::size_t next_ = 0;
+  bool escape_ = false;
+  bool closed_ = false;
+  bool quit_ = false;
+};
+
+}  // namespace vmrun
+
+#endif  // VMRUN_TERMINAL_H_
