@@ -45,7 +45,7 @@ typedef struct vme_fault {
   uint8_t access;   /* VME_ACCESS_* */
   uint8_t side;     /* VME_SIDE_* */
   uint16_t site;    /* cookie of the emitted fault site; VME_NO_SITE: none */
-  uint64_t gva;     /* first inaccessible byte */
+  uint64_t gva;     /* lowest inaccessible byte of that access or element */
   uint64_t gpa;     /* its translation, ~0 where there is none */
   uint64_t acc_gva; /* the access or element that contains it */
   uint64_t acc_size;

@@ -111,7 +111,7 @@ std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) 
     const Step step = cut(range, done, order);
     if (poll && done != 0 && exit_requested()) {
       const Operand& operand = reads_guest() ? source_ : destination_;
-      cpu_.fail(VME_INTR, subject(operand, step.offset), operand.gva + step.offset,
+      cpu_.fail(VME_INTR, subject(operand, lead(step)), operand.gva + lead(step),
                 ~std::uint64_t{0});
       return done;
     }
@@ -136,21 +136,27 @@ Transfer::Step Transfer::cut(const Step& range, std::uint64_t done, Order order)
   return Step{.offset = up ? from : from - bytes, .bytes = bytes};
 }
 
+// The element of a step that comes first, and so the one that a fault of its page hits.
+std::uint64_t Transfer::lead(const Step& step) const {
+  return progress_ == Order::kAscending ? step.offset : step.offset + step.bytes - element_;
+}
+
 bool Transfer::place(const Operand& operand, const Step& step, Extent& extent) {
-  const std::uint64_t gva = operand.gva + step.offset;
   extent.bytes = step.bytes;
-  extent.first = std::min(step.bytes, page_rest_above(gva));
-  for (std::uint64_t offset = 0, page = 0; offset < step.bytes; offset = extent.first, ++page) {
-    const Place found = cpu_.resolve(gva + offset, operand.access, operand.mode);
+  extent.first = std::min(step.bytes, page_rest_above(operand.gva + step.offset));
+  const std::uint64_t element = lead(step);
+  const unsigned pages = extent.first == step.bytes ? 1 : 2;
+  for (unsigned page = 0; page < pages; ++page) {
+    const std::uint64_t at = operand.gva + (page == 0 ? element : step.offset + extent.first);
+    const Place found = cpu_.resolve(at, operand.access, operand.mode);
     const bool device = found.kind == PageKind::kDevice;
     const vme_rc rc = device && !devices_allowed_ ? VME_MMIO : found.rc;
     if (rc != VME_OK) {
-      cpu_.fail(rc, subject(operand, step.offset), gva + offset, found.gpa);
+      cpu_.fail(rc, subject(operand, element), at, found.gpa);
       return false;
     }
-    extent.gpa[page] = found.gpa;
+    extent.gpa[page] = page == 0 ? found.gpa - (element - step.offset) : found.gpa;
     extent.device |= device;
-    if (page == 1) break;
   }
   return true;
 }

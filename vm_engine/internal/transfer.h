@@ -74,6 +74,7 @@ class Transfer {
 
   std::uint64_t walk(Step range, Order order, bool poll, Action action);
   Step cut(const Step& range, std::uint64_t done, Order order) const;
+  std::uint64_t lead(const Step& step) const;
   bool place(const Operand& operand, const Step& step, Extent& extent);
   bool resolve(const Step& step, Stage& stage);
   std::uint64_t look(const Step& step);
