@@ -101,6 +101,14 @@ void add_memory(Writer& tree, std::uint64_t memory_bytes) {
   tree.end();
 }
 
+void add_flash(Writer& tree) {
+  tree.begin(node_name("flash", kFlashBase));
+  tree.text("compatible", "cfi-flash");
+  tree.cells("reg", {0, kFlashBase, 0, kFlashBytes, 0, kFlashBase + kFlashBytes, 0, kFlashBytes});
+  tree.cells("bank-width", {4});
+  tree.end();
+}
+
 void add_cpus(Writer& tree) {
   tree.begin("cpus");
   address_cells(tree, 1, 0);
@@ -197,6 +205,7 @@ absl::StatusOr<std::vector<std::byte>> make_device_tree(std::uint64_t memory_byt
   tree.text("model", "riscv-virtio,vmrun");
   add_chosen(tree);
   add_memory(tree, memory_bytes);
+  add_flash(tree);
   add_cpus(tree);
   add_soc(tree);
   add_syscon(tree, "poweroff", "syscon-poweroff", kFinisherPass);

@@ -20,6 +20,9 @@ inline constexpr std::uint64_t kVirtioBase = 0x1000'1000;
 inline constexpr std::uint64_t kVirtioBytes = 0x1000;
 inline constexpr unsigned kVirtioSlots = 8;
 inline constexpr unsigned kVirtioFirstInterrupt = 1;
+inline constexpr std::uint64_t kFlashBase = 0x2000'0000;
+inline constexpr std::uint64_t kFlashBytes = 0x200'0000;  // of each bank
+inline constexpr unsigned kFlashBanks = 2;
 inline constexpr std::uint64_t kRamBase = 0x8000'0000;
 
 }  // namespace vmrun

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_format.h"
 #include "tools/vmrun/device_tree.h"
-#include "tools/vmrun/layout.h"
 #include "vm_device/raw_image.h"
 #include "vm_device/virtio_blk.h"
 
@@ -77,7 +76,9 @@ absl::Status Machine::attach_devices() {
   } fixed[] = {{kFinisherBase, kFinisherBytes, &finisher_, "finisher"},
                {kClintBase, kClintBytes, &clint_, "clint"},
                {kPlicBase, kPlicBytes, &plic_, "plic"},
-               {kUartBase, kUartBytes, &uart_, "uart"}};
+               {kUartBase, kUartBytes, &uart_, "uart"},
+               {kFlashBase, kFlashBytes, &flash_[0], "flash0"},
+               {kFlashBase + kFlashBytes, kFlashBytes, &flash_[1], "flash1"}};
   for (const auto& [base, bytes, device, name] : fixed) {
     if (const auto status = bus_.attach(range_of(base, bytes), device, name); !status.ok()) {
       return status;

@@ -2,6 +2,7 @@
 #ifndef VMRUN_MACHINE_H_
 #define VMRUN_MACHINE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,7 +16,9 @@
 #include "absl/status/statusor.h"
 #include "tools/vmrun/clint.h"
 #include "tools/vmrun/finisher.h"
+#include "tools/vmrun/flash.h"
 #include "tools/vmrun/hart.h"
+#include "tools/vmrun/layout.h"
 #include "tools/vmrun/plic.h"
 #include "tools/vmrun/uart.h"
 #include "vm_device/mmio_bus.h"
@@ -76,6 +79,7 @@ class Machine {
   Plic plic_;
   Uart uart_;
   Finisher finisher_;
+  std::array<Flash, kFlashBanks> flash_;
   std::vector<std::unique_ptr<vm_device::VirtioMmio>> virtio_;
   vm_device::MmioBus bus_;  // last: it takes its regions away before the devices go
 };
