@@ -64,9 +64,6 @@ class BlkMachine {
         ring(guest, kRing, kQueueSize) {
     EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), &slot, "blk").ok());
   }
-  static BlkMachine with_sectors(std::size_t sectors) {
-    return BlkMachine(std::make_unique<MemoryImage>(sectors));
-  }
 
   std::uint32_t reg(std::uint64_t offset) const { return guest.get<std::uint32_t>(kSlot + offset); }
   void set_reg(std::uint64_t offset, std::uint32_t value) { guest.put(kSlot + offset, value); }
