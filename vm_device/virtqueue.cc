@@ -1,7 +1,6 @@
 #include "vm_device/virtqueue.h"
 
 #include <array>
-#include <atomic>
 
 #include "vm_device/internal/virtio_layout.h"
 #include "vm_device/virtio_features.h"
@@ -211,25 +210,25 @@ VirtqueueError Virtqueue::push(const DescriptorChain& chain, std::uint32_t writt
     return fail(VirtqueueError::kRingUnreachable);
   }
   ++next_used_;
-  store(config_.device_area + kRingIndex, next_used_, std::memory_order_release);
+  store(config_.device_area + kRingIndex, next_used_, std::memory_order_seq_cst);
   return error_;
 }
 
-// The fence orders the used index before the driver's wish; the driver has its own
-// between its wish and its look at the index, so that one of the two sees the other.
+// Sequentially consistent, as is the store of the used index before it: the driver has
+// a barrier between its wish and its look at the index, so that one of the two sees the
+// other.
 bool Virtqueue::wants_interrupt() {
   if (error_ != VirtqueueError::kNone || next_used_ == signalled_used_) return false;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   const std::uint16_t before = signalled_used_;
   signalled_used_ = next_used_;
   if ((config_.features & kFeatureRingEventIdx) == 0) {
     std::uint16_t flags = 0;
-    return load(config_.driver_area, flags, std::memory_order_relaxed) &&
+    return load(config_.driver_area, flags, std::memory_order_seq_cst) &&
            (flags & internal::kAvailableNoInterrupt) == 0;
   }
   std::uint16_t event = 0;
   if (!load(config_.driver_area + event_offset(config_.size, kAvailableEntryBytes), event,
-            std::memory_order_relaxed)) {
+            std::memory_order_seq_cst)) {
     return false;
   }
   // Whether [before, next_used_) holds the entry that the driver named.
@@ -244,16 +243,16 @@ void Virtqueue::suppress_notifications() {
   store(config_.device_area, internal::kUsedNoNotify, std::memory_order_relaxed);
 }
 
+// Sequentially consistent for the same reason, the other way round.
 bool Virtqueue::resume_notifications() {
   if (error_ != VirtqueueError::kNone || !enabled_) return false;
   const bool told = (config_.features & kFeatureRingEventIdx) != 0
                         ? store(config_.device_area + event_offset(config_.size, kUsedEntryBytes),
-                                next_available_, std::memory_order_relaxed)
-                        : store(config_.device_area, 0, std::memory_order_relaxed);
+                                next_available_, std::memory_order_seq_cst)
+                        : store(config_.device_area, 0, std::memory_order_seq_cst);
   if (!told) return false;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   std::uint16_t available = 0;
-  return load(config_.driver_area + kRingIndex, available, std::memory_order_acquire) &&
+  return load(config_.driver_area + kRingIndex, available, std::memory_order_seq_cst) &&
          available != next_available_;
 }
 
