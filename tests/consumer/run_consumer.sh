@@ -12,7 +12,7 @@ $(python3 "$source/tools/extract_examples.py" "$work/examples" "$source/README.m
 
 configure() {
   cmake -S "$source/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-    -DPROGRAMS="$(echo "$programs" | tr '\n' ';')" "$@"
+    -DPROGRAMS="$(echo "$programs" | paste -sd ';' -)" "$@"
 }
 
 case $mode in
