@@ -22,6 +22,8 @@ class ConsolePeer {
 
   // The guest has printed this.
   virtual void hear(char byte) = 0;
+  // Called again and again while the guest runs, whether it reads or not.
+  virtual void attend() {}
   // The next byte for the guest, if there is one. Does not wait.
   virtual std::optional<char> say() = 0;
   // Waits, at most this long, until there may be something to say. Only where kOpen.

@@ -19,7 +19,7 @@ constexpr milliseconds kIdleWait{10};
 constexpr std::uint64_t kTicksPerMillisecond = kTicksPerSecond / 1000;
 // A guest may poll the console while it does something else; after this many slices
 // with nothing but polling it waits for us.
-constexpr std::uint64_t kStuckSlices = 500;
+constexpr std::uint64_t kStuckSlices = 100;
 
 }  // namespace
 
@@ -76,6 +76,7 @@ std::optional<SessionEnd> Session::after(StopReason reason) {
 }
 
 void Session::feed() {
+  peer_->attend();
   Uart& uart = machine_->uart();
   while (uart.space() > 0) {
     const auto byte = peer_->say();

@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kControlA = 1;
 constexpr std::size_t kReadBytes = 256;
+constexpr std::size_t kReadAhead = 65536;
 
 bool readable(int descriptor, std::chrono::milliseconds limit) {
   pollfd poll_set{.fd = descriptor, .events = POLLIN, .revents = 0};
@@ -32,40 +33,42 @@ RawMode::~RawMode() {
 
 PeerState Terminal::state() const {
   if (quit_) return PeerState::kQuit;
-  return closed_ && next_ == read_.size() ? PeerState::kClosed : PeerState::kOpen;
+  return closed_ && typed_.empty() ? PeerState::kClosed : PeerState::kOpen;
 }
 
-void Terminal::fill() {
-  if (closed_ || !readable(descriptor_, std::chrono::milliseconds(0))) return;
+void Terminal::attend() {
+  if (closed_ || typed_.size() >= kReadAhead) return;
+  if (!readable(descriptor_, std::chrono::milliseconds(0))) return;
   char buffer[kReadBytes];
   const ssize_t got = read(descriptor_, buffer, sizeof buffer);
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
   closed_ = got <= 0;
-  read_.assign(buffer, got > 0 ? static_cast<std::size_t>(got) : 0);
-  next_ = 0;
+  for (ssize_t i = 0; i < got; ++i) accept(buffer[i]);
+}
+
+void Terminal::accept(char byte) {
+  if (!raw_.active() || (!escape_ && byte != kControlA)) {
+    typed_.push_back(byte);
+    return;
+  }
+  if (!escape_) {
+    escape_ = true;
+    return;
+  }
+  escape_ = false;
+  if (byte == 'x' || byte == 'X') quit_ = true;
+  if (byte == kControlA) typed_.push_back(byte);
 }
 
 std::optional<char> Terminal::say() {
-  if (next_ == read_.size()) fill();
-  while (next_ < read_.size() && !quit_) {
-    if (const auto byte = filter(read_[next_++])) return byte;
-  }
-  return std::nullopt;
-}
-
-std::optional<char> Terminal::filter(char byte) {
-  if (!raw_.active()) return byte;
-  if (!escape_) {
-    escape_ = byte == kControlA;
-    return escape_ ? std::nullopt : std::optional<char>(byte);
-  }
-  escape_ = false;
-  quit_ = byte == 'x' || byte == 'X';
-  return byte == kControlA ? std::optional<char>(byte) : std::nullopt;
+  if (typed_.empty()) return std::nullopt;
+  const char byte = typed_.front();
+  typed_.pop_front();
+  return byte;
 }
 
 void Terminal::wait(std::chrono::milliseconds limit) {
-  if (next_ == read_.size()) readable(descriptor_, limit);
+  if (typed_.empty()) readable(descriptor_, limit);
 }
 
 }  // namespace vmrun

@@ -4,7 +4,7 @@
 
 #include <termios.h>
 
-#include <string>
+#include <deque>
 
 #include "tools/vmrun/console_peer.h"
 
@@ -33,18 +33,18 @@ class Terminal final : public ConsolePeer {
   explicit Terminal(int descriptor) : descriptor_(descriptor), raw_(descriptor) {}
 
   void hear(char) override {}
+  // Reads ahead, so that the escape works on a guest that does not read.
+  void attend() override;
   std::optional<char> say() override;
   void wait(std::chrono::milliseconds limit) override;
   PeerState state() const override;
 
  private:
-  void fill();
-  std::optional<char> filter(char byte);
+  void accept(char byte);
 
   int descriptor_;
   RawMode raw_;
-  std::string read_;
-  std::size_t next_ = 0;
+  std::deque<char> typed_;
   bool escape_ = false;
   bool closed_ = false;
   bool quit_ = false;

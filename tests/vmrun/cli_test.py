@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""What vmrun says to bad input: one line on stderr, its exit status, nothing broken.
+
+Usage: cli_test.py VMRUN CASE, where CASE is a function of this file.
+"""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+VMRUN = sys.argv[1]
+UBOOT = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin"
+LOOP = b"\x6f\x00\x00\x00"  # jal x0, 0
+SKIPPED = 77
+
+
+def run(*arguments, **options):
+    return subprocess.run([VMRUN, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=250, **options)
+
+
+def expect(result, status, pattern):
+    stderr = result.stderr.decode()
+    assert result.returncode == status, (result.returncode, stderr)
+    assert re.fullmatch("vmrun: " + pattern + "\n", stderr), repr(stderr)
+
+
+def write(name, content):
+    with open(name, "wb") as file:
+        file.write(content)
+    return name
+
+
+def missing_firmware():
+    expect(run("--firmware", "nope.bin"), 1, r"nope\.bin: No such file or directory")
+
+
+def firmware_is_a_directory():
+    expect(run("--firmware", "."), 1, r"\.: Is a directory")
+
+
+def empty_firmware():
+    expect(run("--firmware", write("empty", b"")), 1, "empty: the firmware is empty")
+
+
+def firmware_larger_than_memory():
+    write("huge", LOOP)
+    os.truncate("huge", 17 << 20)
+    expect(run("--firmware", "huge", "--memory", "16M"), 1,
+           "huge: 16777216 bytes of memory are too little for a firmware of 17825792 bytes .*")
+
+
+def firmware_of_zeros():
+    result = run("--firmware", write("zeros", bytes(4096)))
+    expect(result, 1, "the firmware faults at its first instruction: illegal instruction at pc "
+           r"0x80000000 \(mtval 0x0\); its handler traps again at pc 0x0")
+
+
+def trap_loop():
+    # nop, then an illegal instruction.
+    expect(run("--firmware", write("trap", b"\x13\x00\x00\x00" + bytes(4))), 1,
+           r"trap loop: illegal instruction at pc 0x80000004 \(mtval 0x0\); its handler .*")
+
+
+def missing_disk():
+    expect(run("--firmware", write("loop", LOOP), "--disk", "nope.img"), 1,
+           r"nope\.img: No such file or directory")
+
+
+def disk_of_odd_size():
+    expect(run("--firmware", write("loop", LOOP), "--disk", write("odd", bytes(513))), 1,
+           "odd: .*513.*512")
+
+
+def disk_used_twice():
+    write("disk", bytes(512))
+    expect(run("--firmware", write("loop", LOOP), "--disk", "disk", "--disk", "disk"), 1,
+           "disk: .*")
+
+
+def too_little_memory():
+    expect(run("--memory", "1M"), 2, "--memory 1M: between 16M and 64G is possible")
+
+
+def bad_size():
+    expect(run("--memory", "much"), 2, "--memory much: not a size such as 128M")
+
+
+def unknown_option():
+    expect(run("--bogus"), 2, ".*--bogus.*")
+
+
+def missing_script():
+    expect(run("--firmware", write("loop", LOOP), "--script", "nope"), 1,
+           "nope: No such file or directory")
+
+
+def empty_script():
+    expect(run("--firmware", write("loop", LOOP), "--script", write("s", b"# nothing\n\n")), 1,
+           "s: no line to type")
+
+
+def timeout_of_a_loop():
+    result = run("--firmware", write("loop", LOOP), "--timeout", "0.3", "--stats", "json")
+    expect(result, 1, r"timeout: the guest still runs after 0\.3 s, at pc 0x80000000")
+    assert json.loads(result.stdout.splitlines()[-1])["end"] == "timeout"
+
+
+def wait_without_wakeup():
+    script = write("s", b"anything\n")
+    wfi = write("wfi", b"\x73\x00\x50\x10")
+    expect(run("--firmware", wfi, "--script", script), 1,
+           "the guest waits at pc 0x80000004 for an interrupt that cannot come")
+
+
+def guest_reports_failure():
+    # lui t0, 0x100; lui t1, 0x73; addi t1, t1, 0x333; sw t1, 0(t0): 7 << 16 | 0x3333.
+    words = [0x001002B7, 0x00073337, 0x33330313, 0x0062A023]
+    image = write("fail", b"".join(word.to_bytes(4, "little") for word in words))
+    expect(run("--firmware", image), 1, "the guest reported failure 7")
+
+
+def bad_isa_is_a_warning():
+    words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
+    image = write("off", b"".join(word.to_bytes(4, "little") for word in words))
+    expect(run("--firmware", image, env={**os.environ, "VM_MEM_ISA": "bogus"}), 0,
+           ".*VM_MEM_ISA.*bogus.*")
+
+
+def stats_file():
+    words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
+    image = write("off", b"".join(word.to_bytes(4, "little") for word in words))
+    result = run("--firmware", image, "--stats", "json", "--stats-file", "stats")
+    assert result.returncode == 0 and result.stdout == b"" and result.stderr == b"", result
+    with open("stats", encoding="ascii") as file:
+        stats = json.load(file)
+    assert stats["instructions"] == 4 and stats["end"] == "power off", stats
+    expect(run("--firmware", image, "--stats-file", "no/such"), 1,
+           "no/such: No such file or directory")
+
+
+def on_terminal(keys):
+    """Runs a guest that loops with a terminal, and gives (status, settings before, after)."""
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    child = subprocess.Popen([VMRUN, "--firmware", write("loop", LOOP), "--timeout", "50"],
+                             stdin=slave, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while termios.tcgetattr(slave)[3] & termios.ICANON:
+        assert time.monotonic() < deadline, "never in raw mode"
+    if isinstance(keys, bytes):
+        os.write(master, keys)
+    else:
+        child.send_signal(keys)
+    status = child.wait(timeout=30)
+    return status, before, termios.tcgetattr(slave)
+
+
+def escape_quits_and_restores_the_terminal():
+    status, before, after = on_terminal(b"ab\x01\x01\x01x")
+    assert status == 0 and before == after, (status, before, after)
+
+
+def signals_restore_the_terminal():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        status, before, after = on_terminal(number)
+        assert status == 1 and before == after, (number, status, before, after)
+
+
+def uboot_runs_to_the_end_of_input():
+    if not os.path.exists(UBOOT):
+        print("skipped: Debian's u-boot-qemu is not installed")
+        sys.exit(SKIPPED)
+    result = run("--timeout", "200")
+    assert result.returncode == 0, result
+    assert b"\n=> " in result.stdout and b"vmrun: end of input" in result.stdout, result.stdout
+
+
+if __name__ == "__main__":
+    VMRUN = os.path.abspath(VMRUN)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        globals()[sys.argv[2]]()
+        os.chdir("/")

@@ -1,0 +1,113 @@
+#include "tools/vmrun/machine.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/vmrun/assembler.h"
+
+namespace vmrun {
+namespace {
+
+namespace as = assembler;
+constexpr std::uint64_t kMemoryBytes = 16 << 20;
+
+class MachineTest : public testing::Test {
+ protected:
+  void boot(std::vector<std::uint32_t> code) {
+    code.push_back(as::jal(0, 0));
+    ASSERT_TRUE(machine_->boot(std::as_bytes(std::span(code))).ok());
+  }
+  std::uint64_t x(unsigned index) { return machine_->hart().state().x[index]; }
+
+  std::string printed_;
+  std::unique_ptr<Machine> machine_ =
+      Machine::create({.memory_bytes = kMemoryBytes,
+                       .disks = {},
+                       .console = [this](char byte) { printed_.push_back(byte); }})
+          .value();
+};
+
+TEST_F(MachineTest, EntersTheFirmwareAsQemuDoes) {
+  boot({as::kNop});
+  EXPECT_EQ(machine_->hart().state().pc, 0x8000'0000u);
+  EXPECT_EQ(x(10), 0u);
+  std::uint32_t magic = 0;
+  ASSERT_TRUE(machine_->memory().load_be(vm_mem::GuestAddress{x(11)}, magic).ok());
+  EXPECT_EQ(magic, 0xd00dfeedu);
+}
+
+TEST_F(MachineTest, RefusesFirmwareThatDoesNotFit) {
+  EXPECT_EQ(machine_->boot({}).code(), absl::StatusCode::kInvalidArgument);
+  const std::vector<std::byte> huge(kMemoryBytes);
+  EXPECT_EQ(machine_->boot(huge).code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(MachineTest, TheGuestPrintsAndSwitchesOff) {
+  boot({as::u_type(0x10000, 5, 0x37), as::addi(6, 0, 'X'), as::store(0, 6, 5, 0),
+        as::u_type(0x100, 5, 0x37), as::u_type(5, 6, 0x37), as::addi(6, 6, 0x555),
+        as::store(2, 6, 5, 0)});
+  EXPECT_EQ(machine_->run(1'000'000), StopReason::kBudget);
+  EXPECT_EQ(printed_, "X");
+  ASSERT_TRUE(machine_->finish().has_value());
+  EXPECT_EQ(machine_->finish()->kind, FinishKind::kPowerOff);
+  EXPECT_LT(machine_->hart().state().clock.retired(), 100u);
+}
+
+// lui t0, mtimecmp; sd t1, 0(t0); the interrupt lands in the handler at +0x100.
+TEST_F(MachineTest, TheTimerInterruptsWithinABlockOfItsTime) {
+  std::vector<std::uint32_t> code(0x101, as::jal(0, 0));
+  code[0] = as::u_type(0x2004, 5, 0x37);
+  code[1] = as::addi(6, 0, 1000);
+  code[2] = as::store(3, 6, 5, 0);
+  code[3] = as::u_type(0, 7, 0x17);  // auipc t2
+  code[4] = as::addi(7, 7, 0x100 - 12);
+  code[5] = as::csrrw(0, 0x305, 7);  // mtvec
+  code[6] = as::addi(7, 0, 0x80);
+  code[7] = as::csrrw(0, 0x304, 7);      // mie = MTIE
+  code[8] = as::csr(6, 0, 8, 0x300);     // mstatus.MIE
+  code[0x40] = as::csrrs(28, 0xc01, 0);  // handler: rdtime t3
+  boot(code);
+  EXPECT_EQ(machine_->run(20'000), StopReason::kBudget);
+  EXPECT_EQ(machine_->hart().state().csrs.mcause, (std::uint64_t{1} << 63) | 7);
+  EXPECT_GE(x(28), 1000u);
+  EXPECT_LE(x(28), 1000u + BlockCache::kMaxBlockOps / kInstructionsPerTick + 1);
+}
+
+TEST_F(MachineTest, ConsoleInputInterruptsThroughThePlic) {
+  boot({as::u_type(0xc000, 5, 0x37), as::addi(6, 0, 1), as::store(2, 6, 5, 40),     // priority[10]
+        as::u_type(0xc002, 7, 0x37), as::addi(6, 0, 0x400), as::store(2, 6, 7, 0),  // enable
+        as::u_type(0x10000, 7, 0x37), as::addi(6, 0, 1), as::store(0, 6, 7, 1)});   // IER
+  static_cast<void>(machine_->run(1000));
+  const InterruptPins& pins = machine_->hart().state().pins;
+  EXPECT_EQ(pins.bits() & mask_of(Interrupt::kExternal), 0u);
+  machine_->uart().receive('x');
+  EXPECT_NE(pins.bits() & mask_of(Interrupt::kExternal), 0u);
+}
+
+TEST_F(MachineTest, SkippingTimeReachesTheTimer) {
+  boot({as::u_type(0x2004, 5, 0x37), as::addi(6, 0, 1000), as::store(3, 6, 5, 0),
+        as::addi(7, 0, 0x80), as::csrrw(0, 0x304, 7), as::kWfi, as::addi(8, 0, 1)});
+  EXPECT_EQ(machine_->run(100), StopReason::kWait);
+  const std::uint64_t ticks = machine_->ticks_to_timer();
+  EXPECT_LE(ticks, 1000u);
+  machine_->skip(ticks);
+  EXPECT_EQ(machine_->run(100), StopReason::kBudget);
+  EXPECT_EQ(x(8), 1u);
+}
+
+TEST_F(MachineTest, WrittenPagesAreDirty) {
+  boot({as::u_type(0x80100, 5, 0x37), as::i_type(32, 5, 1, 5, 0x13), as::i_type(32, 5, 5, 5, 0x13),
+        as::store(0, 0, 5, 0)});
+  const std::uint64_t before = machine_->dirty_pages();
+  static_cast<void>(machine_->run(100));
+  EXPECT_EQ(machine_->dirty_pages(), before + 1);
+}
+
+TEST(MachineCreateTest, RefusesMoreDisksThanSlots) {
+  const auto machine = Machine::create({.memory_bytes = kMemoryBytes,
+                                        .disks = std::vector<std::string>(9, "disk"),
+                                        .console = [](char) {}});
+  EXPECT_EQ(machine.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace vmrun

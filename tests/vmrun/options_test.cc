@@ -1,0 +1,76 @@
+#include "tools/vmrun/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vmrun {
+namespace {
+
+std::variant<Options, Exit> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "vmrun");
+  return parse_options(static_cast<int>(arguments.size()), arguments.data());
+}
+Options accepted(std::vector<const char*> arguments) {
+  return std::get<Options>(parse(std::move(arguments)));
+}
+
+TEST(OptionsTest, HasDefaults) {
+  const Options options = accepted({});
+  EXPECT_EQ(options.firmware, kDefaultFirmware);
+  EXPECT_EQ(options.memory_bytes, kDefaultMemoryBytes);
+  EXPECT_EQ(options.timeout, std::nullopt);
+  EXPECT_EQ(options.stats, StatsFormat::kText);
+  EXPECT_TRUE(options.disks.empty());
+}
+
+TEST(OptionsTest, TakesEverythingThatItNames) {
+  const Options options =
+      accepted({"--firmware", "f", "--disk", "a", "--disk=b", "--memory", "64M", "--script", "s",
+                "--timeout", "1.5", "--stats", "json", "--stats-file", "out"});
+  EXPECT_EQ(options.firmware, "f");
+  EXPECT_THAT(options.disks, testing::ElementsAre("a", "b"));
+  EXPECT_EQ(options.memory_bytes, std::uint64_t{64} << 20);
+  EXPECT_EQ(options.script, "s");
+  EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
+  EXPECT_EQ(options.stats, StatsFormat::kJson);
+  EXPECT_EQ(options.stats_file, "out");
+}
+
+TEST(OptionsTest, HelpAndVersionAreNoErrors) {
+  const Exit help = std::get<Exit>(parse({"--help"}));
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.text, testing::HasSubstr("--script"));
+  const Exit version = std::get<Exit>(parse({"--version"}));
+  EXPECT_EQ(version.status, 0);
+  EXPECT_THAT(version.text, testing::StartsWith("vmrun "));
+}
+
+TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
+  const std::vector<std::vector<const char*>> wrong = {
+      {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
+      {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
+      {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
+      {"--disk"}};
+  for (const auto& arguments : wrong) {
+    const auto parsed = parse(arguments);
+    ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];
+    const Exit& exit = std::get<Exit>(parsed);
+    EXPECT_EQ(exit.status, 2);
+    EXPECT_THAT(exit.text, testing::MatchesRegex("vmrun: [^\n]+\n"));
+  }
+}
+
+TEST(OptionsTest, SizesHaveUnits) {
+  EXPECT_EQ(parse_size("4096"), 4096u);
+  EXPECT_EQ(parse_size("64K"), 65536u);
+  EXPECT_EQ(parse_size("128M"), std::uint64_t{128} << 20);
+  EXPECT_EQ(parse_size("2g"), std::uint64_t{2} << 30);
+  EXPECT_EQ(parse_size("1MiB"), std::uint64_t{1} << 20);
+  for (const char* wrong : {"", "M", "1", "-1M", "1X", "1MX", "1.5M", "99999999999999999999",
+                            "99999999999999G", " 1M", "4097"}) {
+    EXPECT_EQ(parse_size(wrong), std::nullopt) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace vmrun

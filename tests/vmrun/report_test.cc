@@ -1,0 +1,43 @@
+#include "tools/vmrun/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vmrun {
+namespace {
+
+Report example() {
+  Report report{.end = "power off",
+                .message = "a \"b\"\n",
+                .isa = "avx2",
+                .instructions = 3'000'000,
+                .wall_seconds = 0.5,
+                .pages_dirtied = 7,
+                .traffic = {}};
+  report.traffic.counts[1][2] = {.operations = 3, .bytes = 4096};
+  return report;
+}
+
+TEST(ReportTest, JsonIsOneLineWithEveryRouteAndPath) {
+  const std::string json = as_json(example());
+  EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
+  for (const char* key :
+       {R"("end": "power off")", R"("message": "a \"b\"\u000a")", R"("isa": "avx2")",
+        R"("instructions": 3000000)", R"("wall_seconds": 0.500000)", R"("guest_mips": 6.000)",
+        R"("pages_dirtied": 7)", R"("cpu": {"inline": {"operations": 0, "bytes": 0})",
+        R"("stream": {"operations": 3, "bytes": 4096})", R"("engine": )", R"("snapshot": )"}) {
+    EXPECT_THAT(json, testing::HasSubstr(key));
+  }
+}
+
+TEST(ReportTest, TextLeavesOutWhatDidNotHappen) {
+  const std::string text = as_text(example());
+  EXPECT_THAT(text, testing::HasSubstr("power off after 0.50 s"));
+  EXPECT_THAT(text, testing::ContainsRegex("dma +stream +3 +4096"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("engine")));
+}
+
+TEST(ReportTest, NoTimeIsNoSpeed) { EXPECT_EQ(Report{}.guest_mips(), 0); }
+
+}  // namespace
+}  // namespace vmrun

@@ -1,0 +1,152 @@
+#include "tools/vmrun/trap.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/vmrun/assembler.h"
+#include "tests/vmrun/bare_hart.h"
+#include "tools/vmrun/trap_watch.h"
+
+namespace vmrun {
+namespace {
+
+namespace as = assembler;
+constexpr std::uint64_t kInterruptBit = std::uint64_t{1} << 63;
+
+TEST(TrapTest, AnExceptionStacksInterruptEnableAndPrivilege) {
+  HartState hart;
+  hart.pc = 0x1234;
+  hart.csrs.mstatus = kMstatusMie;
+  hart.csrs.mtvec = 0x8000'0001;
+  hart.privilege = Privilege::kUser;
+  enter_exception(hart, Cause::kLoadAccess, 0x99);
+  EXPECT_EQ(hart.pc, 0x8000'0000u);  // exceptions are never vectored
+  EXPECT_EQ(hart.csrs.mepc, 0x1234u);
+  EXPECT_EQ(hart.csrs.mcause, 5u);
+  EXPECT_EQ(hart.csrs.mtval, 0x99u);
+  EXPECT_EQ(hart.csrs.mstatus, kMstatusMpie);  // MPP = U, MIE clear
+  EXPECT_EQ(hart.privilege, Privilege::kMachine);
+}
+
+TEST(TrapTest, ReturningUndoesIt) {
+  HartState hart;
+  hart.csrs.mepc = 0x1234;
+  hart.csrs.mstatus = kMstatusMpie | kMstatusMprv;
+  return_from_trap(hart);
+  EXPECT_EQ(hart.pc, 0x1234u);
+  EXPECT_EQ(hart.privilege, Privilege::kUser);
+  // MIE restored, MPIE set, MPP = U, MPRV cleared by leaving M-mode.
+  EXPECT_EQ(hart.csrs.mstatus, kMstatusMie | kMstatusMpie);
+}
+
+TEST(TrapTest, ReturningToMachineModeKeepsMprv) {
+  HartState hart;
+  hart.csrs.mstatus = kMstatusMpp | kMstatusMprv;
+  return_from_trap(hart);
+  EXPECT_EQ(hart.privilege, Privilege::kMachine);
+  EXPECT_EQ(hart.csrs.mstatus, kMstatusMprv | kMstatusMpie);
+}
+
+TEST(TrapTest, ExternalComesBeforeSoftwareBeforeTimer) {
+  HartState hart;
+  hart.csrs.mie = kInterruptMask;
+  hart.csrs.mstatus |= kMstatusMie;
+  EXPECT_EQ(takeable_interrupt(hart), std::nullopt);
+  hart.pins.raise(Interrupt::kTimer);
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kTimer);
+  hart.pins.raise(Interrupt::kSoftware);
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kSoftware);
+  hart.pins.raise(Interrupt::kExternal);
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kExternal);
+  hart.csrs.mie = mask_of(Interrupt::kTimer);
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kTimer);
+}
+
+TEST(TrapTest, MieCountsInMachineModeOnly) {
+  HartState hart;
+  hart.csrs.mie = kInterruptMask;
+  hart.pins.raise(Interrupt::kTimer);
+  EXPECT_EQ(takeable_interrupt(hart), std::nullopt);
+  EXPECT_TRUE(has_wakeup(hart));
+  hart.privilege = Privilege::kUser;
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kTimer);
+}
+
+TEST(TrapTest, VectoredInterruptsGoToTheirSlot) {
+  HartState hart;
+  hart.csrs.mtvec = 0x8000'0001;
+  enter_interrupt(hart, Interrupt::kExternal);
+  EXPECT_EQ(hart.pc, 0x8000'0000u + 4 * 11);
+  EXPECT_EQ(hart.csrs.mcause, kInterruptBit | 11);
+  hart.csrs.mtvec = 0x8000'0000;
+  enter_interrupt(hart, Interrupt::kTimer);
+  EXPECT_EQ(hart.pc, 0x8000'0000u);
+}
+
+struct Exception {
+  std::uint32_t encoding;
+  std::uint64_t cause, tval;
+};
+
+TEST(TrapTest, InstructionsTrapWithTheirCause) {
+  for (const Exception& want :
+       {Exception{as::kEcall, 11, 0}, Exception{as::kEbreak, 3, BareHart::kCode + 4},
+        Exception{0xffffffff, 2, 0xffffffff}, Exception{0x00010000, 2, 0},
+        Exception{0x10200073, 2, 0x10200073}}) {
+    BareHart hart;
+    hart.execute({as::kNop, want.encoding, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, want.cause);
+    EXPECT_EQ(hart.state().csrs.mtval, want.tval);
+    EXPECT_EQ(hart.state().csrs.mepc, BareHart::kCode + 4);
+  }
+}
+
+struct UserHart : BareHart {
+  UserHart() { state().privilege = Privilege::kUser; }
+};
+
+TEST(TrapTest, UserModeMayNotUseMachineInstructions) {
+  for (const std::uint32_t encoding : {as::kMret, as::csrrs(5, 0x300, 0), as::csrrw(0, 0x340, 5)}) {
+    UserHart hart;
+    hart.execute({encoding, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, 2u);
+    EXPECT_EQ(hart.state().csrs.mtval, encoding);
+    EXPECT_EQ(hart.state().privilege, Privilege::kMachine);
+    EXPECT_EQ(hart.state().csrs.mstatus & kMstatusMpp, 0u);
+  }
+}
+
+TEST(TrapTest, AUserCallHasItsOwnCause) {
+  UserHart hart;
+  hart.execute({as::kEcall, as::kNop});
+  EXPECT_EQ(hart.state().csrs.mcause, 8u);
+}
+
+TEST(TrapTest, TwKeepsUserModeFromWaiting) {
+  UserHart hart;
+  hart.state().csrs.mstatus = kMstatusTw;
+  hart.execute({as::kWfi, as::kNop});
+  EXPECT_EQ(hart.state().csrs.mcause, 2u);
+}
+
+TEST(TrapWatchTest, GivesUpOnlyOnARepeatedPlace) {
+  TrapWatch watch;
+  watch.note_exception({.pc = 8, .cause = Cause::kLoadAccess, .tval = 5, .retired = 3});
+  for (int i = 0; i < kTrapLoopLimit; ++i) {
+    EXPECT_FALSE(watch.note_exception({.pc = 16, .cause = Cause::kIllegalInstruction}));
+  }
+  EXPECT_TRUE(watch.note_exception({.pc = 16, .cause = Cause::kIllegalInstruction}));
+  EXPECT_EQ(watch.first().pc, 8u);
+  EXPECT_EQ(watch.first().tval, 5u);
+  EXPECT_EQ(watch.last_pc(), 16u);
+}
+
+TEST(TrapWatchTest, AReturnBeginsAnew) {
+  TrapWatch watch;
+  for (int i = 0; i < 10 * kTrapLoopLimit; ++i) {
+    EXPECT_FALSE(watch.note_exception({.pc = 16, .cause = Cause::kEcallUser}));
+    watch.note_return();
+  }
+}
+
+}  // namespace
+}  // namespace vmrun
