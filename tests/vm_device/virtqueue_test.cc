@@ -4,7 +4,6 @@
 
 #include <set>
 #include <string>
-#include <thread>
 
 #include "tests/vm_device/driver_ring.h"
 #include "vm_device/virtio_features.h"
@@ -424,44 +423,6 @@ TEST_F(VirtqueueTest, EveryErrorHasANameOfItsOwn) {
   }
   EXPECT_EQ(names.size(), static_cast<std::size_t>(count));
   EXPECT_EQ(names.count("unknown"), 0u);
-}
-
-// The driver on its own thread: each request's buffer holds its number when the
-// device takes it, and the answer is there when the driver sees the used index.
-TEST_F(VirtqueueTest, RequestsAndAnswersCrossThreadsWhole) {
-  enable();
-  constexpr std::uint32_t kRequests = 5'000;
-  std::thread driver([&] {
-    for (std::uint32_t i = 0; i < kRequests; ++i) {
-      const std::uint64_t buffer = kBuffer + 64 * (i % kSize);
-      guest.put(buffer, i);
-      const auto slot = static_cast<std::uint16_t>(i % kSize);
-      ring.describe(slot, {buffer, 4, kNext, static_cast<std::uint16_t>((slot + 1) % kSize)});
-      ring.describe(static_cast<std::uint16_t>((slot + 1) % kSize), {buffer + 8, 4, kWrite, 0});
-      guest.put(ring.available() + 4 + 2 * std::uint64_t{slot}, slot);
-      guest.memory->store(vm_mem::GuestAddress{ring.available() + 2},
-                          static_cast<std::uint16_t>(i + 1), std::memory_order_release);
-      std::uint16_t used = 0;
-      while (used != static_cast<std::uint16_t>(i + 1)) {
-        std::this_thread::yield();
-        guest.memory->load(vm_mem::GuestAddress{ring.used() + 2}, used, std::memory_order_acquire);
-      }
-      ASSERT_EQ(guest.get<std::uint32_t>(buffer + 8), ~i);
-      ASSERT_EQ(ring.used_entry(slot), (UsedEntry{slot, i}));
-    }
-  });
-  for (std::uint32_t i = 0; i < kRequests && queue.error() == VirtqueueError::kNone;) {
-    if (queue.pop(chain) != PopStatus::kChain) {
-      std::this_thread::yield();
-      continue;
-    }
-    std::uint32_t value = 0;
-    EXPECT_TRUE(dma.load(chain.readable()[0].address, value).ok());
-    EXPECT_EQ(value, i);
-    EXPECT_TRUE(dma.store(chain.writable()[0].address, ~value).ok());
-    queue.push(chain, i++);
-  }
-  driver.join();
 }
 
 }  // namespace
