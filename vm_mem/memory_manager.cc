@@ -73,8 +73,9 @@ MadeRegion make_alias(GuestRange range, const std::shared_ptr<const Region>& tar
   const std::uint64_t available = target->range.bytes();
   if (offset % kDirtyPageBytes != 0 || offset > available || range.bytes() > available - offset) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "an alias of 0x%x bytes at offset 0x%x of region 0x%x, which has 0x%x bytes", range.bytes(),
-        offset, number_of(target->id), available));
+        "an alias of 0x%x bytes at offset 0x%x of region 0x%x, which has 0x%x bytes, must lie "
+        "inside it, at a multiple of 0x%x",
+        range.bytes(), offset, number_of(target->id), available, kDirtyPageBytes));
   }
   auto region = std::make_shared<Region>();
   region->kind = target->kind;

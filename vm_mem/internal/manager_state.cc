@@ -5,30 +5,36 @@
 
 namespace vm_mem {
 
-void MemoryManager::State::publish() {
+void MemoryManager::State::publish(std::vector<MapSection> sections) {
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
-  maps_.publish(std::make_shared<const MemoryMap>(regions_.sections(), generation));
+  maps_.publish(std::make_shared<const MemoryMap>(std::move(sections), generation));
   generation_.store(generation, std::memory_order_release);
 }
 
 absl::StatusOr<RegionId> MemoryManager::State::insert(
     const std::shared_ptr<internal::Region>& region) {
-  const RegionId id = regions_.insert(region);
-  publish();
+  try {
+    regions_.insert(region);
+    publish(regions_.sections());
+  } catch (...) {  // out of memory; without_exceptions() makes it a status
+    regions_.erase(*region);
+    throw;
+  }
   const MapSection section = internal::section_of(region);
   for (MemoryListener* listener : listeners_) {
     listener->begin();
     listener->region_added(section);
     listener->commit();
   }
-  return id;
+  return region->id;
 }
 
 absl::StatusOr<std::shared_ptr<internal::Departure>> MemoryManager::State::remove(RegionId id) {
   const std::lock_guard lock(change_mutex_);
-  absl::StatusOr<std::shared_ptr<const internal::Region>> region = regions_.take(id);
+  absl::StatusOr<std::shared_ptr<const internal::Region>> region = regions_.find_removable(id);
   if (!region.ok()) return region.status();
-  publish();
+  publish(regions_.sections(region->get()));
+  regions_.erase(**region);
   const MapSection section = internal::section_of(*region);
   for (MemoryListener* listener : listeners_) {
     listener->begin();

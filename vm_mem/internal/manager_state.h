@@ -39,7 +39,7 @@ class MemoryManager::State {
 
  private:
   absl::StatusOr<RegionId> insert(const std::shared_ptr<internal::Region>& region);
-  void publish();
+  void publish(std::vector<MapSection> sections);
 
   internal::MapPublisher maps_;
   internal::RegionTable regions_;

@@ -62,7 +62,13 @@ RegionId RegionTable::insert(const std::shared_ptr<Region>& region) {
   return region->id;
 }
 
-absl::StatusOr<std::shared_ptr<const Region>> RegionTable::take(RegionId id) {
+void RegionTable::erase(const Region& region) noexcept {
+  const std::lock_guard lock(mutex_);
+  by_address_.erase(region.range.begin());
+  by_id_.erase(region.id);
+}
+
+absl::StatusOr<std::shared_ptr<const Region>> RegionTable::find_removable(RegionId id) const {
   const std::lock_guard lock(mutex_);
   const auto found = by_id_.find(id);
   if (found == by_id_.end()) return no_such_region(id);
@@ -73,10 +79,7 @@ absl::StatusOr<std::shared_ptr<const Region>> RegionTable::take(RegionId id) {
                           number_of(other->id), text_of(other->range)));
     }
   }
-  std::shared_ptr<const Region> taken = found->second;
-  by_address_.erase(taken->range.begin());
-  by_id_.erase(found);
-  return taken;
+  return found->second;
 }
 
 absl::StatusOr<std::shared_ptr<const Region>> RegionTable::find(RegionId id) const {
@@ -86,11 +89,13 @@ absl::StatusOr<std::shared_ptr<const Region>> RegionTable::find(RegionId id) con
   return found->second;
 }
 
-std::vector<MapSection> RegionTable::sections() const {
+std::vector<MapSection> RegionTable::sections(const Region* left_out) const {
   const std::lock_guard lock(mutex_);
   std::vector<MapSection> sections;
   sections.reserve(by_address_.size());
-  for (const auto& [address, region] : by_address_) sections.push_back(section_of(region));
+  for (const auto& [address, region] : by_address_) {
+    if (region.get() != left_out) sections.push_back(section_of(region));
+  }
   return sections;
 }
 

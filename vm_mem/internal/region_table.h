@@ -26,14 +26,16 @@ class RegionTable {
 
   // Gives `region` its id. Needs: check_new(region->range) was ok.
   RegionId insert(const std::shared_ptr<Region>& region);
+  // Also of a region whose insertion failed half way.
+  void erase(const Region& region) noexcept;
 
   // Errors:  kNotFound; kFailedPrecondition where an alias shows the region.
-  absl::StatusOr<std::shared_ptr<const Region>> take(RegionId id);
+  absl::StatusOr<std::shared_ptr<const Region>> find_removable(RegionId id) const;
   // Errors:  kNotFound.
   absl::StatusOr<std::shared_ptr<const Region>> find(RegionId id) const;
 
-  // One section a region, sorted by address.
-  std::vector<MapSection> sections() const;
+  // One section a region, sorted by address; none for `left_out`.
+  std::vector<MapSection> sections(const Region* left_out = nullptr) const;
 
  private:
   const std::size_t max_regions_;

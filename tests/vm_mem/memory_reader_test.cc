@@ -1,0 +1,102 @@
+#include "vm_mem/memory_reader.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "vm_mem/memory_manager.h"
+
+namespace vm_mem {
+namespace {
+
+GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
+  return GuestRange::make(GuestAddress{begin}, bytes).value();
+}
+
+// A device whose registers run code of the test.
+class ActingDevice : public MmioHandler {
+ public:
+  explicit ActingDevice(std::function<void()> action) : action_(std::move(action)) {}
+  AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+    action_();
+    value = 0;
+    return AccessFault::kNone;
+  }
+  AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+    action_();
+    return AccessFault::kNone;
+  }
+
+ private:
+  std::function<void()> action_;
+};
+
+class MemoryReaderTest : public testing::Test {
+ protected:
+  MemoryManager& mm() { return *memory_; }
+  MemoryReader& reader() { return reader_; }
+
+ private:
+  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
+  MemoryReader reader_{*memory_};
+};
+
+TEST_F(MemoryReaderTest, SeesEveryChangeOfTheMap) {
+  std::vector<std::byte> buffer(8, std::byte{3});
+  EXPECT_EQ(reader().write(GuestAddress{0x1000}, buffer).fault, AccessFault::kUnmapped);
+  const RegionId id = mm().add_ram(range(0x1000, 0x1000)).value();
+  EXPECT_TRUE(reader().write(GuestAddress{0x1000}, buffer).ok());
+  EXPECT_TRUE(reader().copy_block(GuestAddress{0x1100}, GuestAddress{0x1000}, 8).ok());
+  EXPECT_TRUE(reader().fill_block(GuestAddress{0x1000}, std::byte{0}, 8).ok());
+  std::vector<std::byte> back(8);
+  EXPECT_TRUE(reader().read(GuestAddress{0x1100}, back).ok());
+  EXPECT_EQ(back, buffer);
+  ASSERT_TRUE(mm().remove_region(id, RemovePolicy::kRefuse).ok());
+  EXPECT_EQ(reader().read(GuestAddress{0x1100}, back).fault, AccessFault::kUnmapped);
+}
+
+TEST_F(MemoryReaderTest, KeepsTheSameMapWhileNothingChanges) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  const MemoryMap* map = &reader().map();
+  EXPECT_EQ(&reader().map(), map);
+  EXPECT_EQ(map, mm().map().get());
+}
+
+TEST_F(MemoryReaderTest, HoldsRemovedMemoryUntilItIsParked) {
+  const RegionId id = mm().add_ram(range(0x1000, 0x1000)).value();
+  const std::weak_ptr<const void> memory = reader().map().sections()[0].owner;
+  ASSERT_TRUE(mm().remove_region(id, RemovePolicy::kRefuse).ok());
+  EXPECT_FALSE(memory.expired());
+  reader().park();
+  EXPECT_TRUE(memory.expired());
+}
+
+TEST_F(MemoryReaderTest, ParkedItDoesNotHoldUpARemoval) {
+  const RegionId id = mm().add_ram(range(0x1000, 0x1000)).value();
+  reader().map();
+  reader().park();
+  EXPECT_TRUE(mm().remove_region(id, RemovePolicy::kWait).ok());
+}
+
+TEST_F(MemoryReaderTest, ADeviceMayComeBackToItAndChangeTheMap) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  ASSERT_TRUE(mm().add_ram(range(0x3000, 0x1000)).ok());
+  std::vector<std::byte> nested(4096);
+  std::uint64_t added = 0x10000;
+  ActingDevice device([&] {
+    ASSERT_TRUE(mm().add_ram(range(added, 0x1000)).ok());
+    EXPECT_NE(reader().map().find(GuestAddress{added}), nullptr);
+    added += 0x1000;
+    EXPECT_TRUE(reader().read(GuestAddress{0x1000}, nested).ok());
+    reader().park();
+  });
+  ASSERT_TRUE(mm().add_mmio(range(0x2000, 0x1000), &device).ok());
+  std::vector<std::byte> buffer(0x2010, std::byte{1});
+  EXPECT_EQ(reader().write(GuestAddress{0x1ff8}, {buffer.data(), 0x1018}).done, 0x1018u);
+  EXPECT_EQ(mm().map()->sections().size(), 3u + 0x1000 / 8);
+}
+
+}  // namespace
+}  // namespace vm_mem

@@ -1,0 +1,225 @@
+#include "tests/vm_mem/model.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace vm_mem {
+namespace {
+
+AccessResult finished(std::uint64_t done) { return {.done = done}; }
+
+AccessResult stopped(AccessFault fault, AccessSide side, std::uint64_t done, std::uint64_t start) {
+  return {fault, side, false, done, GuestAddress{start + done}};
+}
+
+AccessResult result_of(AccessFault fault, AccessSide side, std::uint64_t done,
+                       std::uint64_t start) {
+  return fault == AccessFault::kNone ? finished(done) : stopped(fault, side, done, start);
+}
+
+unsigned element(std::uint64_t address, std::uint64_t left) {
+  for (const unsigned size : {8u, 4u, 2u}) {
+    if (address % size == 0 && size <= left) return size;
+  }
+  return 1;
+}
+
+}  // namespace
+
+bool Model::is_free(std::uint64_t begin, std::uint64_t bytes) const {
+  return std::none_of(regions_.begin(), regions_.end(), [=](const auto& entry) {
+    return begin <= entry.second.last() && entry.second.begin <= begin + (bytes - 1);
+  });
+}
+
+const ModelRegion* Model::at(std::uint64_t address) const {
+  for (const auto& [key, region] : regions_) {
+    if (address >= region.begin && address <= region.last()) return &region;
+  }
+  return nullptr;
+}
+
+Model::Prefix Model::permitted(std::uint64_t address, std::uint64_t bytes, Use use) const {
+  for (std::uint64_t i = 0; i < bytes; ++i) {
+    const ModelRegion* region = address + i < address ? nullptr : at(address + i);
+    if (region == nullptr) return {i, AccessFault::kUnmapped};
+    if (use == Use::kWrite && region->kind == RegionKind::kRom) return {i, AccessFault::kReadOnly};
+  }
+  return {bytes, AccessFault::kNone};
+}
+
+std::uint8_t* Model::memory(std::uint64_t address) const {
+  const ModelRegion& region = *at(address);
+  return &region.backing->bytes[region.offset + (address - region.begin)];
+}
+
+void Model::store_byte(std::uint64_t address, std::uint8_t value) {
+  const ModelRegion& region = *at(address);
+  const std::uint64_t offset = region.offset + (address - region.begin);
+  region.backing->bytes[offset] = value;
+  region.backing->dirty_pages.insert(offset / 4096);
+}
+
+// A device's value is little-endian in memory, as the hosts that run this are.
+AccessFault Model::read_element(std::uint64_t from, unsigned size, std::uint8_t* to) {
+  const ModelRegion& region = *at(from);
+  std::uint64_t value = 0;
+  const AccessFault fault = region.device->mmio_read(from - region.begin, size, value);
+  if (fault == AccessFault::kNone) std::memcpy(to, &value, size);
+  return fault;
+}
+
+AccessFault Model::write_element(std::uint64_t to, unsigned size, const std::uint8_t* from) {
+  const ModelRegion& region = *at(to);
+  std::uint64_t value = 0;
+  std::memcpy(&value, from, size);
+  return region.device->mmio_write(to - region.begin, size, value);
+}
+
+AccessResult Model::read(std::uint64_t from, std::vector<std::uint8_t>& to) {
+  const Prefix prefix = permitted(from, to.size(), Use::kRead);
+  for (std::uint64_t i = 0; i < prefix.bytes;) {
+    if (!is_device(from + i)) {
+      to[i] = *memory(from + i);
+      ++i;
+      continue;
+    }
+    const unsigned size = element(from + i, prefix.bytes - i);
+    const AccessFault fault = read_element(from + i, size, &to[i]);
+    if (fault != AccessFault::kNone) return stopped(fault, AccessSide::kSource, i, from);
+    i += size;
+  }
+  return result_of(prefix.fault, AccessSide::kSource, prefix.bytes, from);
+}
+
+AccessResult Model::write(std::uint64_t to, const std::vector<std::uint8_t>& from) {
+  const Prefix prefix = permitted(to, from.size(), Use::kWrite);
+  for (std::uint64_t i = 0; i < prefix.bytes;) {
+    if (!is_device(to + i)) {
+      store_byte(to + i, from[i]);
+      ++i;
+      continue;
+    }
+    const unsigned size = element(to + i, prefix.bytes - i);
+    const AccessFault fault = write_element(to + i, size, &from[i]);
+    if (fault != AccessFault::kNone) return stopped(fault, AccessSide::kDestination, i, to);
+    i += size;
+  }
+  return result_of(prefix.fault, AccessSide::kDestination, prefix.bytes, to);
+}
+
+AccessResult Model::fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes) {
+  return write(to, std::vector<std::uint8_t>(bytes, value));
+}
+
+unsigned Model::shared_element(std::uint64_t to, std::uint64_t from, std::uint64_t left) const {
+  for (const unsigned size : {8u, 4u, 2u}) {
+    if (size > left) continue;
+    if (is_device(to) && to % size != 0) continue;
+    if (is_device(from) && from % size != 0) continue;
+    bool uniform = true;
+    for (unsigned i = 0; i < size; ++i) {
+      uniform =
+          uniform && is_device(to + i) == is_device(to) && is_device(from + i) == is_device(from);
+    }
+    if (uniform) return size;
+  }
+  return 1;
+}
+
+bool Model::overwrites_own_source(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) const {
+  std::set<const std::uint8_t*> written;
+  for (std::uint64_t i = 0; i < bytes; ++i) {
+    if (!is_device(from + i) && written.contains(memory(from + i))) return true;
+    if (!is_device(to + i)) written.insert(memory(to + i));
+  }
+  return false;
+}
+
+bool Model::meets_device(std::uint64_t at, std::uint64_t bytes) const {
+  for (std::uint64_t i = 0; i < bytes; ++i) {
+    if (is_device(at + i)) return true;
+  }
+  return false;
+}
+
+AccessResult Model::copy_elements(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
+  for (std::uint64_t i = 0; i < bytes;) {
+    const unsigned size = shared_element(to + i, from + i, bytes - i);
+    std::vector<std::uint8_t> element(size);
+    const AccessResult in = load(from + i, element);
+    if (!in.ok()) return stopped(in.fault, AccessSide::kSource, i, from);
+    const AccessResult out = store(to + i, element);
+    if (!out.ok()) return stopped(out.fault, AccessSide::kDestination, i, to);
+    i += size;
+  }
+  return finished(bytes);
+}
+
+AccessResult Model::copy_buffered(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
+  std::vector<std::uint8_t> buffer(bytes);
+  const AccessResult in = read(from, buffer);
+  buffer.resize(in.done);
+  const AccessResult out = write(to, buffer);
+  return out.ok() ? result_of(in.fault, AccessSide::kSource, in.done, from) : out;
+}
+
+AccessResult Model::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
+  const Prefix source = permitted(from, bytes, Use::kRead);
+  const Prefix destination = permitted(to, bytes, Use::kWrite);
+  const std::uint64_t prefix = std::min(source.bytes, destination.bytes);
+  const bool in_elements = (meets_device(to, prefix) || meets_device(from, prefix)) &&
+                           !overwrites_own_source(to, from, prefix);
+  const AccessResult moved =
+      in_elements ? copy_elements(to, from, prefix) : copy_buffered(to, from, prefix);
+  if (!moved.ok()) return moved;
+  if (destination.bytes < source.bytes) {
+    return stopped(destination.fault, AccessSide::kDestination, prefix, to);
+  }
+  return result_of(source.fault, AccessSide::kSource, prefix, from);
+}
+
+AccessResult Model::compare(std::uint64_t a, std::uint64_t b, std::uint64_t bytes, int& order) {
+  const Prefix of_a = permitted(a, bytes, Use::kRead);
+  const Prefix of_b = permitted(b, bytes, Use::kRead);
+  const std::uint64_t prefix = std::min(of_a.bytes, of_b.bytes);
+  order = 0;
+  for (std::uint64_t i = 0; i < prefix;) {
+    const unsigned size = shared_element(a + i, b + i, prefix - i);
+    std::vector<std::uint8_t> left(size);
+    std::vector<std::uint8_t> right(size);
+    const AccessResult from_a = load(a + i, left);
+    if (!from_a.ok()) return stopped(from_a.fault, AccessSide::kDestination, i, a);
+    const AccessResult from_b = load(b + i, right);
+    if (!from_b.ok()) return stopped(from_b.fault, AccessSide::kSource, i, b);
+    if (order == 0 && left != right) order = left < right ? -1 : 1;
+    i += size;
+  }
+  if (of_a.bytes < of_b.bytes) return stopped(of_a.fault, AccessSide::kDestination, prefix, a);
+  return result_of(of_b.fault, AccessSide::kSource, prefix, b);
+}
+
+AccessResult Model::load(std::uint64_t from, std::vector<std::uint8_t>& word) {
+  const Prefix prefix = permitted(from, word.size(), Use::kRead);
+  if (prefix.fault == AccessFault::kNone) return read(from, word);
+  return {prefix.fault, AccessSide::kSource, false, 0, GuestAddress{from + prefix.bytes}};
+}
+
+AccessResult Model::store(std::uint64_t to, const std::vector<std::uint8_t>& word) {
+  const Prefix prefix = permitted(to, word.size(), Use::kWrite);
+  if (prefix.fault == AccessFault::kNone) return write(to, word);
+  return {prefix.fault, AccessSide::kDestination, false, 0, GuestAddress{to + prefix.bytes}};
+}
+
+AccessResult Model::check_modify(std::uint64_t at, unsigned bytes) const {
+  if (at % bytes != 0) return stopped(AccessFault::kMisaligned, AccessSide::kDestination, 0, at);
+  const Prefix prefix = permitted(at, bytes, Use::kWrite);
+  if (prefix.fault != AccessFault::kNone) {
+    return stopped(prefix.fault, AccessSide::kDestination, 0, at);
+  }
+  if (is_device(at)) return stopped(AccessFault::kProtected, AccessSide::kDestination, 0, at);
+  return finished(bytes);
+}
+
+}  // namespace vm_mem
