@@ -167,7 +167,7 @@ TEST_F(AccessEnginePropertyTest, CopiesThroughAliasesAreMemmove) {
     World world;
     show_memory_again_and_again(world);
     const auto steps = rc::gen::container<std::vector<Step>>(any_step(11, 17));
-    for (const Step& step : *rc::gen::scale(0.2, steps)) {
+    for (const Step& step : *rc::gen::scale(0.08, steps)) {
       take_step(world, step);
     }
   }));

@@ -1,0 +1,286 @@
+// What threads may see of each other, and of changes of the map under their feet.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "vm_mem/memory_manager.h"
+#include "vm_mem/memory_reader.h"
+
+namespace vm_mem {
+namespace {
+
+GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
+  return GuestRange::make(GuestAddress{begin}, bytes).value();
+}
+
+// Runs `body` on a thread of its own until this object is gone.
+class Repeated {
+ public:
+  template <typename Body>
+  explicit Repeated(Body body)
+      : thread_([this, body] {
+          while (!stop_.load(std::memory_order_relaxed)) {
+            body();
+            rounds_.fetch_add(1, std::memory_order_relaxed);
+          }
+        }) {}
+  ~Repeated() {
+    stop_.store(true, std::memory_order_relaxed);
+    thread_.join();
+  }
+  // Waits until the body has run that many times.
+  void reach(std::uint64_t rounds) const {
+    while (rounds_.load(std::memory_order_relaxed) < rounds) std::this_thread::yield();
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> rounds_{0};
+  std::thread thread_;
+};
+
+enum class Direction : std::uint8_t { kHostToGuest, kGuestToGuest };
+
+// Width, and the host buffer's offset from an aligned address.
+using TearCase = std::tuple<Direction, std::size_t, std::size_t>;
+
+class TornAccessTest : public testing::TestWithParam<TearCase> {
+ protected:
+  static constexpr std::uint64_t kBase = 0x1000;
+
+  TornAccessTest() { EXPECT_TRUE(memory_->add_ram(range(0, 0x4000)).ok()); }
+
+  // Alternates between all zeros and all ones at `at`.
+  void write_once(GuestAddress at, std::uint64_t round) {
+    alignas(16) std::byte buffer[32];
+    std::byte* const from = buffer + std::get<2>(GetParam());
+    const std::size_t width = std::get<1>(GetParam());
+    std::memset(from, round % 2 == 0 ? 0 : 0xff, width);
+    if (std::get<0>(GetParam()) == Direction::kGuestToGuest) {
+      const GuestAddress other{0x2000 + std::get<2>(GetParam()) * 16 + at.value % 8};
+      ASSERT_TRUE(memory_->write(other, {from, width}).ok());
+      ASSERT_TRUE(memory_->copy_block(at, other, width).ok());
+    } else {
+      ASSERT_TRUE(memory_->write(at, {from, width}).ok());
+    }
+  }
+
+  // True where all bytes at `at` are alike.
+  bool read_whole(GuestAddress at) {
+    alignas(16) std::byte buffer[32];
+    const std::size_t width = std::get<1>(GetParam());
+    std::byte* const to = buffer + std::get<2>(GetParam());
+    EXPECT_TRUE(memory_->read(at, {to, width}).ok());
+    return std::all_of(to, to + width, [to](std::byte byte) { return byte == *to; });
+  }
+
+ private:
+  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
+};
+
+TEST_P(TornAccessTest, AnAlignedAccessIsSeenWholeOrNotAtAll) {
+  const std::size_t width = std::get<1>(GetParam());
+  for (std::uint64_t offset = 0; offset < 64; offset += width) {
+    const GuestAddress at{kBase + offset};
+    std::uint64_t round = 0;
+    const Repeated writer([this, at, &round] { write_once(at, round++); });
+    writer.reach(1);
+    int torn = 0;
+    for (int i = 0; i < 500; ++i) torn += read_whole(at) ? 0 : 1;
+    writer.reach(100);
+    EXPECT_EQ(torn, 0) << "offset " << offset;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Matrix, TornAccessTest,
+    testing::Combine(testing::Values(Direction::kHostToGuest, Direction::kGuestToGuest),
+                     testing::Values<std::size_t>(1, 2, 4, 8), testing::Range<std::size_t>(0, 8)),
+    [](const auto& tear) {
+      const bool guest = std::get<0>(tear.param) == Direction::kGuestToGuest;
+      return std::string(guest ? "GuestToGuest" : "HostToGuestAndBack") + "_width" +
+             std::to_string(std::get<1>(tear.param)) + "_host" +
+             std::to_string(std::get<2>(tear.param));
+    });
+
+class MemoryManagerConcurrencyTest : public testing::Test {
+ protected:
+  MemoryManager& mm() { return *memory_; }
+
+ private:
+  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
+};
+
+TEST_F(MemoryManagerConcurrencyTest, LongCopiesNeverTearAnAlignedWord) {
+  ASSERT_TRUE(mm().add_ram(range(0, 0x8000)).ok());
+  constexpr std::size_t kBytes = 1000;
+  std::uint64_t round = 0;
+  const Repeated writer([&] {
+    const std::vector<std::byte> from(kBytes + 3,
+                                      ++round % 2 == 0 ? std::byte{0} : std::byte{0xff});
+    EXPECT_TRUE(mm().write(GuestAddress{0x1000}, {from.data() + 3, kBytes}).ok());
+    EXPECT_TRUE(mm().copy_block(GuestAddress{0x2000}, GuestAddress{0x1000}, kBytes).ok());
+  });
+  writer.reach(1);
+  std::vector<std::byte> to(kBytes + 5);
+  int torn = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const GuestAddress at{i % 2 == 0 ? 0x1000u : 0x2000u};
+    EXPECT_TRUE(mm().read(at, {to.data() + 5, kBytes}).ok());
+    for (std::size_t word = 5; word < kBytes + 5; word += 8) {
+      torn +=
+          std::all_of(&to[word], &to[word] + 8, [&](std::byte b) { return b == to[word]; }) ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(torn, 0);
+}
+
+TEST_F(MemoryManagerConcurrencyTest, AReleaseStoreIsSeenAfterTheBytesBeforeIt) {
+  ASSERT_TRUE(mm().add_ram(range(0, 0x4000)).ok());
+  std::uint64_t sent = 0;
+  const Repeated writer([&] {
+    ++sent;
+    const std::vector<std::uint64_t> message(16, sent);
+    EXPECT_TRUE(
+        mm().write(GuestAddress{0x1000 + sent % 8 * 128}, std::as_bytes(std::span(message))).ok());
+    EXPECT_TRUE(mm().store(GuestAddress{0}, sent, std::memory_order_release).ok());
+  });
+  std::vector<std::uint64_t> message(16);
+  for (int i = 0; i < 5000; ++i) {
+    std::uint64_t seen = 0;
+    ASSERT_TRUE(mm().load(GuestAddress{0}, seen, std::memory_order_acquire).ok());
+    if (seen == 0) continue;
+    ASSERT_TRUE(
+        mm().read(GuestAddress{0x1000 + seen % 8 * 128}, std::as_writable_bytes(std::span(message)))
+            .ok());
+    // Later messages may have overwritten it, earlier ones may not be left.
+    EXPECT_GE(*std::min_element(message.begin(), message.end()), seen);
+  }
+}
+
+TEST_F(MemoryManagerConcurrencyTest, ReadModifyWritesLoseNothing) {
+  ASSERT_TRUE(mm().add_ram(range(0, 0x1000)).ok());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([this] {
+      for (int n = 0; n < 2000; ++n) {
+        std::uint16_t old = 0;
+        EXPECT_TRUE(mm().fetch_add(GuestAddress{0x10}, std::uint16_t{1}, old).ok());
+        std::uint64_t expected = 0;
+        bool exchanged = false;
+        while (!exchanged) {
+          const auto next = expected + 1;
+          EXPECT_TRUE(mm().compare_exchange(GuestAddress{0x20}, expected, next, exchanged).ok());
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::uint16_t added = 0;
+  std::uint64_t exchanged = 0;
+  ASSERT_TRUE(mm().load(GuestAddress{0x10}, added).ok());
+  ASSERT_TRUE(mm().load(GuestAddress{0x20}, exchanged).ok());
+  EXPECT_EQ(added, 8000u);
+  EXPECT_EQ(exchanged, 8000u);
+}
+
+// Readers, writers and copies that work on one half of memory and run into the other,
+// whose regions come and go.
+class ComingAndGoingTest : public MemoryManagerConcurrencyTest {
+ protected:
+  static constexpr std::uint64_t kStays = 0x1'0000;
+  static constexpr std::uint64_t kGoes = 0x1'1000;
+
+  ComingAndGoingTest() { EXPECT_TRUE(mm().add_ram(range(kStays, 0x1000)).ok()); }
+
+  void add_and_remove(int rounds, RemovePolicy policy) {
+    for (int i = 0; i < rounds; ++i) {
+      const auto id = mm().add_ram(range(kGoes, 0x2000),
+                                   {.backing = i % 2 == 0 ? Backing::kAnonymous : Backing::kMemfd,
+                                    .dirty_tracking = DirtyTracking::kOn});
+      ASSERT_TRUE(id.ok()) << id.status();
+      const auto alias = mm().add_alias(range(0x8'0000, 0x1000), *id, 0x1000);
+      ASSERT_TRUE(alias.ok()) << alias.status();
+      const std::weak_ptr<const void> memory = mm().map()->find(GuestAddress{kGoes})->owner;
+      ASSERT_TRUE(mm().remove_region(*alias, RemovePolicy::kRefuse).ok());
+      ASSERT_TRUE(mm().remove_region(*id, policy).ok());
+      EXPECT_TRUE(policy == RemovePolicy::kRefuse || memory.expired());
+    }
+  }
+
+  // All of it, or what stays.
+  static void expect_all_or_half(const AccessResult& result) {
+    if (result.ok()) {
+      EXPECT_EQ(result.done, 0x1800u);
+    } else {
+      EXPECT_EQ(result.fault, AccessFault::kUnmapped);
+      EXPECT_EQ(result.done, 0x1000u);
+      EXPECT_EQ(result.at, GuestAddress{kGoes});
+    }
+  }
+};
+
+TEST_F(ComingAndGoingTest, AccessesEndOnTheMapThatTheyBeganWith) {
+  {
+    const Repeated reader([this] {
+      std::vector<std::byte> to(0x1800);
+      expect_all_or_half(mm().read(GuestAddress{kStays}, to));
+    });
+    const Repeated writer([this] {
+      const std::vector<std::byte> from(0x1800, std::byte{7});
+      expect_all_or_half(mm().write(GuestAddress{kStays}, from));
+      std::uint64_t word = 1;
+      const AccessResult typed = mm().store(GuestAddress{kGoes + 0x800}, word);
+      EXPECT_TRUE(typed.ok() || typed.fault == AccessFault::kUnmapped);
+    });
+    const Repeated copier([this] {
+      const AccessResult copied =
+          mm().copy_block(GuestAddress{kGoes}, GuestAddress{kStays}, 0x1000, Route::kDma);
+      EXPECT_TRUE(copied.ok() || copied.done == 0);
+    });
+    reader.reach(1), writer.reach(1), copier.reach(1);
+    add_and_remove(100, RemovePolicy::kRefuse);
+    add_and_remove(100, RemovePolicy::kWait);
+  }
+  EXPECT_EQ(mm().map()->sections().size(), 1u);
+}
+
+TEST_F(ComingAndGoingTest, ReadersThatParkDoNotHoldUpARemoval) {
+  const Repeated parking([this, reader = std::make_shared<MemoryReader>(mm())] {
+    std::vector<std::byte> to(0x1800);
+    expect_all_or_half(reader->read(GuestAddress{kStays}, to));
+    reader->park();
+  });
+  const Repeated working([this, reader = std::make_shared<MemoryReader>(mm())] {
+    std::vector<std::byte> to(0x1800);
+    expect_all_or_half(reader->read(GuestAddress{kStays}, to));
+  });
+  parking.reach(1), working.reach(1);
+  add_and_remove(100, RemovePolicy::kWait);
+}
+
+TEST_F(ComingAndGoingTest, SeveralThreadsMayChangeTheMap) {
+  const auto change = [this](std::uint64_t begin) {
+    return [this, begin] {
+      const auto id = mm().add_ram(range(begin, 0x1000));
+      ASSERT_TRUE(id.ok()) << id.status();
+      EXPECT_TRUE(mm().store(GuestAddress{begin + 8}, std::uint32_t{1}).ok());
+      EXPECT_TRUE(mm().remove_region(*id, RemovePolicy::kWait).ok());
+      EXPECT_EQ(mm().store(GuestAddress{begin + 8}, std::uint32_t{1}).fault,
+                AccessFault::kUnmapped);
+    };
+  };
+  const Repeated one(change(0x20'0000));
+  const Repeated two(change(0x30'0000));
+  one.reach(100);
+  two.reach(100);
+}
+
+}  // namespace
+}  // namespace vm_mem
