@@ -133,14 +133,12 @@ TEST(SimdMemcpyTest, FastAcceptsNeighbours) {
 }
 
 TEST(SimdMemcpyDeathTest, FastTerminatesOnUnequalSizesAndPrintsBoth) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
   Bytes dst(17);
   const Bytes src(4099);
   EXPECT_DEATH(memcpy_fast(dst, src), "dst 17 bytes, src 4099 bytes: the sizes differ");
 }
 
 TEST(SimdMemcpyDeathTest, FastTerminatesOnOverlap) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
   Bytes bytes(100);
   const auto whole = std::span(bytes);
   EXPECT_DEATH(memcpy_fast(whole.first(51), whole.last(51)),
