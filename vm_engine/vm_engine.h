@@ -194,14 +194,17 @@ enum {
  * Devices   On a device's page every element is one access of the element's size,
  *           made exactly once; an element that is not naturally aligned is cut as
  *           vm_mem/mmio_handler.h says, and one that a device refuses in the middle
- *           stays as far as it got, not counted as done. Plain reads and writes of 1, 2, 4 or 8
- * bytes give their size as the element size to reach a device in one access. Polling   With
- * VME_POLL, exit_request is looked at between pages: every call makes progress, at most one page of
- * it after the request. Overlap   Judged on virtual addresses for VME_OVERLAP_MEMMOVE, on physical
- * ones for VME_OVERLAP_PROPAGATE. A MEMMOVE whose overlap forces it to run against its direction
- * finds out first how far it can get; it does not poll, and takes a device's page for a fault
- * (VME_MMIO). What changes under it by another thread's hand after that is a fault with nothing
- * reported done. All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
+ *           stays as far as it got, not counted as done. Plain reads and writes of
+ *           1, 2, 4 or 8 bytes give their size as the element size to reach a device
+ *           in one access.
+ * Polling   With VME_POLL, exit_request is looked at between pages: every call makes
+ *           progress, at most one page of it after the request.
+ * Overlap   Judged on virtual addresses for VME_OVERLAP_MEMMOVE, on physical ones for
+ *           VME_OVERLAP_PROPAGATE. A MEMMOVE whose overlap forces it to run against
+ *           its direction finds out first how far it can get; it does not poll, and
+ *           takes a device's page for a fault (VME_MMIO). What changes under it by
+ *           another thread's hand after that is a fault with nothing reported done.
+ * All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
  *           VME_MMIO, since what a device did cannot be undone. It does not poll.
  * Memory    Relaxed. An aligned access of 1, 2, 4 or 8 bytes is single-copy atomic.
  * Errors    VME_EINVAL: unknown flags, a mode that does not exist, n not a multiple of
