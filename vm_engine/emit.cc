@@ -129,7 +129,10 @@ class FirstError : public asmjit::ErrorHandler {
 EmitConfig default_emit_config() {
   EmitConfig config;
   if (vm_mem::has_avx2()) config.level = VectorLevel::kAvx2;
-  if (vm_mem::has_avx512()) config.level = VectorLevel::kAvx512;
+  if (vm_mem::has_avx512()) {
+    config.level = VectorLevel::kAvx512;
+    config.scratch_vectors = kAllVectors;
+  }
   return config;
 }
 

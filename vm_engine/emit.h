@@ -42,6 +42,7 @@ using VectorSet = std::uint32_t;
 // What a System V call may change: rax, rcx, rdx, rsi, rdi, r8 to r11.
 inline constexpr RegSet kCallerSaved = 0x0fc7;
 inline constexpr VectorSet kLowVectors = 0x0000ffff;
+inline constexpr VectorSet kAllVectors = 0xffffffff;  // with AVX-512
 
 // How many bytes to copy: known when the code is emitted, or in a register then.
 class CopySize {
@@ -112,7 +113,8 @@ struct EmitConfig {
   std::uint32_t red_zone_bytes = 128;
 };
 
-// The widest level of this CPU, host pointers, everything else as above.
+// The widest level of this CPU, every vector that it has as scratch, host pointers,
+// everything else as above.
 EmitConfig default_emit_config();
 
 // Appends the copy of `size` bytes from [src] to [dst].

@@ -138,6 +138,9 @@ TEST(EmitTest, TheDefaultLevelIsTheCpus) {
   EXPECT_EQ(config.level == VectorLevel::kAvx512, vm_mem::has_avx512());
   EXPECT_EQ(config.level != VectorLevel::kSse2, vm_mem::has_avx2());
   EXPECT_EQ(config.inline_max, 64u);
+  EXPECT_EQ(config.scratch_vectors, vm_mem::has_avx512() ? kAllVectors : kLowVectors);
+  // Nothing to save: the call is what it would be by hand.
+  EXPECT_LE(emit(config, CopySize::constant(100)).code.size(), 2u * 48);
 }
 
 }  // namespace
