@@ -252,12 +252,12 @@ TEST_F(ComingAndGoingTest, AccessesEndOnTheMapThatTheyBeganWith) {
 }
 
 TEST_F(ComingAndGoingTest, ReadersThatParkDoNotHoldUpARemoval) {
-  const Repeated parking([this, reader = std::make_shared<MemoryReader>(mm())] {
+  const Repeated parking([reader = std::make_shared<MemoryReader>(mm())] {
     std::vector<std::byte> to(0x1800);
     expect_all_or_half(reader->read(GuestAddress{kStays}, to));
     reader->park();
   });
-  const Repeated working([this, reader = std::make_shared<MemoryReader>(mm())] {
+  const Repeated working([reader = std::make_shared<MemoryReader>(mm())] {
     std::vector<std::byte> to(0x1800);
     expect_all_or_half(reader->read(GuestAddress{kStays}, to));
   });
