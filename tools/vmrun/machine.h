@@ -53,9 +53,9 @@ class Machine {
 
   // What the guest told the finisher.
   const std::optional<Finish>& finish() const { return finish_; }
-  // Lets the time until the next timer interrupt pass, and says how much: UINT64_MAX
-  // where none is to come.
+  // Until the next timer interrupt that can wake the hart; UINT64_MAX where none can.
   std::uint64_t ticks_to_timer() const;
+  // Lets time pass without instructions.
   void skip(std::uint64_t ticks);
 
   Hart& hart() { return *hart_; }

@@ -37,8 +37,7 @@ struct SessionEnd {
   std::string message;  // of a failure: one line
 };
 
-// When the guest is thought to wait for input: it asks for it at least this often for
-// every instruction, during a whole slice.
+// A guest that looks for input so often in one slice, and finds none, waits for it.
 inline constexpr std::uint64_t kSliceInstructions = 200'000;
 inline constexpr std::uint64_t kIdlePollsPerSlice = 500;
 
