@@ -18,18 +18,27 @@ MapPublisher::Pin::Pin(MapPublisher& publisher) : publisher_(publisher) {
     const MemoryMap* seen = publisher.current_.load();
     const MemoryMap* empty = nullptr;
     if (!slot.compare_exchange_strong(empty, seen)) continue;
-    // The map may have been replaced, even freed, before the slot named it.
-    for (const MemoryMap* now = publisher.current_.load(); now != seen;
-         now = publisher.current_.load()) {
-      seen = now;
-      slot.store(seen);
-    }
     slot_ = &slot;
-    map_ = seen;
+    map_ = settle(seen);
     return;
   }
   shared_ = publisher.current();
   map_ = shared_.get();
+}
+
+// The map may have been replaced, even freed, before the slot named it.
+const MemoryMap* MapPublisher::Pin::settle(const MemoryMap* named) {
+  bool passed_others = false;
+  for (const MemoryMap* now = publisher_.current_.load(); now != named;
+       now = publisher_.current_.load()) {
+    named = now;
+    slot_->store(named);
+    passed_others = true;
+  }
+  // Whoever reclaimed meanwhile took the maps that the slot named in passing for
+  // pinned.
+  if (passed_others) publisher_.reclaim();
+  return named;
 }
 
 MapPublisher::Pin::~Pin() {

@@ -40,6 +40,8 @@ class MapPublisher {
     const MemoryMap& map() const { return *map_; }
 
    private:
+    const MemoryMap* settle(const MemoryMap* named);
+
     MapPublisher& publisher_;
     std::atomic<const MemoryMap*>* slot_ = nullptr;
     const MemoryMap* map_ = nullptr;
