@@ -133,9 +133,12 @@ typedef vme_rc (*vme_translate_fn)(void* opaque, uint64_t gva, uint32_t access, 
  *
  * probe says what the page at gpa is for `access` without touching it: VME_OK (plain
  * memory), VME_MMIO (a device: go element by element), or the fault. NULL: every page
- * is taken for plain memory, and an element that straddles two pages may be half
- * written where the second turns out to fault. What probe said of a page is kept
- * until the TLB entry goes. */
+ * is taken for plain memory. What probe said of a page is kept until the TLB entry goes.
+ *
+ * A fault that probe did not announce is exact too, but what was found out first no
+ * longer holds: an element that straddles two pages may be half written, one that
+ * write() stops in is, and VME_ATOMIC_OR_NOTHING or a MEMMOVE against its direction
+ * may have written what it does not report. */
 typedef struct vme_memory_ops {
   uint64_t (*read)(void* opaque, uint64_t gpa, void* host, uint64_t n, uint32_t* why);
   uint64_t (*write)(void* opaque, uint64_t gpa, const void* host, uint64_t n, uint32_t* why);

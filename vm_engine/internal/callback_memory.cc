@@ -19,6 +19,7 @@ class CallbackMemory : public GuestMemory {
 
   bool renew() override { return false; }
   void park() override {}
+  bool faults_by_page() const override { return false; }
 
   Page page(std::uint64_t gpa, std::uint32_t access) override {
     if (ops_.probe == nullptr) return Page{};
@@ -29,18 +30,21 @@ class CallbackMemory : public GuestMemory {
 
   Outcome read(std::uint64_t gpa, std::span<std::byte> to) override {
     std::uint32_t why = VME_BUS;
-    return outcome(ops_.read(opaque_, gpa, to.data(), to.size(), &why), to.size(), why,
-                   VME_SIDE_SOURCE);
+    const std::uint64_t done = ops_.read(opaque_, gpa, to.data(), to.size(), &why);
+    return outcome(done, to.size(), why, VME_SIDE_SOURCE);
   }
   Outcome write(std::uint64_t gpa, std::span<const std::byte> from) override {
     std::uint32_t why = VME_BUS;
-    return outcome(ops_.write(opaque_, gpa, from.data(), from.size(), &why), from.size(), why,
-                   VME_SIDE_DESTINATION);
+    const std::uint64_t done = ops_.write(opaque_, gpa, from.data(), from.size(), &why);
+    return outcome(done, from.size(), why, VME_SIDE_DESTINATION);
   }
 
-  Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) override {
+  Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
+               std::uint64_t unit) override {
     const Outcome got = read(from, std::span(bounce_).first(bytes));
-    const Outcome put = write(to, std::span<const std::byte>(bounce_).first(got.done));
+    const std::uint64_t whole = got.done - got.done % unit;
+    if (whole == 0) return got;
+    const Outcome put = write(to, std::span<const std::byte>(bounce_).first(whole));
     return put.rc == VME_OK ? got : put;
   }
   Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) override {

@@ -85,8 +85,9 @@ vme_rc Cpu::translate(std::uint64_t gva, std::uint32_t access, unsigned mode,
   return (permitted & access) != 0 ? VME_OK : VME_PROT;
 }
 
-// What the translation permits but the memory may refuse (a write to ROM, or with
-// callbacks anything that was not probed) stays out, so that it is asked for again.
+// What the translation permits but the memory refuses (a write to ROM) or serves in
+// another way (with callbacks, a flash that is read as memory and written as a device)
+// stays out, so that it is asked for again.
 void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
                   std::uint32_t permitted) {
   vme_tlb_entry entry = kEmptyEntry;
@@ -96,7 +97,8 @@ void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, cons
        {std::uint32_t{VME_ACCESS_READ}, std::uint32_t{VME_ACCESS_WRITE},
         std::uint32_t{VME_ACCESS_EXECUTE}}) {
     if ((permitted & access) == 0) continue;
-    if (memory_->page(gpa_page, access).rc != VME_OK) continue;
+    const Page other = memory_->page(gpa_page, access);
+    if (other.rc != VME_OK || other.kind != page.kind) continue;
     comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlow : tag;
   }
   entry.addend = reinterpret_cast<std::uintptr_t>(page.host) - fast;

@@ -44,13 +44,19 @@ class GuestMemory {
   virtual bool renew() = 0;
   virtual void park() = 0;
 
+  // Whether the answer of page() holds for all of its bytes. Where it does not, a run
+  // may stop at any byte.
+  virtual bool faults_by_page() const = 0;
+
   // Needs:  `gpa` at the start of a page; `access` one VME_ACCESS_* bit.
   virtual Page page(std::uint64_t gpa, std::uint32_t access) = 0;
 
   // Needs, all four:  every range within one page.
   virtual Outcome read(std::uint64_t gpa, std::span<std::byte> to) = 0;
   virtual Outcome write(std::uint64_t gpa, std::span<const std::byte> from) = 0;
-  virtual Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) = 0;
+  // Where the source stops inside a unit, nothing of that unit is written.
+  virtual Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
+                       std::uint64_t unit) = 0;
   virtual Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) = 0;
 };
 

@@ -57,6 +57,8 @@ class ManagedMemory : public GuestMemory {
     reader_.park();
   }
 
+  bool faults_by_page() const override { return true; }
+
   Page page(std::uint64_t gpa, std::uint32_t access) override {
     const MapSection* section = held_->find(GuestAddress{gpa});
     if (section == nullptr) return Page{.rc = VME_UNMAPPED};
@@ -76,7 +78,7 @@ class ManagedMemory : public GuestMemory {
   Outcome write(std::uint64_t gpa, std::span<const std::byte> from) override {
     return outcome_of(reader_.write(GuestAddress{gpa}, from));
   }
-  Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) override {
+  Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes, std::uint64_t) override {
     return outcome_of(reader_.copy_block(GuestAddress{to}, GuestAddress{from}, bytes));
   }
   Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) override {

@@ -176,7 +176,8 @@ std::uint64_t Transfer::move(const Step& step) {
   if (!resolve(step, stage)) return 0;
   const auto split = [](const Extent& extent) { return extent.first != extent.bytes; };
   const bool elements = stage.source.device || stage.destination.device || split(stage.source) ||
-                        split(stage.destination);
+                        split(stage.destination) ||
+                        (progress_ == Order::kDescending && !cpu_.memory().faults_by_page());
   return elements ? move_elements(step, stage) : move_run(step, stage);
 }
 
@@ -185,10 +186,7 @@ std::uint64_t Transfer::move_run(const Step& step, const Stage& stage) {
   switch (request_.kind) {
     case TransferKind::kCopy: outcome = copy_run(stage); break;
     case TransferKind::kFill: outcome = fill_run(stage); break;
-    case TransferKind::kRead:
-      outcome =
-          cpu_.memory().read(stage.source.gpa[0], {request_.host_to + step.offset, step.bytes});
-      break;
+    case TransferKind::kRead: outcome = read_run(step, stage); break;
     case TransferKind::kWrite:
       outcome = cpu_.memory().write(stage.destination.gpa[0],
                                     {request_.host_from + step.offset, step.bytes});
@@ -196,9 +194,18 @@ std::uint64_t Transfer::move_run(const Step& step, const Stage& stage) {
   }
   if (outcome.rc == VME_OK) return step.bytes;
   const Operand& operand = outcome.side == VME_SIDE_SOURCE ? source_ : destination_;
-  const std::uint64_t whole = outcome.done - outcome.done % element_;
+  const std::uint64_t whole = whole_elements(outcome.done);
   report(outcome, operand, step.offset + whole, step.offset + outcome.done);
   return progress_ == Order::kAscending ? whole : 0;
+}
+
+Outcome Transfer::read_run(const Step& step, const Stage& stage) {
+  std::byte* const to = request_.host_to + step.offset;
+  if (cpu_.memory().faults_by_page())
+    return cpu_.memory().read(stage.source.gpa[0], {to, step.bytes});
+  const Outcome got = cpu_.memory().read(stage.source.gpa[0], cpu_.bounce().first(step.bytes));
+  vm_mem::memcpy_raw(to, cpu_.bounce().data(), whole_elements(got.done));
+  return got;
 }
 
 Outcome Transfer::copy_run(const Stage& stage) {
@@ -212,7 +219,7 @@ Outcome Transfer::copy_run(const Stage& stage) {
       return up ? replicate_up(stage, distance) : replicate_down(stage, distance);
     }
   }
-  return cpu_.memory().copy(to, from, bytes);
+  return cpu_.memory().copy(to, from, bytes, element_);
 }
 
 Outcome Transfer::fill_run(const Stage& stage) {
@@ -230,17 +237,18 @@ Outcome Transfer::fill_run(const Stage& stage) {
 // distance of one element on, the result repeats with the distance as its period,
 // and the buffer doubles; below, every element overwrites part of the next source.
 Outcome Transfer::replicate_up(const Stage& stage, std::uint64_t distance) {
-  const std::uint64_t bytes = stage.source.bytes;
   std::byte* buffer = cpu_.bounce().data();
-  const Outcome got = cpu_.memory().read(stage.source.gpa[0], {buffer, bytes});
-  if (got.rc != VME_OK) return Outcome{.rc = got.rc};
+  const Outcome got = cpu_.memory().read(stage.source.gpa[0], {buffer, stage.source.bytes});
+  const std::uint64_t bytes = whole_elements(got.done);
+  if (bytes == 0) return got;
   std::byte* target = buffer + distance;
   for (std::uint64_t at = 0, run = 0; at < bytes; at += run) {
     const std::uint64_t period = distance + at;
     run = std::min(distance >= element_ ? period : element_, bytes - at);
     vm_mem::memmove_raw(target + at, distance >= element_ ? buffer : buffer + at, run);
   }
-  return cpu_.memory().write(stage.destination.gpa[0], {target, bytes});
+  const Outcome put = cpu_.memory().write(stage.destination.gpa[0], {target, bytes});
+  return put.rc == VME_OK ? got : put;
 }
 
 Outcome Transfer::replicate_down(const Stage& stage, std::uint64_t distance) {

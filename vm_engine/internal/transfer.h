@@ -5,7 +5,8 @@
 //    a step of its own.
 // 2. A step resolves all its pages before it moves a byte.
 // 3. A step between plain pages is one call of the memory below. A step that
-//    straddles or meets a device goes element by element, through eight bytes here.
+//    straddles or meets a device goes element by element, through eight bytes here;
+//    so does one that descends where the memory may stop in the middle of a page.
 // 4. An overlapping MEMMOVE whose data order is not its order of progress first
 //    walks its steps without moving anything, and then moves what can be reached.
 #ifndef VM_ENGINE_INTERNAL_TRANSFER_H_
@@ -81,7 +82,9 @@ class Transfer {
   std::uint64_t move(const Step& step);
   std::uint64_t finish(std::uint64_t done);
 
+  std::uint64_t whole_elements(std::uint64_t bytes) const { return bytes - bytes % element_; }
   std::uint64_t move_run(const Step& step, const Stage& stage);
+  Outcome read_run(const Step& step, const Stage& stage);
   Outcome copy_run(const Stage& stage);
   Outcome fill_run(const Stage& stage);
   Outcome replicate_up(const Stage& stage, std::uint64_t distance);
