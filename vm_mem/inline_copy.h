@@ -64,9 +64,11 @@ inline namespace VM_MEM_INLINE_ISA {
 // Up to CopyPolicy::inline_max copied in line, without a call; above on the vector
 // path; from CopyPolicy::stream_min on the streaming path.
 //
-// Needs:  src.size() == dst.size(), disjoint.
+// Needs:  src.size() == dst.size(), disjoint. The compiler is told of the first, so
+//         that it weighs no size that an array of known length cannot have.
 [[gnu::always_inline]] inline void memcpy_adaptive(std::span<std::byte> dst,
                                                    std::span<const std::byte> src) noexcept {
+  if (dst.size() != src.size()) __builtin_unreachable();
   if (dst.size() <= inline_limit.load(std::memory_order_relaxed)) {
     return copy_in_line(dst.data(), src.data(), dst.size());
   }
@@ -80,6 +82,7 @@ inline namespace VM_MEM_INLINE_ISA {
                                                                   std::span<const std::byte> src,
                                                                   std::size_t vector_min) noexcept {
   const std::size_t n = dst.size();
+  if (n != src.size()) __builtin_unreachable();
   if (n < vector_min && n <= kInlineCeiling && inline_limit.load(std::memory_order_relaxed) != 0) {
     return copy_in_line(dst.data(), src.data(), n);
   }

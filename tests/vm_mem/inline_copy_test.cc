@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "tests/vm_mem/inline_copy_part.h"
 #include "vm_mem/simd_memcpy.h"
@@ -36,6 +37,22 @@ TEST(InlineCopyTest, EveryPartKeepsItsOwnCode) {
   EXPECT_NE(baseline_part().adaptive, avx2_part().adaptive);
   EXPECT_NE(baseline_part().adaptive, avx512_part().adaptive);
   EXPECT_NE(avx2_part().adaptive, avx512_part().adaptive);
+}
+
+// A claim about compilers, which warn of copies that cannot be.
+TEST(InlineCopyTest, BuffersOfKnownSizeBesideUnknownOnesCompileWithoutAWarning) {
+  std::array<std::byte, 16> known;
+  const volatile std::size_t size = known.size();
+  std::vector<std::byte> unknown(size);
+  known.fill(std::byte{7});
+  vm_mem::memcpy_adaptive(unknown, known);
+  EXPECT_TRUE(std::ranges::equal(unknown, known));
+  known.fill(std::byte{8});
+  vm_mem::memcpy_adaptive_with_threshold(unknown, known, 128);
+  EXPECT_TRUE(std::ranges::equal(unknown, known));
+  known.fill(std::byte{9});
+  vm_mem::memcpy_adaptive(known, unknown);
+  EXPECT_TRUE(std::ranges::equal(unknown, known));
 }
 
 TEST(InlineCopyTest, BaselinePartCopies) { check_copies(baseline_part()); }
