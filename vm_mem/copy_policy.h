@@ -8,8 +8,9 @@
 
 namespace vm_mem {
 
-// Units:  bytes. A copy of n bytes takes the inline path where n <= inline_max,
-//         the streaming path where n >= stream_min, the vector path between.
+// Units:  bytes. memcpy_adaptive takes the inline path where n <= inline_max, the
+//         streaming path where n >= stream_min, the vector path between. Reads and
+//         writes of guest memory stream from there on too; copies within it do not.
 struct CopyPolicy {
   std::size_t inline_max = 0;
   std::size_t vector_width = 0;  // of the row in use: 8 (scalar), 16, 32 or 64

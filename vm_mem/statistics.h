@@ -12,7 +12,9 @@
 
 namespace vm_mem {
 
-// How the copy core moved the bytes: the size classes of CopyPolicy.
+// The size class of CopyPolicy that the bytes of an operation fall in. It is by size
+// alone: of those in kStream only write() always streams; read() does where buffer and
+// guest address are congruent modulo 8, and the other operations never do.
 enum class CopyPath : std::uint8_t { kInline, kVector, kStream };
 inline constexpr int kCopyPathCount = 3;
 
