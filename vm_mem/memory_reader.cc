@@ -1,7 +1,7 @@
 #include "vm_mem/memory_reader.h"
 
 #include "vm_mem/internal/access_engine.h"
-#include "vm_mem/memory_manager.h"
+#include "vm_mem/internal/word_access.h"
 
 namespace vm_mem {
 
@@ -41,27 +41,54 @@ AccessResult MemoryReader::access(Outermost outermost, Nested nested) {
   if (depth_ > 0) return nested();
   const MemoryMap& current = map();
   const Access access(*this);
-  return manager_->counted(outermost(current), route_);
+  return outermost(current);
+}
+
+template <typename Outermost, typename Nested>
+AccessResult MemoryReader::bulk(Outermost outermost, Nested nested) {
+  return access([&](const MemoryMap& map) { return manager_->counted(outermost(map), route_); },
+                nested);
 }
 
 AccessResult MemoryReader::read(GuestAddress from, std::span<std::byte> to) {
-  return access([&](const MemoryMap& map) { return internal::read_memory(map, from, to); },
-                [&] { return manager_->read(from, to, route_); });
+  return bulk([&](const MemoryMap& map) { return internal::read_memory(map, from, to); },
+              [&] { return manager_->read(from, to, route_); });
 }
 
 AccessResult MemoryReader::write(GuestAddress to, std::span<const std::byte> from) {
-  return access([&](const MemoryMap& map) { return internal::write_memory(map, to, from); },
-                [&] { return manager_->write(to, from, route_); });
+  return bulk([&](const MemoryMap& map) { return internal::write_memory(map, to, from); },
+              [&] { return manager_->write(to, from, route_); });
 }
 
 AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes) {
-  return access([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
-                [&] { return manager_->copy_block(to, from, bytes, route_); });
+  return bulk([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
+              [&] { return manager_->copy_block(to, from, bytes, route_); });
 }
 
 AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uint64_t bytes) {
-  return access([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },
-                [&] { return manager_->fill_block(to, value, bytes, route_); });
+  return bulk([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },
+              [&] { return manager_->fill_block(to, value, bytes, route_); });
+}
+
+AccessResult MemoryReader::compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes,
+                                         int& order) {
+  return bulk(
+      [&](const MemoryMap& map) { return internal::compare_memory(map, a, b, bytes, order); },
+      [&] { return manager_->compare_block(a, b, bytes, order, route_); });
+}
+
+AccessResult MemoryReader::load_bits(GuestAddress from, unsigned bytes, std::uint64_t& bits,
+                                     std::memory_order order) {
+  return access(
+      [&](const MemoryMap& map) { return internal::load_word(map, from, bytes, bits, order); },
+      [&] { return manager_->load_bits(from, bytes, bits, order); });
+}
+
+AccessResult MemoryReader::store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
+                                      std::memory_order order) {
+  return access(
+      [&](const MemoryMap& map) { return internal::store_word(map, to, bytes, bits, order); },
+      [&] { return manager_->store_bits(to, bytes, bits, order); });
 }
 
 }  // namespace vm_mem

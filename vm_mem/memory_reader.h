@@ -3,15 +3,15 @@
 #ifndef VM_MEM_MEMORY_READER_H_
 #define VM_MEM_MEMORY_READER_H_
 
+#include <cstdint>
 #include <memory>
 #include <span>
 
 #include "vm_mem/access.h"
+#include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_map.h"
 
 namespace vm_mem {
-
-class MemoryManager;
 
 // For one thread at a time. It keeps the map it last used alive, and with it the
 // memory of regions removed since: an idle thread calls park().
@@ -33,6 +33,21 @@ class MemoryReader {
   AccessResult write(GuestAddress to, std::span<const std::byte> from);
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
   AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
+  AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);
+
+  template <GuestWord T>
+  AccessResult load(GuestAddress from, T& value,
+                    std::memory_order order = std::memory_order_relaxed) {
+    std::uint64_t bits = 0;
+    const AccessResult result = load_bits(from, sizeof(T), bits, order);
+    if (result.ok()) value = MemoryManager::from_bits<T>(bits);
+    return result;
+  }
+  template <GuestWord T>
+  AccessResult store(GuestAddress to, T value,
+                     std::memory_order order = std::memory_order_relaxed) {
+    return store_bits(to, sizeof(T), MemoryManager::to_bits(value), order);
+  }
 
   MemoryManager& manager() const { return *manager_; }
 
@@ -40,6 +55,12 @@ class MemoryReader {
   class Access;
   template <typename Outermost, typename Nested>
   AccessResult access(Outermost outermost, Nested nested);
+  template <typename Outermost, typename Nested>
+  AccessResult bulk(Outermost outermost, Nested nested);
+  AccessResult load_bits(GuestAddress from, unsigned bytes, std::uint64_t& bits,
+                         std::memory_order order);
+  AccessResult store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
+                          std::memory_order order);
 
   MemoryManager* manager_;
   Route route_;

@@ -57,6 +57,28 @@ TEST_F(MemoryReaderTest, SeesEveryChangeOfTheMap) {
   EXPECT_EQ(reader().read(GuestAddress{0x1100}, back).fault, AccessFault::kUnmapped);
 }
 
+TEST_F(MemoryReaderTest, LoadsStoresAndComparesAsTheManagerDoes) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  EXPECT_TRUE(reader().store(GuestAddress{0x1008}, std::uint32_t{0x11223344}).ok());
+  std::uint32_t word = 0;
+  EXPECT_TRUE(mm().load(GuestAddress{0x1008}, word).ok());
+  EXPECT_EQ(word, 0x11223344u);
+  std::uint16_t half = 0;
+  EXPECT_TRUE(reader().load(GuestAddress{0x1009}, half).ok());
+  std::uint16_t the_managers = 0;
+  EXPECT_TRUE(mm().load(GuestAddress{0x1009}, the_managers).ok());
+  EXPECT_EQ(half, the_managers);
+  int order = 0;
+  EXPECT_TRUE(reader().compare_block(GuestAddress{0x1008}, GuestAddress{0x1010}, 8, order).ok());
+  EXPECT_GT(order, 0);
+
+  std::uint64_t past_the_end = 5;
+  const AccessResult result = reader().load(GuestAddress{0x1ffc}, past_the_end);
+  EXPECT_EQ(result, mm().load(GuestAddress{0x1ffc}, past_the_end));
+  EXPECT_EQ(result.at, GuestAddress{0x2000});
+  EXPECT_EQ(past_the_end, 5u);
+}
+
 TEST_F(MemoryReaderTest, KeepsTheSameMapWhileNothingChanges) {
   ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
   const MemoryMap* map = &reader().map();
