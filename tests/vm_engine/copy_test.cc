@@ -169,6 +169,36 @@ TEST(CopyTest, PropagateBackwardReplicatesDownward) {
   }
 }
 
+// Propagation is judged on physical addresses: both names of a page are that page.
+TEST(CopyTest, PropagationReachesThroughTwoNamesOfAPage) {
+  for (const std::uint32_t direction : {0u, std::uint32_t{VME_BACKWARD}}) {
+    for (const unsigned log2 : {0u, 2u, 3u}) {
+      for (const std::size_t distance : {1u, 3u, 8u, 100u, 3000u}) {
+        PageTable table;
+        for (const std::uint64_t name : {0x50000u, 0x90000u}) {
+          table.pages[name] = {Machine::kRam};
+          table.pages[name + kPage] = {Machine::kRam + 3 * kPage};
+        }
+        Machine m(table);
+        auto want = noise(2 * kPage, 11);
+        m.put(Machine::kRam, part(want, 0, kPage));
+        m.put(Machine::kRam + 3 * kPage, part(want, kPage, kPage));
+        const std::size_t element = std::size_t{1} << log2, n = 4096;
+        const std::size_t src = direction == 0 ? 500 : 500 + distance;
+        const std::size_t dst = direction == 0 ? 500 + distance : 500;
+        for (std::size_t i = 0; i < n; i += element) {
+          const std::size_t at = direction == 0 ? i : n - i - element;
+          std::memmove(&want[dst + at], &want[src + at], element);
+        }
+        const std::uint32_t flags = elements(log2) | direction | VME_OVERLAP_PROPAGATE;
+        ASSERT_EQ(vme_copy(m.cpu.get(), 0x90000 + dst, 0x50000 + src, n, flags), 0u);
+        EXPECT_EQ(m.bytes(Machine::kRam, kPage), part(want, 0, kPage)) << element << distance;
+        EXPECT_EQ(m.bytes(Machine::kRam + 3 * kPage, kPage), part(want, kPage, kPage));
+      }
+    }
+  }
+}
+
 TEST(CopyTest, FillRepeatsOneElement) {
   Machine m;
   ASSERT_EQ(vme_fill(m.cpu.get(), Machine::kRam + 4091, 0x1122334455667788, 24, elements(2)), 0u);

@@ -48,6 +48,17 @@ class CodePages {
     std::memcpy(memory_ + buffer.used + sizeof(kJumpThroughNext), &back, sizeof(back));
     ASSERT_EQ(mprotect(memory_, kCodeBytes, PROT_READ | PROT_EXEC), 0);
   }
+  // Emits a function of the ABI: dst in rdi, src in rsi. `adapt` may change its bytes.
+  template <typename Adapt>
+  void emit_function(const EmitConfig& config, CopySize size, Adapt adapt) {
+    CodeBuffer buffer{.bytes = {memory_, kCodeBytes - 64}, .used = 0, .fault_sites = {}};
+    const absl::Status status = emit_memcpy_call(buffer, config, Reg::kRdi, Reg::kRsi, size);
+    ASSERT_TRUE(status.ok()) << status;
+    adapt(buffer.bytes.first(buffer.used));
+    memory_[buffer.used] = std::byte{0xc3};  // ret
+    ASSERT_EQ(mprotect(memory_, kCodeBytes, PROT_READ | PROT_EXEC), 0);
+  }
+  const void* begin() const { return memory_; }
   RegisterFile run(const RegisterFile& in, unsigned rsp_mod_16) {
     RegisterFile out;
     vm_test::vm_test_run_emitted(memory_, &in, &out, rsp_mod_16);
@@ -180,6 +191,72 @@ TEST_P(EmitRunTest, OnlyWhatIsDeclaredChanges) {
     const std::size_t bytes = random() % 200;
     check_host_copy(bytes, CopySize::constant(bytes), Reg::kRdi, Reg::kRsi);
     check_host_copy(bytes, CopySize::in(Reg::kRcx), Reg::kRdx, Reg::kRax);
+  }
+}
+
+// Makes emitted code call another helper in place of memcpy_raw.
+void divert_call(std::span<std::byte> code) {
+  const auto helper = reinterpret_cast<std::uint64_t>(&vm_mem::memcpy_raw);
+  const auto other = reinterpret_cast<std::uint64_t>(&vm_test::vm_test_wide_helper);
+  const std::size_t width = helper >> 32 == 0 ? 4 : 8;
+  const auto found =
+      std::search(code.begin(), code.end(), reinterpret_cast<const std::byte*>(&helper),
+                  reinterpret_cast<const std::byte*>(&helper) + width);
+  ASSERT_NE(found, code.end());
+  std::memcpy(&*found, &other, width);
+}
+
+class EmitWideRunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!vm_mem::has_avx512()) GTEST_SKIP() << "not on this CPU";
+    const auto noise = vm_test::noise(sizeof(vm_test::vm_test_wide_in), 12);
+    std::memcpy(vm_test::vm_test_wide_in, noise.data(), noise.size());
+  }
+};
+
+TEST_F(EmitWideRunTest, ACallIsAlignedBelowTheRedZoneAndKeepsWholeVectors) {
+  std::mt19937 random(10);
+  for (int round = 0; round < 200; ++round) {
+    EmitConfig config{.level = VectorLevel::kAvx512, .rsp_mod_16 = 8};
+    config.scratch_vectors = static_cast<VectorSet>(random());
+    config.scratch = static_cast<RegSet>(kCallerSaved & random());
+    config.red_zone_bytes = static_cast<std::uint32_t>(8 * (random() % 40));
+    CodePages code;
+    code.emit_function(config, CopySize::in(Reg::kRdx), divert_call);
+    ASSERT_FALSE(HasFatalFailure());
+    vm_test::vm_test_run_wide(code.begin(), nullptr, nullptr, 0);
+    const std::uint64_t at_call = vm_test::vm_test_wide_helper_rsp + 8;
+    EXPECT_EQ(at_call % 16, 0u);
+    EXPECT_LE(at_call, vm_test::vm_test_wide_rsp - config.red_zone_bytes);
+    for (unsigned i = 0; i < 32; ++i) {
+      if ((config.scratch_vectors >> i & 1) != 0) continue;
+      EXPECT_EQ(std::memcmp(vm_test::vm_test_wide_in[i], vm_test::vm_test_wide_out[i], 64), 0) << i;
+    }
+  }
+}
+
+TEST_F(EmitWideRunTest, CodeInLineKeepsWholeVectors) {
+  std::mt19937 random(11);
+  for (std::size_t bytes = 1; bytes <= 256; ++bytes) {
+    const auto from = vm_test::noise(bytes, 5);
+    std::vector<std::byte> to(bytes);
+    EmitConfig config{.level = static_cast<VectorLevel>(bytes % 3), .rsp_mod_16 = 8};
+    const bool wide = config.level == VectorLevel::kAvx512;
+    config.scratch_vectors = wide ? static_cast<VectorSet>(random()) | 0xf00000 : 0x7fff;
+    config.inline_max = 240;
+    CodePages code;
+    code.emit_function(config, CopySize::constant(bytes), [](std::span<std::byte>) {});
+    ASSERT_FALSE(HasFatalFailure());
+    vm_test::vm_test_run_wide(code.begin(), to.data(), from.data(), 0);
+    EXPECT_EQ(to, from);
+    for (unsigned i = 0; i < 32; ++i) {
+      // Beyond the bound a call is made, which keeps what its level knows of.
+      const std::size_t kept = bytes <= config.inline_max || wide ? 64 : 0;
+      if ((config.scratch_vectors >> i & 1) != 0) continue;
+      EXPECT_EQ(std::memcmp(vm_test::vm_test_wide_in[i], vm_test::vm_test_wide_out[i], kept), 0)
+          << bytes << " vector " << i;
+    }
   }
 }
 

@@ -29,6 +29,17 @@ extern "C" {
 void vm_test_run_emitted(const void* code, const RegisterFile* in, RegisterFile* out,
                          std::uint64_t rsp_mod_16);
 void vm_test_emitted_done();
+
+// All of the 32 zmm registers around `code`, which ends in a return; dst, src and size
+// in rdi, rsi and rdx. Needs AVX-512.
+void vm_test_run_wide(const void* code, void* dst, const void* src, std::uint64_t bytes);
+extern std::uint8_t vm_test_wide_in[32][64];
+extern std::uint8_t vm_test_wide_out[32][64];
+extern std::uint64_t vm_test_wide_rsp;  // where the code began
+
+// Stands in for a helper: notes its rsp and changes every vector.
+void vm_test_wide_helper();
+extern std::uint64_t vm_test_wide_helper_rsp;
 }
 
 }  // namespace vm_test

@@ -89,8 +89,47 @@ vm_test_emitted_done:
         ret
         .size vm_test_run_emitted, . - vm_test_run_emitted
 
+        .globl vm_test_run_wide
+        .type vm_test_run_wide, @function
+vm_test_run_wide:
+        mov %rdi, %rax
+        mov %rsi, %rdi
+        mov %rdx, %rsi
+        mov %rcx, %rdx
+        lea vm_test_wide_in(%rip), %rcx
+        .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+        vmovdqu64 64*\i(%rcx), %zmm\i
+        .endr
+        sub $8, %rsp
+        lea -8(%rsp), %rcx
+        mov %rcx, vm_test_wide_rsp(%rip)
+        call *%rax
+        add $8, %rsp
+        lea vm_test_wide_out(%rip), %rcx
+        .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+        vmovdqu64 %zmm\i, 64*\i(%rcx)
+        .endr
+        vzeroupper
+        ret
+        .size vm_test_run_wide, . - vm_test_run_wide
+
+        .globl vm_test_wide_helper
+        .type vm_test_wide_helper, @function
+vm_test_wide_helper:
+        mov %rsp, vm_test_wide_helper_rsp(%rip)
+        .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+        vpxorq %zmm\i, %zmm\i, %zmm\i
+        .endr
+        ret
+        .size vm_test_wide_helper, . - vm_test_wide_helper
+
         .bss
         .balign 8
+        .globl vm_test_wide_in, vm_test_wide_out, vm_test_wide_rsp, vm_test_wide_helper_rsp
+vm_test_wide_in:         .skip 2048
+vm_test_wide_out:        .skip 2048
+vm_test_wide_rsp:        .skip 8
+vm_test_wide_helper_rsp: .skip 8
         .irp slot, .Lframe, .Lentry, .Lcode, .Lexit, .Lrsi, .Lflags
 \slot:  .skip 8
         .endr
