@@ -55,11 +55,12 @@ endfunction()
 add_custom_target(concurrency_tests)
 
 # vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...]
-#   [LABELS <label>...] [TIMEOUT <seconds>])
+#   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>])
 # One binary per test file; ctest names mirror the path:
 # vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
+# EMULATED_ENVIRONMENT is set where an emulator runs the test: fewer cases, say.
 function(vm_add_test path)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "" "TIMEOUT;EMULATED_ENVIRONMENT" "SOURCES;DEPS;LABELS" ${ARGN})
   string(REPLACE "/" "_" target ${path})
   add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}.cc ${arg_SOURCES})
   target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
@@ -67,9 +68,13 @@ function(vm_add_test path)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
+  set(environment)
+  if(CMAKE_CROSSCOMPILING AND arg_EMULATED_ENVIRONMENT)
+    set(environment ENVIRONMENT "${arg_EMULATED_ENVIRONMENT}")
+  endif()
   gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES
     DISCOVERY_TIMEOUT 120
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} ${environment} LABELS "${arg_LABELS}")
   if("concurrency" IN_LIST arg_LABELS)
     add_dependencies(concurrency_tests ${target})
   endif()
