@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """The shell entry points answer --help, and refuse what they do not know in one line."""
 
+import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 import unittest
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
@@ -12,6 +15,31 @@ def run(name, *arguments):
     return subprocess.run(
         [TOOLS / name, *arguments], capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL, cwd="/")
+
+
+def write_program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text, encoding="ascii")
+    path.chmod(0o755)
+
+
+def run_around(folder, vmrun, *arguments):
+    """tools/run in a tree of its own, around a program that stands in for vmrun."""
+    write_program(folder / "tools" / "setup", "exit 0\n")
+    write_program(folder / "bin" / "cmake", "exit 0\n")
+    write_program(folder / "build" / "release" / "tools" / "vmrun" / "vmrun", vmrun)
+    shutil.copy(TOOLS / "run", folder / "tools" / "run")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch), "PIDFILE": str(folder / "pid"),
+                   "PATH": f"{folder / 'bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"}
+    return subprocess.run(
+        ["sh", "-c", 'echo $$ >"$PIDFILE"; exec "$0" "$@"', folder / "tools" / "run", *arguments],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment)
+
+
+def has_mke2fs():
+    return shutil.which("mke2fs", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
 
 
 class ScriptsTest(unittest.TestCase):
@@ -35,6 +63,27 @@ class ScriptsTest(unittest.TestCase):
         result = run("run", "--keep")
         self.assertEqual(result.returncode, 2)
         self.assertEqual(result.stderr, "run: --keep needs a directory\n")
+
+    @unittest.skipUnless(has_mke2fs(), "e2fsprogs is not installed")
+    def test_run_keeps_its_hands_off_other_files_of_the_kept_folder(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            theirs = folder / "kept" / "files" / "letter"
+            theirs.parent.mkdir(parents=True)
+            theirs.write_text("dear", encoding="ascii")
+            result = run_around(folder, "exit 1\n", "--keep", folder / "kept")
+            self.assertEqual(result.returncode, 1)
+            self.assertEqual(result.stderr, "run: vmrun exited with 1\n")
+            self.assertEqual(theirs.read_text(encoding="ascii"), "dear")
+            self.assertTrue((folder / "kept" / "disk.img").exists())
+
+    @unittest.skipUnless(has_mke2fs(), "e2fsprogs is not installed")
+    def test_run_leaves_nothing_behind_when_it_is_stopped(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            result = run_around(folder, 'kill -TERM "$(cat "$PIDFILE")"\n')
+            self.assertEqual(result.returncode, 143)
+            self.assertEqual(list((folder / "scratch").iterdir()), [])
 
     def test_setup_lists_every_package_with_its_reason(self):
         result = run("setup", "--cross", "--list")
