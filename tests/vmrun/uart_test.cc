@@ -83,6 +83,14 @@ TEST_F(UartTest, TheTransmitInterruptIsAcknowledgedByReadingItsCause) {
   EXPECT_TRUE(line_.high);
 }
 
+TEST_F(UartTest, EnablingTheReceiverDoesNotRepeatAnAcknowledgedTransmitInterrupt) {
+  write(1, 2);
+  EXPECT_EQ(read(2), 2u);
+  write(1, 3);
+  EXPECT_FALSE(line_.high);
+  EXPECT_EQ(read(2), 1u);
+}
+
 TEST_F(UartTest, DlabShowsTheDivisor) {
   write(3, 0x83);
   write(0, 0x34);
@@ -102,6 +110,14 @@ TEST_F(UartTest, LoopbackKeepsBytesInside) {
   EXPECT_EQ(read(0), std::uint64_t{'x'});
   uart_.receive('y');
   EXPECT_EQ(read(5), 0x60u);
+}
+
+TEST_F(UartTest, LoopbackTiesTheModemLines) {
+  EXPECT_EQ(read(6), 0xb0u);
+  write(4, 0x1a);
+  EXPECT_EQ(read(6), 0x90u);
+  write(4, 0x15);
+  EXPECT_EQ(read(6), 0x60u);
 }
 
 TEST_F(UartTest, RemembersScratchAndIdentifiesItsFifo) {

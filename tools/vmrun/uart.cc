@@ -91,7 +91,7 @@ std::uint8_t Uart::read_register(std::uint64_t offset) {
     case kLineControl: return line_control_;
     case kModemControl: return modem_control_;
     case kLineStatus: return line_status();
-    case kModemStatus: return kConnected;
+    case kModemStatus: return modem_status();
     case kScratch: return scratch_;
     default: return 0;
   }
@@ -102,6 +102,24 @@ void Uart::write_fifo_control(std::uint8_t value) {
   if (toggled || (value & kFifoClearReceive) != 0) received_.clear();
   fifo_control_ = value & kFifoEnable;
   update();
+}
+
+// Enabling the transmitter interrupt raises it: the transmitter is empty. Where it was
+// enabled before, one that has been acknowledged stays so.
+void Uart::write_interrupt_enable(std::uint8_t value) {
+  const bool was_enabled = (interrupt_enable_ & kTransmitEnable) != 0;
+  const bool is_enabled = (value & kTransmitEnable) != 0;
+  transmitter_empty_interrupt_ = is_enabled && (!was_enabled || transmitter_empty_interrupt_);
+  interrupt_enable_ = value;
+}
+
+// In loopback mode the outputs RTS, DTR, OUT1 and OUT2 are the inputs CTS, DSR, RI and
+// DCD; drivers find out by it whether there is a UART.
+std::uint8_t Uart::modem_status() const {
+  if ((modem_control_ & kLoopback) == 0) return kConnected;
+  const unsigned outputs = modem_control_;
+  return static_cast<std::uint8_t>(((outputs & 2) << 3) | ((outputs & 1) << 5) |
+                                   ((outputs & 0xc) << 4));
 }
 
 void Uart::write_register(std::uint64_t offset, std::uint8_t value) {
@@ -119,11 +137,7 @@ void Uart::write_register(std::uint64_t offset, std::uint8_t value) {
         accept(static_cast<char>(value));
       }
       break;
-    case kInterruptEnable:
-      // Enabling the transmitter interrupt raises it: the transmitter is empty.
-      transmitter_empty_interrupt_ = (value & kTransmitEnable) != 0;
-      interrupt_enable_ = value & 0x0f;
-      break;
+    case kInterruptEnable: write_interrupt_enable(value & 0x0f); break;
     case kInterruptOrFifo: return write_fifo_control(value);
     case kLineControl: line_control_ = value; break;
     case kModemControl: modem_control_ = value & 0x1f; break;

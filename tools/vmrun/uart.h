@@ -47,6 +47,8 @@ class Uart final : public vm_mem::MmioHandler {
   void write_fifo_control(std::uint8_t value);
   std::uint8_t line_status();
   std::uint8_t identify_interrupt();
+  std::uint8_t modem_status() const;
+  void write_interrupt_enable(std::uint8_t value);
   bool divisor_selected() const;
   bool has_receive_interrupt() const;
   void update();
