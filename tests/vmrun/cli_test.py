@@ -134,6 +134,46 @@ def bad_isa_is_a_warning():
            ".*VM_MEM_ISA.*bogus.*")
 
 
+def a_probe_loop_is_no_trap_loop():
+    # 200 times: an illegal instruction, whose handler goes on without an MRET.
+    # auipc t0, 0; addi t0, t0, 20; csrw mtvec, t0; li s0, 200; .word 0;
+    # addi s0, s0, -1; bnez s0, -8; power off as below.
+    words = [0x00000297, 0x01428293, 0x30529073, 0x0C800413, 0, 0xFFF40413, 0xFE041CE3,
+             0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
+    image = write("probe", b"".join(word.to_bytes(4, "little") for word in words))
+    result = run("--firmware", image)
+    assert result.returncode == 0 and result.stderr == b"", result
+
+
+def write_printer(name):
+    # lui t0, 0x10000; li t1, 'x'; sb t1, 0(t0); jal x0, -4.
+    words = [0x100002B7, 0x07800313, 0x00628023, 0xFFDFF06F]
+    return write(name, b"".join(word.to_bytes(4, "little") for word in words))
+
+
+def closed_streams_leave_the_disk_alone():
+    for closed in ("1>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"):
+        write("disk", bytes(65536))
+        result = subprocess.run(
+            ["sh", "-c", f'exec "$0" "$@" {closed}', VMRUN, "--firmware", write_printer("printer"),
+             "--disk", "disk", "--timeout", "20"], stderr=subprocess.PIPE, timeout=250)
+        with open("disk", "rb") as file:
+            assert file.read() == bytes(65536), "the console is in the disk image"
+        said = b"" if "2>" in closed else b"vmrun: standard output is closed\n"
+        assert result.returncode == 1 and result.stderr == said, (closed, result)
+
+
+def a_stalled_reader_holds_up_neither_timeout_nor_signal():
+    for seconds, number, said in (("0.5", None, "timeout: .*"), ("200", signal.SIGTERM, "ended by .*")):
+        child = subprocess.Popen([VMRUN, "--firmware", write_printer("printer"), "--timeout", seconds],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child.stdout.read(1)  # it runs
+        if number is not None:
+            child.send_signal(number)
+        assert child.wait(timeout=100) == 1
+        assert re.fullmatch("vmrun: " + said + "\n", child.stderr.read().decode())
+
+
 def stats_file():
     words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
     image = write("off", b"".join(word.to_bytes(4, "little") for word in words))

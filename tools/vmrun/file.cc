@@ -1,8 +1,12 @@
 #include "tools/vmrun/file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +46,13 @@ absl::Status write_file(const std::string& path, std::string_view content) {
   const bool wrote = std::fwrite(content.data(), 1, content.size(), file.get()) == content.size();
   if (!wrote || std::fflush(file.get()) != 0) return refused(path);
   return absl::OkStatus();
+}
+
+void occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // The lowest number is given out; read-only, so that output is known to be lost.
+    if (fcntl(stream, F_GETFD) < 0) open("/dev/null", O_RDONLY);
+  }
 }
 
 }  // namespace vmrun

@@ -1,4 +1,4 @@
-// Whole files into memory and out of it.
+// Whole files into memory and out of it, and the streams that are there from the start.
 #ifndef VMRUN_FILE_H_
 #define VMRUN_FILE_H_
 
@@ -18,6 +18,13 @@ inline constexpr std::size_t kMostFileBytes = std::size_t{1} << 30;
 //          kOutOfRange   too large
 absl::StatusOr<std::string> read_file(const std::string& path);
 absl::Status write_file(const std::string& path, std::string_view content);
+
+// Opens each standard stream that the caller has closed, so that it gives and takes
+// nothing. Otherwise the next file opened would have its number: the console would be
+// written into a disk image.
+//
+// Needs:  nothing has been opened yet.
+void occupy_standard_streams();
 
 }  // namespace vmrun
 

@@ -24,7 +24,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-void complain(std::string_view text) { fmt::print(stderr, "vmrun: {}\n", text); }
+// fmt::print would throw where standard error cannot be written.
+void complain(std::string_view text) {
+  std::fputs(fmt::format("vmrun: {}\n", text).c_str(), stderr);
+}
 void complain(const absl::Status& status) {
   complain(std::string_view(status.message().data(), status.message().size()));
 }
@@ -114,9 +117,10 @@ int run(const Options& options) {
 }  // namespace vmrun
 
 int main(int argc, char** argv) {
+  vmrun::occupy_standard_streams();
   const auto parsed = vmrun::parse_options(argc, argv);
   if (const auto* exit = std::get_if<vmrun::Exit>(&parsed)) {
-    fmt::print(exit->status == 0 ? stdout : stderr, "{}", exit->text);
+    std::fputs(exit->text.c_str(), exit->status == 0 ? stdout : stderr);
     return exit->status;
   }
   return vmrun::run(std::get<vmrun::Options>(parsed));

@@ -1,14 +1,19 @@
 #include "tools/vmrun/output.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "tools/vmrun/signals.h"
+
 namespace vmrun {
 
 namespace {
+// A pipe that poll() calls writable takes so much at once.
 constexpr std::size_t kFlushBytes = 4096;
-}
+constexpr int kLookAroundMs = 50;
+}  // namespace
 
 void Output::put(char byte) {
   pending_.push_back(byte);
@@ -23,11 +28,28 @@ void Output::put(std::string_view text) {
 void Output::flush() {
   std::size_t done = 0;
   while (done < pending_.size() && !broken_) {
+    if (!wait_for_room()) {
+      broken_ = true;
+      break;
+    }
     const ssize_t wrote = write(descriptor_, pending_.data() + done, pending_.size() - done);
     if (wrote > 0) done += static_cast<std::size_t>(wrote);
     broken_ = wrote < 0 && errno != EINTR && errno != EAGAIN;
   }
   pending_.clear();
+}
+
+// A plain write() would wait for ever, past the timeout and any signal.
+bool Output::wait_for_room() const {
+  pollfd poll_set{.fd = descriptor_, .events = POLLOUT, .revents = 0};
+  while (poll(&poll_set, 1, kLookAroundMs) <= 0) {
+    if (waited_enough()) return false;
+  }
+  return true;
+}
+
+bool Output::waited_enough() const {
+  return noted_signal() != 0 || (deadline_ && std::chrono::steady_clock::now() >= *deadline_);
 }
 
 }  // namespace vmrun

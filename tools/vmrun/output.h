@@ -2,6 +2,8 @@
 #ifndef VMRUN_OUTPUT_H_
 #define VMRUN_OUTPUT_H_
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +16,12 @@ class Output {
   Output& operator=(const Output&) = delete;
   ~Output() { flush(); }
 
+  // A reader that has stopped reading is waited for until then, or until a signal has
+  // been noted; after that it counts as gone. No deadline: nullopt.
+  void set_deadline(std::optional<std::chrono::steady_clock::time_point> deadline) {
+    deadline_ = deadline;
+  }
+
   void put(char byte);
   void put(std::string_view text);
   void flush();
@@ -23,7 +31,11 @@ class Output {
   bool at_line_start() const { return last_ == '\n'; }
 
  private:
+  bool wait_for_room() const;
+  bool waited_enough() const;
+
   int descriptor_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
   std::string pending_;
   char last_ = '\n';
   bool broken_ = false;

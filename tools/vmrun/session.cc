@@ -47,7 +47,9 @@ Session::Session(Machine& machine, ConsolePeer& peer, Output& output,
       peer_(&peer),
       output_(&output),
       start_(std::chrono::steady_clock::now()),
-      timeout_(timeout) {}
+      timeout_(timeout) {
+  if (timeout_) output_->set_deadline(start_ + *timeout_);
+}
 
 SessionEnd Session::run() {
   for (;;) {
@@ -116,7 +118,6 @@ std::optional<SessionEnd> Session::check_outside() const {
   if (const int number = noted_signal(); number != 0) {
     return SessionEnd{EndKind::kSignal, fmt::format("ended by signal: {}", strsignal(number))};
   }
-  if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
   const auto elapsed = std::chrono::steady_clock::now() - start_;
   if (timeout_ && elapsed >= *timeout_) {
     return SessionEnd{
@@ -124,6 +125,7 @@ std::optional<SessionEnd> Session::check_outside() const {
         fmt::format("timeout: the guest still runs after {} s, at pc 0x{:x}",
                     static_cast<double>(timeout_->count()) / 1000, machine_->hart().state().pc)};
   }
+  if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
   return std::nullopt;
 }
 

@@ -16,8 +16,9 @@ struct TrapRecord {
 };
 
 // A handler is lost when it has trapped at one place this often without an MRET
-// between. Probing code of firmware traps once or twice.
-inline constexpr int kTrapLoopLimit = 64;
+// between. Far more than a loop of probes whose handler jumps on instead of returning
+// needs, and passed in milliseconds by one that is lost.
+inline constexpr int kTrapLoopLimit = 1 << 16;
 
 class TrapWatch {
  public:
