@@ -203,10 +203,11 @@ enum {
  * Polling   With VME_POLL, exit_request is looked at between pages: every call makes
  *           progress, at most one page of it after the request.
  * Overlap   Judged on virtual addresses for VME_OVERLAP_MEMMOVE, on physical ones for
- *           VME_OVERLAP_PROPAGATE. A MEMMOVE whose overlap forces it to run against
- *           its direction finds out first how far it can get; it does not poll, and
- *           takes a device's page for a fault (VME_MMIO). What changes under it by
- *           another thread's hand after that is a fault with nothing reported done.
+ *           VME_OVERLAP_PROPAGATE, where two regions that show the same memory count
+ *           as apart. A MEMMOVE whose overlap forces it to run against its direction
+ *           finds out first how far it can get; it does not poll, and takes a
+ *           device's page for a fault (VME_MMIO). What changes under it by another
+ *           thread's hand after that is a fault with nothing reported done.
  * All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
  *           VME_MMIO, since what a device did cannot be undone. It does not poll.
  * Memory    Relaxed. An aligned access of 1, 2, 4 or 8 bytes is single-copy atomic.

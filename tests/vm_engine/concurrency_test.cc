@@ -36,31 +36,29 @@ TEST(ConcurrencyTest, AnExitRequestFromAnotherThreadStopsACopy) {
 TEST(ConcurrencyTest, AMapThatChangesUnderARunningCpuIsFollowed) {
   Machine m;
   constexpr std::uint64_t kComes = 0x80000;
+  std::atomic<bool> running{false};
   std::atomic<bool> stop{false};
   std::thread changer([&] {
+    while (!running) std::this_thread::yield();
     for (int i = 0; i < 300; ++i) {
       const auto region = m.memory->add_ram(range(kComes, kPage)).value();
       EXPECT_TRUE(m.memory->remove_region(region, RemovePolicy::kWait).ok());
     }
     stop = true;
   });
-  std::uint64_t hits = 0;
-  std::uint64_t holes = 0;
   while (!stop) {
     refresh(*m.cpu);
     std::uint64_t value = 0;
     const vme_rc rc = load(*m.cpu, kComes, value);
-    (rc == VME_OK ? hits : holes) += 1;
-    if (rc == VME_OK) {
-      EXPECT_EQ(value, 0u);
-    }
+    EXPECT_TRUE(rc == VME_OK || rc == VME_UNMAPPED) << vme_rc_name(rc);
+    EXPECT_EQ(value, 0u);
     ASSERT_EQ(store(*m.cpu, Machine::kRam, value), VME_OK);
+    running = true;
   }
   changer.join();
   refresh(*m.cpu);
   std::uint64_t value = 0;
   EXPECT_EQ(load(*m.cpu, kComes, value), VME_UNMAPPED);
-  EXPECT_GT(hits + holes, 0u);
 }
 
 TEST(ConcurrencyTest, AlignedWordsNeverTearBetweenCpus) {
