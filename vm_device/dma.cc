@@ -130,12 +130,15 @@ DmaResult DmaSpace::copy(std::uint64_t to, std::uint64_t from, std::uint64_t byt
   });
 }
 
+DmaResult DmaSpace::fill(std::uint64_t to, std::byte value, std::uint64_t bytes) {
+  return as_initiator(
+      [&] { return memory_->fill_block(GuestAddress{to}, value, bytes, Route::kDma); });
+}
+
 DmaResult DmaSpace::fill(std::span<const DmaSegment> to, std::byte value) {
   SegmentCursor cursor(to);
   return walk(cursor, UINT64_MAX, [&](const DmaSegment& run, std::uint64_t) {
-    return as_initiator([&] {
-      return memory_->fill_block(GuestAddress{run.address}, value, run.bytes, Route::kDma);
-    });
+    return fill(run.address, value, run.bytes);
   });
 }
 

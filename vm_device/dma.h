@@ -93,6 +93,7 @@ class DmaSpace {
 
   // Guest to guest; memmove semantics where the ranges overlap.
   DmaResult copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes);
+  DmaResult fill(std::uint64_t to, std::byte value, std::uint64_t bytes);
   DmaResult fill(std::span<const DmaSegment> to, std::byte value);
 
   // Typed access in host byte order, single-copy atomic where naturally aligned.

@@ -225,6 +225,14 @@ TEST_F(DmaSpaceTest, TheBytesOfAListMayExceedSixtyFourBits) {
   EXPECT_EQ(cursor.peek(1).bytes, 0u);
 }
 
+TEST_F(DmaSpaceTest, AFillOfOneRangeIsThatOfAListOfOne) {
+  const std::vector<DmaSegment> list{{kTop + 0xff0, 0x3000}};
+  const DmaResult wanted = model.fill(list, std::byte{0x5c});
+  EXPECT_EQ(dma.fill(kTop + 0xff0, std::byte{0x5c}, 0x3000), wanted);
+  EXPECT_EQ(wanted.done, 0x10u);
+  EXPECT_TRUE(memory_equals_model());
+}
+
 TEST_F(DmaSpaceTest, CopyOfOverlappingRangesIsAMove) {
   auto expected = model.parts[0].bytes;
   std::copy_backward(expected.begin(), expected.begin() + 1000, expected.begin() + 1100);
