@@ -13,7 +13,8 @@
 namespace vmrun {
 
 // Level-triggered sources 1 to kSources. The gateway of a source that has been claimed
-// stays shut until the claim is completed. Registers are 4 bytes wide; those of other
+// stays shut until the claim is completed. A level that falls before the claim takes its
+// request back, as on QEMU; the specification would keep it pending. Registers are 4 bytes wide; those of other
 // contexts read as zero and ignore writes.
 //
 // Threads:  any number at a time.
