@@ -77,6 +77,14 @@ class ScriptsTest(unittest.TestCase):
             self.assertEqual(theirs.read_text(encoding="ascii"), "dear")
             self.assertTrue((folder / "kept" / "disk.img").exists())
 
+    def test_run_says_in_one_line_that_there_is_no_disk_image(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            write_program(folder / "bin" / "mke2fs", "echo first >&2; echo no space >&2; exit 1\n")
+            result = run_around(folder, "exit 0\n")
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(result.stderr, r"\Arun: no disk image in \S+: no space \(TMPDIR .*\)\n\Z")
+
     @unittest.skipUnless(has_mke2fs(), "e2fsprogs is not installed")
     def test_run_leaves_nothing_behind_when_it_is_stopped(self):
         with tempfile.TemporaryDirectory() as name:

@@ -36,6 +36,14 @@ TEST(OptionsTest, TakesEverythingThatItNames) {
   EXPECT_EQ(options.stats_file, "out");
 }
 
+TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
+  const Options options = accepted({"--timeout", "120", "--firmware", "f", "--stats", "json",
+                                    "--timeout", "5", "--firmware", "g", "--stats", "text"});
+  EXPECT_EQ(options.timeout, std::chrono::seconds(5));
+  EXPECT_EQ(options.firmware, "g");
+  EXPECT_EQ(options.stats, StatsFormat::kText);
+}
+
 TEST(OptionsTest, HelpAndVersionAreNoErrors) {
   const Exit help = std::get<Exit>(parse({"--help"}));
   EXPECT_EQ(help.status, 0);
@@ -50,7 +58,7 @@ TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
       {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
       {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
       {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
-      {"--disk"}};
+      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

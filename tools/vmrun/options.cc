@@ -24,6 +24,7 @@ constexpr const char* kFooter =
     "Standard output is the guest's console, then the report: a table, or one line of JSON,\n"
     "which is the last line. --stats-file keeps it apart. The guest's time follows the\n"
     "instructions (100 million a second), and leaps where the guest idles.\n"
+    "Of an option given again the last one counts; each --disk is another disk.\n"
     "\n"
     "Exit status: 0 when the guest switched off or reset, the script or the input ended, or\n"
     "the user quit; 1 on failure, a timeout included; 2 for a wrong command line.\n";
@@ -45,22 +46,28 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   app->add_option("--firmware", typed.options.firmware,
                   "M-mode image, put at 0x80000000 and entered there")
       ->type_name("FILE")
+      ->take_last()
       ->capture_default_str();
   app->add_option("--disk", typed.options.disks, "raw disk image for a virtio-blk; repeatable")
       ->type_name("FILE")
       ->expected(1)
       ->take_all();
   app->add_option("--memory", typed.memory, "RAM: a number with K, M or G [128M]")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->take_last();
   app->add_option("--script", typed.options.script, "lines to type at the guest's prompt")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->take_last();
   app->add_option("--timeout", typed.timeout, "end the run after so much real time")
-      ->type_name("SECONDS");
+      ->type_name("SECONDS")
+      ->take_last();
   app->add_option("--stats", typed.stats, "the report at the end: text or json")
       ->type_name("FORMAT")
+      ->take_last()
       ->capture_default_str();
   app->add_option("--stats-file", typed.options.stats_file, "write the report there")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->take_last();
   return app;
 }
 
@@ -70,6 +77,17 @@ Exit usage_error(const std::string& text) {
 
 // CLI11's messages may have several lines; the first says it.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// The first option whose file has an empty name; null: there is none.
+const char* option_without_file(const Options& options, const CLI::App& app) {
+  for (const std::string& disk : options.disks) {
+    if (disk.empty()) return "--disk";
+  }
+  if (options.firmware.empty()) return "--firmware";
+  if (app.count("--script") != 0 && options.script.empty()) return "--script";
+  if (app.count("--stats-file") != 0 && options.stats_file.empty()) return "--stats-file";
+  return nullptr;
+}
 
 std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   Options options = std::move(typed.options);
@@ -92,8 +110,8 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     return usage_error(fmt::format("--stats {}: text and json are possible", typed.stats));
   }
   options.stats = typed.stats == "json" ? StatsFormat::kJson : StatsFormat::kText;
-  if (app.count("--script") != 0 && options.script.empty()) {
-    return usage_error("--script: a file name is needed");
+  if (const char* name = option_without_file(options, app)) {
+    return usage_error(fmt::format("{}: a file name is needed", name));
   }
   return options;
 }
