@@ -130,8 +130,7 @@ absl::Status MmioBus::detach(MmioHandler* device) {
     const std::lock_guard lock(state_->mutex);
     const auto it = state_->find(device);
     if (it == state_->attached.end()) return absl::NotFoundError("the device is not attached");
-    absl::Status removed =
-        state_->memory.remove_region(it->region, vm_mem::RemovePolicy::kRefuse);
+    absl::Status removed = state_->memory.remove_region(it->region, vm_mem::RemovePolicy::kRefuse);
     if (!removed.ok()) return removed;
     guard = std::move(it->guard);
     state_->attached.erase(it);

@@ -113,7 +113,11 @@ int RawImage::read_at(std::uint64_t offset, std::span<std::byte> to) {
   });
 }
 
+// A file that somebody shortens meanwhile is not made longer again.
 int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+  const off_t end = ::lseek(descriptor_, 0, SEEK_END);
+  if (end < 0) return errno;
+  if (static_cast<std::uint64_t>(end) < offset + from.size()) return EIO;
   return move_all(from.size(), [&](std::size_t done) {
     return ::pwrite(descriptor_, &from[done], from.size() - done,
                     static_cast<off_t>(offset + done));

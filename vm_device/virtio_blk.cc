@@ -28,9 +28,11 @@ constexpr std::uint16_t kQueueSize = 256;
 // Less the header and the status, so that a direct chain can hold a whole request.
 constexpr std::uint32_t kSegMax = kQueueSize - 2;
 
-// A guest that adds requests as fast as they are served keeps its own vCPU in notify();
-// past this many the driver gets a turn.
-constexpr int kMaxRequestsPerTurn = 4 * kQueueSize;
+// A guest that adds requests as fast as they are served keeps its own vCPU in notify(),
+// and so does one with requests of gigabytes; past either limit the driver gets a turn.
+// Looks at the queue that find nothing count too: its index need not be memory.
+constexpr int kMaxStepsPerTurn = 4 * kQueueSize;
+constexpr std::uint64_t kMaxBytesPerTurn = std::uint64_t{256} << 20;
 
 // Large enough that the system call is small against the copy, small enough for L2.
 constexpr std::size_t kBounceBytes = 128 * 1024;
@@ -81,14 +83,17 @@ void VirtioBlk::read_config(std::uint64_t offset, std::span<std::byte> to) const
 
 void VirtioBlk::notify(std::uint16_t index) {
   Virtqueue& queue = transport_->queue(index);
-  int served = 0;
+  int steps = 0;
+  moved_ = 0;
+  const auto turn_is_over = [&] { return steps >= kMaxStepsPerTurn || moved_ >= kMaxBytesPerTurn; };
   do {
     queue.suppress_notifications();
-    while (served < kMaxRequestsPerTurn && serve_next(queue)) ++served;
-    if (served == kMaxRequestsPerTurn) {
+    while (!turn_is_over() && serve_next(queue)) ++steps;
+    if (turn_is_over()) {
       transport_->defer(index);
       break;
     }
+    ++steps;
   } while (queue.resume_notifications());
   transport_->signal_used(index);
 }
@@ -110,11 +115,12 @@ bool VirtioBlk::serve_next(Virtqueue& queue) {
     return false;
   }
   const std::uint64_t used = outcome.written == room ? room + kStatusBytes : outcome.written;
-  const auto reported = static_cast<std::uint32_t>(std::min<std::uint64_t>(used, UINT32_MAX));
-  return queue.push(chain_, reported) == VirtqueueError::kNone;
+  return queue.push(chain_, static_cast<std::uint32_t>(used)) == VirtqueueError::kNone;
 }
 
+// The used length has 32 bits, and so has what a driver may ask for at once.
 VirtioBlk::Outcome VirtioBlk::execute() {
+  if (chain_.readable_bytes() + chain_.writable_bytes() > UINT32_MAX) return {Answer::kIoError};
   std::array<std::byte, kHeaderBytes> header;
   const DmaResult fetched = transport_->dma().read(chain_.readable(), header);
   if (!fetched.ok() || fetched.done != header.size()) return {Answer::kIoError};
@@ -145,6 +151,7 @@ VirtioBlk::Outcome VirtioBlk::read_sectors(std::uint64_t sector) {
         std::span(bounce_).first(std::min<std::uint64_t>(bounce_.size(), bytes - done));
     if (image_->read_at(sector * kSectorBytes + done, step) != 0) return {Answer::kIoError, done};
     const DmaResult moved = transport_->dma().write(to, step);
+    moved_ += step.size();
     done += moved.done;
     if (!moved.ok()) return {Answer::kIoError, done};
   }
@@ -161,6 +168,7 @@ VirtioBlk::Outcome VirtioBlk::write_sectors(std::uint64_t sector) {
   for (std::uint64_t done = 0; done < bytes;) {
     const auto step =
         std::span(bounce_).first(std::min<std::uint64_t>(bounce_.size(), bytes - done));
+    moved_ += step.size();
     if (!transport_->dma().read(from, step).ok()) return {Answer::kIoError};
     if (image_->write_at(sector * kSectorBytes + done, step) != 0) return {Answer::kIoError};
     done += step.size();

@@ -63,6 +63,7 @@ class VirtioBlk final : public VirtioDevice {
   std::string serial_;
   VirtioTransport* transport_ = nullptr;
   DescriptorChain chain_;
+  std::uint64_t moved_ = 0;  // bytes of data in this turn
   std::vector<std::byte> bounce_;
 };
 

@@ -142,6 +142,17 @@ TEST_F(RawImageTest, ATruncatedFileReadsAsAnError) {
   EXPECT_EQ((*image)->read_at(2048, in), EIO);
 }
 
+TEST_F(RawImageTest, AWriteDoesNotMakeATruncatedFileLongerAgain) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  std::filesystem::resize_file(path("disk"), 700);
+  const std::array<std::byte, 512> out{};
+  EXPECT_EQ((*image)->write_at(0, out), 0);
+  EXPECT_EQ((*image)->write_at(512, out), EIO);
+  EXPECT_EQ((*image)->write_at(2048, out), EIO);
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 700u);
+}
+
 TEST_F(RawImageTest, AWriteToAReadOnlyImageIsTheHostsError) {
   auto image = RawImage::open(file("disk", 512), ImageAccess::kReadOnly);
   ASSERT_TRUE(image.ok());
