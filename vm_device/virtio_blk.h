@@ -21,8 +21,12 @@ struct VirtioBlkOptions {
 // written, before it is given back. Header, data and status may be cut into descriptors
 // in any way. Data goes through a bounce buffer, never straight between file and guest.
 //
+// One notify() serves a bounded number of requests and bytes and leaves the rest to the
+// driver's next access, so that no guest keeps the host in it.
+//
 // A request whose status byte cannot be written stops the queue (kUnanswerable). Every
-// other bad one is answered: IOERR, or UNSUPP for an unknown type. The used length is
+// other bad one is answered: IOERR (also where it is longer than the 32 bits of the used
+// length can say), or UNSUPP for an unknown type. The used length is
 // that of the unbroken run of writable bytes from the first, which is all of them when
 // the request succeeded.
 //
