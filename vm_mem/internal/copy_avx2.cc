@@ -24,16 +24,6 @@ bool supported_here() { return cpu_features().avx2; }
 
 }  // namespace
 
-constinit const CopyKernels kAvx2Kernels = {
-    .isa = "avx2",
-    .supported = supported_here,
-    .vector_width = kLane,
-    .copy = copy,
-    .move = move,
-    .set = set,
-    .compare = compare,
-    .is_zero = is_zero,
-    .stream = stream,
-};
+constinit const CopyKernels kAvx2Kernels = make_row("avx2", supported_here);
 
 }  // namespace vm_mem::internal

@@ -43,16 +43,6 @@ bool supported_here() { return cpu_features().avx512; }
 
 }  // namespace
 
-constinit const CopyKernels kAvx512Kernels = {
-    .isa = "avx512",
-    .supported = supported_here,
-    .vector_width = kLane,
-    .copy = copy,
-    .move = move,
-    .set = set,
-    .compare = compare,
-    .is_zero = is_zero,
-    .stream = stream,
-};
+constinit const CopyKernels kAvx512Kernels = make_row("avx512", supported_here);
 
 }  // namespace vm_mem::internal

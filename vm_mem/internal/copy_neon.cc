@@ -42,16 +42,6 @@ bool supported_here() { return cpu_features().neon; }
 
 }  // namespace
 
-constinit const CopyKernels kNeonKernels = {
-    .isa = "neon",
-    .supported = supported_here,
-    .vector_width = kLane,
-    .copy = copy,
-    .move = move,
-    .set = set,
-    .compare = compare,
-    .is_zero = is_zero,
-    .stream = stream,
-};
+constinit const CopyKernels kNeonKernels = make_row("neon", supported_here);
 
 }  // namespace vm_mem::internal

@@ -22,16 +22,6 @@ bool supported_here() { return true; }
 
 }  // namespace
 
-constinit const CopyKernels kScalarKernels = {
-    .isa = "scalar",
-    .supported = supported_here,
-    .vector_width = kLane,
-    .copy = copy,
-    .move = move,
-    .set = set,
-    .compare = compare,
-    .is_zero = is_zero,
-    .stream = stream,
-};
+constinit const CopyKernels kScalarKernels = make_row("scalar", supported_here);
 
 }  // namespace vm_mem::internal

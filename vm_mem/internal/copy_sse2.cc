@@ -20,16 +20,6 @@ bool supported_here() { return cpu_features().sse2; }
 
 }  // namespace
 
-constinit const CopyKernels kSse2Kernels = {
-    .isa = "sse2",
-    .supported = supported_here,
-    .vector_width = kLane,
-    .copy = copy,
-    .move = move,
-    .set = set,
-    .compare = compare,
-    .is_zero = is_zero,
-    .stream = stream,
-};
+constinit const CopyKernels kSse2Kernels = make_row("sse2", supported_here);
 
 }  // namespace vm_mem::internal
