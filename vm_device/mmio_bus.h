@@ -21,12 +21,19 @@ class MmioBus {
   MmioBus(const MmioBus&) = delete;
   MmioBus& operator=(const MmioBus&) = delete;
   // Removes its regions.
+  //
+  // Needs:  no access to its devices in progress on any thread.
   ~MmioBus();
 
   // Errors:  as MemoryManager::add_mmio; kAlreadyExists also where the device is
   //          attached already.
   // Needs:   `device` outlives this object, or is detached.
   absl::Status attach(vm_mem::GuestRange range, vm_mem::MmioHandler* device, std::string_view name);
+  // Returns when no thread is in the device, and none will be.
+  //
+  // Errors:  kNotFound            the device is not attached
+  //          kFailedPrecondition  this thread is in the device
+  // Needs:   not called from a device that the accesses it waits for may wait for.
   absl::Status detach(vm_mem::MmioHandler* device);
 
  private:

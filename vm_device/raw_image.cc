@@ -124,6 +124,11 @@ int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
   });
 }
 
-int RawImage::flush() { return ::fdatasync(descriptor_) == 0 ? 0 : errno; }
+int RawImage::flush() {
+  while (::fdatasync(descriptor_) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
 
 }  // namespace vm_device

@@ -86,15 +86,15 @@ void VirtioBlk::notify(std::uint16_t index) {
   int steps = 0;
   moved_ = 0;
   const auto turn_is_over = [&] { return steps >= kMaxStepsPerTurn || moved_ >= kMaxBytesPerTurn; };
+  bool more = false;
   do {
     queue.suppress_notifications();
     while (!turn_is_over() && serve_next(queue)) ++steps;
-    if (turn_is_over()) {
-      transport_->defer(index);
-      break;
-    }
     ++steps;
-  } while (queue.resume_notifications());
+    // At the end of a turn too: a driver that polls has no other way to be heard.
+    more = queue.resume_notifications();
+  } while (more && !turn_is_over());
+  if (more) transport_->defer(index);
   transport_->signal_used(index);
 }
 

@@ -144,9 +144,13 @@ void VirtioMmio::write_queue_register(std::uint64_t offset, std::uint32_t value)
 
 // An error stays with its queue: only a reset of the device gives it another start.
 void VirtioMmio::write_queue_ready(QueueState& state, std::uint32_t value) {
-  if (state.queue.error() != VirtqueueError::kNone) return;
-  if (value == 0) return state.queue.reset();
-  if (value != 1 || state.queue.is_enabled()) return;
+  const VirtqueueError error = state.queue.error();
+  if (value == 0) {
+    state.queue.reset();
+    state.queue.fail(error);
+    return;
+  }
+  if (value != 1 || state.queue.is_enabled() || error != VirtqueueError::kNone) return;
   state.config.features = driver_features_;
   if (state.queue.enable(state.config) != VirtqueueError::kNone) require_reset();
 }
@@ -190,13 +194,19 @@ void VirtioMmio::write_status(std::uint32_t value) {
   if (!acceptable) added &= ~kStatusFeaturesOk;
   if (((status_ | added) & kStatusFeaturesOk) == 0) added &= ~kStatusDriverOk;
   status_ |= added;
-  if ((added & kStatusDriverOk) != 0) device_->activate(*this);
+  if ((added & kStatusDriverOk) == 0) return;
+  device_->activate(*this);
+  // An error of the set-up could not be told before.
+  if ((status_ & kStatusNeedsReset) != 0) raise(kInterruptConfig);
 }
 
+// Work that another device's DMA asks for waits: done inside it, each device of a chain
+// would multiply the work of the one before.
 void VirtioMmio::notify(std::uint32_t queue) {
   if ((status_ & kStatusDriverOk) == 0 || queue >= queues_.size()) return;
   Virtqueue& target = queues_[queue].queue;
   if (!target.is_enabled() || target.error() != VirtqueueError::kNone) return;
+  if (TransactionEntry::in_dma_of_other_than(this)) return defer(static_cast<std::uint16_t>(queue));
   device_->notify(static_cast<std::uint16_t>(queue));
   if (target.error() != VirtqueueError::kNone) require_reset();
 }

@@ -27,7 +27,8 @@ inline constexpr std::uint64_t kVirtioMmioBytes = 4096;
 //
 // Needs:    to be attached to an MmioBus: it keeps the device's own DMA out.
 // Threads:  any number at a time. DMA of another device that finds this one in use is
-//           refused (kBusy) instead of waiting, so that devices never wait in a circle.
+//           refused (kBusy) instead of waiting, so that devices never wait in a circle. A
+//           notification by such DMA interrupts, and is served at the next access.
 // Source:   virtio 1.2, sections 2.1 and 4.2.
 class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
  public:

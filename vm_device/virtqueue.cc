@@ -218,7 +218,7 @@ VirtqueueError Virtqueue::push(const DescriptorChain& chain, std::uint32_t writt
 // a barrier between its wish and its look at the index, so that one of the two sees the
 // other.
 bool Virtqueue::wants_interrupt() {
-  if (error_ != VirtqueueError::kNone || next_used_ == signalled_used_) return false;
+  if (next_used_ == signalled_used_) return false;
   const std::uint16_t before = signalled_used_;
   signalled_used_ = next_used_;
   if ((config_.features & kFeatureRingEventIdx) == 0) {

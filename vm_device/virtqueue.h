@@ -1,8 +1,8 @@
 // The device's side of a split virtqueue whose driver is not trusted.
 //
 // Every field that the guest writes is read once, through DmaSpace, and judged on the
-// copy. Whatever the rings hold, each call ends after at most queue-size steps, and
-// nothing outside guest memory is reached.
+// copy. Whatever the rings hold, each call ends after at most as many steps as the queue and
+// one indirect table have descriptors, and nothing that DMA may not reach is reached.
 #ifndef VM_DEVICE_VIRTQUEUE_H_
 #define VM_DEVICE_VIRTQUEUE_H_
 
@@ -116,7 +116,8 @@ class Virtqueue {
   //          used index.
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
 
-  // Whether the driver asked for an interrupt for what was pushed since the last call.
+  // Whether the driver asked for an interrupt for what was pushed since the last call;
+  // also for what was pushed before the queue stopped.
   bool wants_interrupt();
 
   // Asks the driver not to notify, and to notify again. The latter says whether there

@@ -99,6 +99,20 @@ TEST_F(HostileLengthTest, ATurnEndsAfterSoManyBytesAndTheRestIsServedLater) {
   EXPECT_EQ(machine.status_byte(), 0);
 }
 
+// A driver that polls the used ring reaches no register: it notifies, unless the used
+// ring tells it not to, and waits.
+TEST_F(HostileLengthTest, APollingDriverIsServedAfterARequestThatTakesAWholeTurn) {
+  for (const std::uint64_t features : {std::uint64_t{0}, kFeatureRingEventIdx}) {
+    machine.start(kFeatureVersion1 | kFeatureRingIndirect | features);
+    describe_read(512, 512 * 1024);
+    machine.ring.offer(0);
+    machine.kick();
+    EXPECT_EQ(machine.ring.used_index(), 1);
+    EXPECT_EQ(machine.ring.used_flags(), 0);
+    EXPECT_EQ(machine.ring.available_event(), features == 0 ? 0 : 1);
+  }
+}
+
 TEST_F(HostileLengthTest, ARequestAboveFourGiBIsRefusedBeforeAByteIsMoved) {
   describe_read(1020, 8 << 20);
   machine.ring.offer(0);

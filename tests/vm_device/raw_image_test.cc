@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,22 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+namespace {
+
+int interruptions = 0;
+
+}  // namespace
+
+// Takes libc's place in this binary.
+extern "C" int fdatasync(int file) {
+  if (interruptions > 0) {
+    --interruptions;
+    errno = EINTR;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_fdatasync, file));
+}
 
 namespace vm_device {
 namespace {
@@ -52,6 +69,14 @@ TEST_F(RawImageTest, WhatIsWrittenIsRead) {
   EXPECT_EQ((*image)->read_at(0, in), 0);
   EXPECT_EQ(in[511], std::byte{'x'});
   EXPECT_EQ(std::filesystem::file_size(path("disk")), 4096u);
+}
+
+TEST_F(RawImageTest, AFlushThatASignalInterruptsGoesOn) {
+  auto image = RawImage::open(file("disk", 512), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok()) << image.status();
+  interruptions = 2;
+  EXPECT_EQ((*image)->flush(), 0);
+  EXPECT_EQ(interruptions, 0);
 }
 
 TEST_F(RawImageTest, AMissingFileIsNamed) {

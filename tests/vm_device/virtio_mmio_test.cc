@@ -116,6 +116,11 @@ TEST_F(VirtioMmioTest, AReadyQueueKeepsItsAddresses) {
   machine.set_reg64(0x80, 0);
   machine.request(4, 0, 0);
   EXPECT_EQ(machine.status_byte(), 0);
+  machine.set_reg(kQueueReady, 0);
+  machine.ring.clear();
+  machine.set_reg(kQueueReady, 1);
+  for (int i = 0; i < 2; ++i) machine.request(4, 0, 0);
+  EXPECT_EQ(machine.ring.used_index(), 2);
 }
 
 TEST_F(VirtioMmioTest, AQueueThatIsNotReadyIsNotServed) {
@@ -182,6 +187,36 @@ TEST_F(VirtioMmioTest, AStoppedQueueIsNotStartedAgainByReady) {
   machine.set_reg(kQueueReady, 0);
   machine.set_reg(kQueueReady, 1);
   EXPECT_EQ(machine.slot.queue_error(0), VirtqueueError::kHeadOutOfRange);
+}
+
+TEST_F(VirtioMmioTest, AStoppedQueueReadsBackThatItIsNotReady) {
+  machine.start();
+  machine.ring.offer(99);
+  machine.kick();
+  machine.set_reg(kQueueReady, 0);
+  EXPECT_EQ(machine.reg(kQueueReady), 0u);
+  machine.set_reg(kQueueReady, 1);
+  EXPECT_EQ(machine.reg(kQueueReady), 0u);
+  EXPECT_EQ(machine.slot.queue_error(0), VirtqueueError::kHeadOutOfRange);
+}
+
+TEST_F(VirtioMmioTest, WhatWasServedBeforeAQueueErrorIsSignalled) {
+  machine.start();
+  machine.put_header(4, 0);
+  machine.ring.write_chain(machine.ring.table(), {BlkMachine::header(), BlkMachine::status()});
+  machine.ring.offer(0);
+  machine.ring.offer(99);
+  machine.kick();
+  EXPECT_EQ(machine.ring.used_index(), 1);
+  EXPECT_EQ(machine.reg(kInterruptStatus), 3u);
+}
+
+TEST_F(VirtioMmioTest, AnErrorFromBeforeDriverOkInterruptsAtDriverOk) {
+  VirtqueueConfig config = machine.ring.config();
+  config.size = 12;
+  machine.start_with(config, kFeatureVersion1);
+  EXPECT_TRUE(machine.needs_reset());
+  EXPECT_TRUE(machine.config_interrupt());
 }
 
 TEST_F(VirtioMmioTest, ResetClearsEverything) {
@@ -355,6 +390,46 @@ TEST_F(TwoQueuesTest, AConfigChangeInterruptsAndCounts) {
   EXPECT_EQ(guest.get<std::uint16_t>(kSlot + 0x100), 0x1234);
   EXPECT_EQ(get(0xfc), 1u);
   EXPECT_EQ(get(0x60), 2u);
+}
+
+// The disk read of one device rings the bell of another.
+TEST(VirtioMmioChainTest, ABellThatAnotherDeviceRingsIsAnsweredAtTheNextAccess) {
+  constexpr std::uint64_t kOther = kSlot + 0x1000;
+  auto image = std::make_unique<MemoryImage>(64);
+  std::fill_n(image->content.begin(), 512, std::byte{0});  // names queue 0
+  BlkMachine machine(std::move(image));
+  RecordingLine line;
+  VirtioMmio other(*machine.guest.memory,
+                   VirtioBlk::create(std::make_unique<MemoryImage>(64)).value(), line);
+  ASSERT_TRUE(machine.guest.bus.attach(guest_range(kOther, kVirtioMmioBytes), &other, "b").ok());
+  DriverRing ring(machine.guest, kRamBase + 0x4'0000, 16);
+  const auto set = [&](std::uint64_t offset, std::uint64_t value) {
+    machine.guest.put(kOther + offset, static_cast<std::uint32_t>(value));
+  };
+  set(0x70, 3);
+  set(0x24, 1);
+  set(0x20, 1);
+  set(0x70, 11);
+  set(0x38, 16);
+  set(0x80, ring.table());
+  set(0x90, ring.available());
+  set(0xa0, ring.used());
+  set(0x44, 1);
+  set(0x70, 15);
+  machine.start();
+  machine.put_header(0, 0);
+  const RawDescriptor status{BlkMachine::kStatus + 8, 1, kWrite, 0};
+  ring.offer_chain({BlkMachine::header(), BlkMachine::data(512, kWrite), status});
+  machine.ring.offer_chain({BlkMachine::header(),
+                            {kOther + 0x50, 4, kWrite, 0},
+                            BlkMachine::data(508, kWrite),
+                            BlkMachine::status()});
+  machine.kick();
+  EXPECT_EQ(machine.status_byte(), 0);
+  EXPECT_EQ(ring.used_index(), 0);
+  EXPECT_EQ(line.level(), Level::kHigh);
+  machine.guest.get<std::uint32_t>(kOther + 0x60);
+  EXPECT_EQ(ring.used_index(), 1);
 }
 
 // Two block devices on two threads, each reading from disk into the other's

@@ -10,6 +10,7 @@ constinit thread_local TransactionEntry* innermost = nullptr;
 TransactionEntry::TransactionEntry(EntryKind kind, const vm_mem::MmioHandler* device)
     : device_(device),
       outer_(innermost),
+      kind_(kind),
       depth_(device_depth() + (kind == EntryKind::kMmio ? 1 : 0)) {
   innermost = this;
 }
@@ -26,6 +27,14 @@ bool TransactionEntry::holds(const vm_mem::MmioHandler* device) {
 bool TransactionEntry::holds_other_than(const vm_mem::MmioHandler* device) {
   for (const TransactionEntry* entry = innermost; entry != nullptr; entry = entry->outer_) {
     if (entry->device_ != device && entry->device_ != nullptr) return true;
+  }
+  return false;
+}
+
+bool TransactionEntry::in_dma_of_other_than(const vm_mem::MmioHandler* device) {
+  for (const TransactionEntry* entry = innermost; entry != nullptr; entry = entry->outer_) {
+    const bool other = entry->device_ != device && entry->device_ != nullptr;
+    if (entry->kind_ == EntryKind::kDma && other) return true;
   }
   return false;
 }

@@ -27,12 +27,14 @@ class TransactionEntry {
 
   static bool holds(const vm_mem::MmioHandler* device);
   static bool holds_other_than(const vm_mem::MmioHandler* device);
+  static bool in_dma_of_other_than(const vm_mem::MmioHandler* device);
   static int device_depth();
   static void note_refusal();
 
  private:
   const vm_mem::MmioHandler* device_;
   TransactionEntry* outer_;
+  EntryKind kind_;
   int depth_;
   bool refused_ = false;
 };
