@@ -392,19 +392,10 @@ TEST_F(TwoQueuesTest, AConfigChangeInterruptsAndCounts) {
   EXPECT_EQ(get(0x60), 2u);
 }
 
-// The disk read of one device rings the bell of another.
-TEST(VirtioMmioChainTest, ABellThatAnotherDeviceRingsIsAnsweredAtTheNextAccess) {
-  constexpr std::uint64_t kOther = kSlot + 0x1000;
-  auto image = std::make_unique<MemoryImage>(64);
-  std::fill_n(image->content.begin(), 512, std::byte{0});  // names queue 0
-  BlkMachine machine(std::move(image));
-  RecordingLine line;
-  VirtioMmio other(*machine.guest.memory,
-                   VirtioBlk::create(std::make_unique<MemoryImage>(64)).value(), line);
-  ASSERT_TRUE(machine.guest.bus.attach(guest_range(kOther, kVirtioMmioBytes), &other, "b").ok());
-  DriverRing ring(machine.guest, kRamBase + 0x4'0000, 16);
+// What a driver does to the device at `slot` up to DRIVER_OK, for a ring of 16.
+void bring_up(Guest& guest, std::uint64_t slot, const DriverRing& ring) {
   const auto set = [&](std::uint64_t offset, std::uint64_t value) {
-    machine.guest.put(kOther + offset, static_cast<std::uint32_t>(value));
+    guest.put(slot + offset, static_cast<std::uint32_t>(value));
   };
   set(0x70, 3);
   set(0x24, 1);
@@ -416,6 +407,20 @@ TEST(VirtioMmioChainTest, ABellThatAnotherDeviceRingsIsAnsweredAtTheNextAccess) 
   set(0xa0, ring.used());
   set(0x44, 1);
   set(0x70, 15);
+}
+
+// The disk read of one device rings the bell of another.
+TEST(VirtioMmioChainTest, ABellThatAnotherDeviceRingsIsAnsweredAtTheNextAccess) {
+  constexpr std::uint64_t kOther = kSlot + 0x1000;
+  auto image = std::make_unique<MemoryImage>(64);
+  std::fill_n(image->content.begin(), 512, std::byte{0});  // names queue 0
+  BlkMachine machine(std::move(image));
+  RecordingLine line;
+  VirtioMmio other(*machine.guest.memory,
+                   VirtioBlk::create(std::make_unique<MemoryImage>(64)).value(), line);
+  ASSERT_TRUE(machine.guest.bus.attach(guest_range(kOther, kVirtioMmioBytes), &other, "b").ok());
+  DriverRing ring(machine.guest, kRamBase + 0x4'0000, 16);
+  bring_up(machine.guest, kOther, ring);
   machine.start();
   machine.put_header(0, 0);
   const RawDescriptor status{BlkMachine::kStatus + 8, 1, kWrite, 0};
@@ -444,26 +449,14 @@ TEST(VirtioMmioThreadsTest, DevicesThatReachForEachOtherDoNotDeadlock) {
   ASSERT_TRUE(machine.guest.bus.attach(guest_range(kOther, kVirtioMmioBytes), &other, "b").ok());
   const auto drive = [&](std::uint64_t slot, std::uint64_t target, std::uint64_t area) {
     DriverRing ring(machine.guest, area, 16);
-    const auto set = [&](std::uint64_t offset, std::uint64_t value) {
-      machine.guest.put(slot + offset, static_cast<std::uint32_t>(value));
-    };
-    set(0x70, 3);
-    set(0x24, 1);
-    set(0x20, 1);
-    set(0x70, 11);
-    set(0x38, 16);
-    set(0x80, ring.table());
-    set(0x90, ring.available());
-    set(0xa0, ring.used());
-    set(0x44, 1);
-    set(0x70, 15);
+    bring_up(machine.guest, slot, ring);
     const std::uint64_t header = area + 0x10000;
     machine.guest.put_bytes(header, std::vector<std::byte>(16));
     for (int i = 0; i < kRequests; ++i) {
       // The target's configuration space ignores what is written to it.
       ring.offer_chain(
           {{header, 16, 0, 0}, {target + 0x200, 512, kWrite, 0}, {header + 64, 1, kWrite, 0}});
-      set(0x50, 0);
+      machine.guest.put(slot + 0x50, std::uint32_t{0});
     }
     EXPECT_EQ(ring.used_index(), kRequests);
   };

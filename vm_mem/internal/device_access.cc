@@ -20,6 +20,20 @@ Run skip(const Run& run, std::uint64_t bytes) {
   return {run.section, run.offset + bytes, run.bytes - bytes};
 }
 
+// Calls `move(rest, bytes, done)` for each element, until one is refused.
+template <typename Move>
+DeviceProgress for_each_element(const Run& run, Move move) {
+  DeviceProgress progress;
+  while (progress.done < run.bytes) {
+    const Run rest = skip(run, progress.done);
+    const unsigned bytes = element_bytes(rest.begin().value, rest.bytes);
+    progress.fault = move(rest, bytes, progress.done);
+    if (progress.fault != AccessFault::kNone) break;
+    progress.done += bytes;
+  }
+  return progress;
+}
+
 }  // namespace
 
 unsigned element_bytes(std::uint64_t address, std::uint64_t bytes) {
@@ -42,27 +56,15 @@ AccessFault write_element(const Run& run, unsigned bytes, const std::byte* from)
 }
 
 DeviceProgress read_device(const Run& run, std::byte* to) {
-  DeviceProgress progress;
-  while (progress.done < run.bytes) {
-    const Run rest = skip(run, progress.done);
-    const unsigned bytes = element_bytes(rest.begin().value, rest.bytes);
-    progress.fault = read_element(rest, bytes, to + progress.done);
-    if (progress.fault != AccessFault::kNone) break;
-    progress.done += bytes;
-  }
-  return progress;
+  return for_each_element(run, [to](const Run& rest, unsigned bytes, std::uint64_t done) {
+    return read_element(rest, bytes, to + done);
+  });
 }
 
 DeviceProgress write_device(const Run& run, const std::byte* from) {
-  DeviceProgress progress;
-  while (progress.done < run.bytes) {
-    const Run rest = skip(run, progress.done);
-    const unsigned bytes = element_bytes(rest.begin().value, rest.bytes);
-    progress.fault = write_element(rest, bytes, from + progress.done);
-    if (progress.fault != AccessFault::kNone) break;
-    progress.done += bytes;
-  }
-  return progress;
+  return for_each_element(run, [from](const Run& rest, unsigned bytes, std::uint64_t done) {
+    return write_element(rest, bytes, from + done);
+  });
 }
 
 }  // namespace vm_mem::internal
