@@ -78,12 +78,14 @@ bool has_sse2() noexcept { return internal::cpu_features().sse2; }
 bool has_avx2() noexcept { return internal::cpu_features().avx2; }
 bool has_avx512() noexcept { return internal::cpu_features().avx512; }
 bool has_neon() noexcept { return internal::cpu_features().neon; }
+bool has_sve() noexcept { return internal::cpu_features().sve; }
 
 SimdFeature simd_feature() noexcept {
   const internal::CpuFeatures features = internal::cpu_features();
   if (features.avx512) return SimdFeature::kAvx512;
   if (features.avx2) return SimdFeature::kAvx2;
   if (features.sse2) return SimdFeature::kSse2;
+  if (features.sve) return SimdFeature::kSve;
   if (features.neon) return SimdFeature::kNeon;
   return SimdFeature::kNone;
 }
@@ -95,6 +97,7 @@ std::string_view simd_feature_name() noexcept {
     case SimdFeature::kAvx2: return "AVX2 (256-bit)";
     case SimdFeature::kAvx512: return "AVX-512 (512-bit)";
     case SimdFeature::kNeon: return "NEON (128-bit)";
+    case SimdFeature::kSve: return "SVE (scalable)";
   }
   return "unknown";
 }

@@ -50,17 +50,18 @@ void* memcpy_stream(void* dst, const void* src, std::size_t n) noexcept;
 
 // The widest instruction set that this CPU and this operating system offer the
 // core, found once and cached. What VM_MEM_ISA forces does not change it.
-enum class SimdFeature : std::uint8_t { kNone, kSse2, kAvx2, kAvx512, kNeon };
+enum class SimdFeature : std::uint8_t { kNone, kSse2, kAvx2, kAvx512, kNeon, kSve };
 
 bool has_sse2() noexcept;
 bool has_avx2() noexcept;
 bool has_avx512() noexcept;  // F, BW, DQ and VL, with the OS saving ZMM and mask state
 bool has_neon() noexcept;
+bool has_sve() noexcept;
 SimdFeature simd_feature() noexcept;
 // Such as "AVX-512 (512-bit)".
 std::string_view simd_feature_name() noexcept;
 
-// The name of the row in use ("avx512", "avx2", "sse2", "neon", "scalar"): the best
+// The name of the row in use ("avx512", "avx2", "sse2", "sve", "neon", "scalar"): the best
 // one, or the one that the environment variable VM_MEM_ISA forces.
 std::string_view active_isa() noexcept;
 

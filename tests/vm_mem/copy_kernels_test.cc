@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -265,11 +266,14 @@ TEST(CopyKernelListTest, EndsWithARowThatRunsEverywhere) {
   EXPECT_TRUE(built_copy_kernels().back()->supported());
 }
 
+// Where two lanes are as wide, the first of the list is the better row.
 TEST(CopyKernelListTest, GoesFromWideToNarrowWithoutRepeatingAName) {
-  const auto rows = built_copy_kernels();
-  for (std::size_t i = 1; i < rows.size(); ++i) {
-    EXPECT_GT(rows[i - 1]->vector_width, rows[i]->vector_width);
-    EXPECT_NE(rows[i - 1]->isa, rows[i]->isa);
+  std::set<std::string_view> names;
+  std::size_t before = kMaxVector;
+  for (const CopyKernels* row : built_copy_kernels()) {
+    EXPECT_LE(row->vector_width, before) << row->isa;
+    EXPECT_TRUE(names.insert(row->isa).second) << row->isa;
+    before = row->vector_width;
   }
 }
 

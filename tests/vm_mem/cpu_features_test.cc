@@ -37,6 +37,7 @@ TEST(CpuFeaturesTest, AgreesWithWhatTheKernelLists) {
     const auto features = cpuinfo_words("Features");
     if (features.empty()) GTEST_SKIP() << "an emulator that shows its host's /proc/cpuinfo";
     EXPECT_TRUE(has_all(features, {"asimd"}));
+    EXPECT_EQ(has_sve(), has_all(features, {"sve"}));
     return;
   }
   const auto flags = cpuinfo_words("flags");

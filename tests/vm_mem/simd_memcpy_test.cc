@@ -151,7 +151,8 @@ TEST(SimdMemcpyTest, FeatureIsOneThatIsPresent) {
     case SimdFeature::kAvx512: EXPECT_TRUE(has_avx512() && has_avx2() && has_sse2()); break;
     case SimdFeature::kAvx2: EXPECT_TRUE(has_avx2() && has_sse2() && !has_avx512()); break;
     case SimdFeature::kSse2: EXPECT_TRUE(has_sse2() && !has_avx2()); break;
-    case SimdFeature::kNeon: EXPECT_TRUE(has_neon() && !has_sse2()); break;
+    case SimdFeature::kSve: EXPECT_TRUE(has_sve() && has_neon()); break;
+    case SimdFeature::kNeon: EXPECT_TRUE(has_neon() && !has_sve() && !has_sse2()); break;
     case SimdFeature::kNone: EXPECT_FALSE(has_sse2() || has_neon()); break;
   }
   EXPECT_NE(simd_feature_name(), "unknown");

@@ -9,6 +9,7 @@ constexpr const CopyKernels* kBuilt[] = {
     &kAvx2Kernels,
     &kSse2Kernels,
 #elif defined(__aarch64__)
+    &kSveKernels,
     &kNeonKernels,
 #endif
     &kScalarKernels,

@@ -38,6 +38,7 @@ std::span<const CopyKernels* const> built_copy_kernels();
 extern const CopyKernels kAvx512Kernels;
 extern const CopyKernels kAvx2Kernels;
 extern const CopyKernels kSse2Kernels;
+extern const CopyKernels kSveKernels;
 extern const CopyKernels kNeonKernels;
 extern const CopyKernels kScalarKernels;  // supported everywhere
 

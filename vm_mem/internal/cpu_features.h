@@ -11,6 +11,7 @@ struct CpuFeatures {
   bool avx2 = false;
   bool avx512 = false;  // F, BW, DQ and VL
   bool neon = false;
+  bool sve = false;
   bool fast_rep_movsb = false;  // ERMS
 
   friend bool operator==(const CpuFeatures&, const CpuFeatures&) = default;

@@ -14,9 +14,11 @@
 #define VM_MEM_TARGET_BEGIN(isa) \
   VM_MEM_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
 #define VM_MEM_TARGET_END VM_MEM_PRAGMA(clang attribute pop)
+#define VM_MEM_SVE "sve"
 #else
 #define VM_MEM_TARGET_BEGIN(isa) VM_MEM_PRAGMA(GCC push_options) VM_MEM_PRAGMA(GCC target(isa))
 #define VM_MEM_TARGET_END VM_MEM_PRAGMA(GCC pop_options)
+#define VM_MEM_SVE "+sve"
 #endif
 
 // A piece of a kernel. Being always inlined, it takes the target and the
