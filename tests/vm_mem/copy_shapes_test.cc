@@ -104,6 +104,13 @@ struct RecordedVector {
 };
 
 using Recorded16 = RecordedVector<16, Recorded8>;
+struct RecordedPair16 : Recorded16 {
+  static void store_streaming_pair(std::byte* p, Reg low, Reg high) {
+    if (reinterpret_cast<std::uintptr_t>(p) % (2 * kBytes) != 0) ++recorder.bad_stores;
+    store(p, low);
+    store(p + kBytes, high);
+  }
+};
 using Recorded32 = RecordedVector<32, Recorded16>;
 using Recorded64 = RecordedVector<64, Recorded32>;
 
@@ -120,6 +127,11 @@ using Lane = Recorded16;
 constexpr CopyKernels kRow = {"vectors16", always,  kLane,   copy,  move,
                               set,         compare, is_zero, stream};
 }  // namespace vectors16
+namespace pairs16 {
+using Lane = RecordedPair16;
+#include "vm_mem/internal/copy_shapes.inc"
+constexpr CopyKernels kRow = {"pairs16", always, kLane, copy, move, set, compare, is_zero, stream};
+}  // namespace pairs16
 namespace vectors32 {
 using Lane = Recorded32;
 #include "vm_mem/internal/copy_shapes.inc"
@@ -227,8 +239,8 @@ TEST_P(CopyShapesTest, CompareAndZeroScanReadWholeWords) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PerWidth, CopyShapesTest,
-                         testing::Values(&words::kRow, &vectors16::kRow, &vectors32::kRow,
-                                         &vectors64::kRow),
+                         testing::Values(&words::kRow, &vectors16::kRow, &pairs16::kRow,
+                                         &vectors32::kRow, &vectors64::kRow),
                          [](const auto& row) { return std::string(row.param->isa); });
 
 }  // namespace
