@@ -7,8 +7,12 @@ mode=$1 source=$2 build=$3 work=$4
 
 rm -rf "$work"
 mkdir -p "$work"
+documents="README.md docs/embedding.md"
+# The guide is long, and about functions that are the same however one links: once will do.
+[ "$mode" != installed ] || documents="$documents docs/usage_guide.md"
+# shellcheck disable=SC2086  # documents are words
 programs="$source/tests/consumer/contract.cc
-$(python3 "$source/tools/extract_examples.py" "$work/examples" "$source/README.md" "$source/docs/embedding.md")"
+$(cd "$source" && python3 tools/extract_examples.py "$work/examples" $documents)"
 
 configure() {
   cmake -S "$source/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
