@@ -1,3 +1,4 @@
+vm_add_test(vm_mem/cpu_identity_aarch64_test DEPS vm_mem)
 vm_add_test(vm_mem/copy_sve_test DEPS vm_mem)
 
 find_package(Python3 COMPONENTS Interpreter)

@@ -7,8 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "vm_mem/copy_rows.h"
+#include "vm_mem/host_cpu.h"
 #include "vm_mem/internal/copy_path.h"
 #include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/policy_rules.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_mem {
@@ -71,6 +74,78 @@ TEST_F(CopyPolicyTest, RefusesStringCopiesWhereTheCpuHasNone) {
   policy.rep_movsb_min = 100;
   policy.rep_movsb_max = 100;
   expect_refused(policy, "rep_movsb_min", "100");
+}
+
+TEST_F(CopyPolicyTest, NamesTheWidthsThatThereAre) {
+  CopyPolicy policy = found_;
+  policy.vector_width = 0;
+  expect_refused(policy, "vector_width", "8 (scalar)");
+}
+
+TEST_F(CopyPolicyTest, RefusesLimitsBelowWhatAPathCosts) {
+  for (const CopyPolicyField& field : copy_policy_fields().subspan(2, 5)) {
+    CopyPolicy policy = found_;
+    policy.*field.member = 63;
+    expect_refused(policy, std::string(field.name), "63: want at least ");
+  }
+}
+
+TEST_F(CopyPolicyTest, RefusesARangeOfStringCopiesThatEndsBeforeItBegins) {
+  if (!internal::has_string_copy()) GTEST_SKIP() << "this CPU has no fast rep movsb";
+  CopyPolicy policy = found_;
+  policy.rep_movsb_min = 8192;
+  policy.rep_movsb_max = 4096;
+  expect_refused(policy, "rep_movsb_min", "at most rep_movsb_max, 4096, or never");
+}
+
+TEST_F(CopyPolicyTest, AcceptsNeverForEveryPath) {
+  CopyPolicy policy = found_;
+  policy.prefetch_min = policy.stream_min = policy.stream_hint_min = kNever;
+  policy.rep_movsb_min = policy.rep_movsb_hot_min = kNever;
+  policy.rep_movsb_max = 0;
+  EXPECT_TRUE(set_copy_policy(policy).ok());
+}
+
+TEST_F(CopyPolicyTest, AnotherWidthSwitchesTheRowAndBack) {
+  for (const CopyRow& row : copy_rows()) {
+    const auto policy = default_copy_policy(row.vector_width);
+    if (!row.supported) continue;
+    ASSERT_TRUE(policy.ok()) << policy.status();
+    ASSERT_TRUE(set_copy_policy(*policy).ok());
+    EXPECT_EQ(active_isa(), internal::row_within(row.vector_width).isa);
+    EXPECT_EQ(copy_policy().vector_width, row.vector_width);
+  }
+  ASSERT_TRUE(set_copy_policy(found_).ok());
+  EXPECT_EQ(internal::active_kernels().vector_width, found_.vector_width);
+}
+
+TEST_F(CopyPolicyTest, PublishesEveryLimit) {
+  CopyPolicy policy = found_;
+  policy.prefetch_min = 5000;
+  policy.stream_min = 6000;
+  policy.stream_hint_min = 7000;
+  policy.rep_movsb_hot_min = 8000;
+  ASSERT_TRUE(set_copy_policy(policy).ok());
+  const internal::CopyState& state = internal::copy_state();
+  EXPECT_EQ(state.prefetch_min, 5000u);
+  EXPECT_EQ(state.stream_min, 6000u);
+  EXPECT_EQ(state.stream_hint_min, 7000u);
+  EXPECT_EQ(state.rep_movsb_min, policy.rep_movsb_min);
+  EXPECT_EQ(state.rep_movsb_hot_min, std::max<std::size_t>(8000, policy.rep_movsb_min));
+  EXPECT_EQ(state.rep_movsb_max, policy.rep_movsb_max);
+}
+
+TEST_F(CopyPolicyTest, DefaultsAreThoseFoundAtTheStart) {
+  if (!copy_policy_origin().file.empty()) GTEST_SKIP() << "VM_MEM_POLICY is set";
+  EXPECT_EQ(default_copy_policy(), found_);
+  EXPECT_FALSE(copy_policy_origin().defaults.empty());
+  EXPECT_EQ(default_copy_policy(7).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CopyPolicyTextTest, NamesThisCpu) {
+  const std::string text = copy_policy_text(default_copy_policy());
+  EXPECT_EQ(text.rfind(std::string(kCopyPolicyHeader) + "\n", 0), 0u);
+  EXPECT_NE(text.find(cpu_identity(host_cpu())), std::string::npos);
 }
 
 TEST_F(CopyPolicyTest, TakesEffectAndLeavesOldReferencesAsTheyWere) {

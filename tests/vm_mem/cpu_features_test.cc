@@ -46,6 +46,7 @@ TEST(CpuFeaturesTest, AgreesWithWhatTheKernelLists) {
   EXPECT_EQ(has_avx2(), has_all(flags, {"avx2"}));
   EXPECT_EQ(has_avx512(), has_all(flags, {"avx512f", "avx512bw", "avx512dq", "avx512vl"}));
   EXPECT_EQ(cpu_features().fast_rep_movsb, has_all(flags, {"erms"}));
+  EXPECT_EQ(cpu_features().fast_short_rep_movsb, has_all(flags, {"fsrm"}));
 }
 
 TEST(CpuFeaturesTest, AnswersTheSameFromCacheAndFromTheCpu) {

@@ -13,11 +13,15 @@ constexpr std::uint32_t kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
 constexpr X86Registers kEverything = {.leaf1_ecx = kOsxsave | kAvx,
                                       .leaf1_edx = 1u << 26,
                                       .leaf7_ebx = kAvx2 | kErms | kAvx512,
+                                      .leaf7_edx = 1u << 4,
                                       .xcr0 = 0xe7};
 
 TEST(CpuFeaturesX86Test, FindsEverythingWhereCpuAndOsHaveIt) {
-  const CpuFeatures want = {
-      .sse2 = true, .avx2 = true, .avx512 = true, .neon = false, .fast_rep_movsb = true};
+  const CpuFeatures want = {.sse2 = true,
+                            .avx2 = true,
+                            .avx512 = true,
+                            .fast_rep_movsb = true,
+                            .fast_short_rep_movsb = true};
   EXPECT_EQ(decode_x86(kEverything), want);
 }
 

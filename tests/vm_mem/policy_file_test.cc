@@ -6,15 +6,21 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 namespace vm_mem::internal {
 namespace {
 
 const std::string kHeader = "vm_mem copy policy 1\n";
-const CopyPolicy kDefaults = {.inline_max = 64, .vector_width = 16, .stream_min = 1 << 22};
+constexpr std::string_view kThisCpu = "Fast One (Maker family 0x1 model 0x2)";
+constexpr CopyPolicy kDefaults = {.inline_max = 64, .vector_width = 16, .stream_min = 1 << 22};
+
+absl::StatusOr<PolicyText> parse(const std::string& text) {
+  return parse_policy(text, "limits", kThisCpu);
+}
 
 std::string refusal(const std::string& text) {
-  const auto policy = parse_policy(text, "limits", kDefaults);
+  const auto policy = parse(text);
   EXPECT_FALSE(policy.ok()) << text;
   if (policy.ok()) return "accepted";
   EXPECT_EQ(policy.status().code(), absl::StatusCode::kInvalidArgument);
@@ -22,20 +28,48 @@ std::string refusal(const std::string& text) {
 }
 
 TEST(PolicyFileTest, ReadsEveryField) {
-  const auto policy = parse_policy(kHeader +
-                                       "# measured\n\n inline_max=1 \nvector_width = 2\r\n"
-                                       "stream_min = 3\nrep_movsb_min = 4\nrep_movsb_max\t=\t5",
-                                   "limits", kDefaults);
-  ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(*policy, (CopyPolicy{1, 2, 3, 4, 5}));
+  const auto text = parse(kHeader +
+                          "# measured\n\n inline_max=1 \nvector_width = 2\r\nprefetch_min=3\n"
+                          "stream_min = 4\nstream_hint_min =5\nrep_movsb_min = 6\n"
+                          "rep_movsb_hot_min = never\nrep_movsb_max\t=\t8");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->over(kDefaults), (CopyPolicy{1, 2, 3, 4, 5, 6, kNever, 8}));
 }
 
 TEST(PolicyFileTest, KeepsDefaultsOfFieldsThatAreLeftOut) {
-  const auto policy = parse_policy(kHeader + "stream_min = 8192\n", "limits", kDefaults);
-  ASSERT_TRUE(policy.ok()) << policy.status();
+  const auto text = parse(kHeader + "stream_min = 8192\n");
+  ASSERT_TRUE(text.ok()) << text.status();
   CopyPolicy want = kDefaults;
   want.stream_min = 8192;
-  EXPECT_EQ(*policy, want);
+  EXPECT_EQ(text->over(kDefaults), want);
+}
+
+TEST(PolicyFileTest, KnowsTheLineOfEachField) {
+  const auto text = parse(kHeader + "\nstream_min = 8192\n\ninline_max = 1\n");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->line(&CopyPolicy::stream_min), 3);
+  EXPECT_EQ(text->line(&CopyPolicy::inline_max), 5);
+  EXPECT_EQ(text->line(&CopyPolicy::prefetch_min), 5);
+}
+
+TEST(PolicyFileTest, WritesWhatItReads) {
+  const CopyPolicy policy = {1, 2, 3, 4, kNever, 6, 7, kNever};
+  const std::string written = format_policy(policy, kThisCpu);
+  const auto text = parse(written);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->over(kDefaults), policy);
+  EXPECT_EQ(format_policy(text->over(kDefaults), kThisCpu), written);
+}
+
+TEST(PolicyFileTest, TakesAFileForThisCpuAndRefusesAnothersNamingBoth) {
+  const std::string ours = "cpu = \"" + std::string(kThisCpu) + "\"\n";
+  EXPECT_TRUE(parse(kHeader + ours).ok());
+  EXPECT_EQ(refusal(kHeader + "cpu = \"Slow One\"\n"),
+            "limits:2: measured on another CPU: \"Slow One\", and this is \"" +
+                std::string(kThisCpu) + "\"");
+  EXPECT_EQ(refusal(kHeader + ours + ours), "limits:3: cpu is given twice");
+  EXPECT_EQ(refusal(kHeader + "cpu = Slow One\n"), "limits:2: cpu: want a name in double quotes");
+  EXPECT_EQ(refusal(kHeader + "cpu = \"\n"), "limits:2: cpu: want a name in double quotes");
 }
 
 TEST(PolicyFileTest, NamesFileLineAndReason) {
@@ -46,7 +80,8 @@ TEST(PolicyFileTest, NamesFileLineAndReason) {
 }
 
 TEST(PolicyFileTest, RefusesWhatIsNotANumberOfBytes) {
-  for (const char* value : {"", "-1", "1k", "0x10", "1 2", "99999999999999999999999", "1.5"}) {
+  for (const char* value :
+       {"", "-1", "1k", "0x10", "1 2", "99999999999999999999999", "1.5", "Never"}) {
     EXPECT_EQ(refusal(kHeader + "stream_min = " + value + "\n"),
               "limits:2: stream_min = \"" + std::string(value) + "\" is not a number of bytes");
   }
@@ -73,7 +108,7 @@ class PolicyPathTest : public testing::Test {
     std::fclose(file);
   }
   std::string message() const {
-    const auto policy = read_policy_file(path_, kDefaults);
+    const auto policy = read_policy_file(path_, kThisCpu);
     return policy.ok() ? "accepted" : std::string(policy.status().message());
   }
 
@@ -82,9 +117,9 @@ class PolicyPathTest : public testing::Test {
 
 TEST_F(PolicyPathTest, ReadsAFile) {
   write(kHeader + "inline_max = 7\n");
-  const auto policy = read_policy_file(path_, kDefaults);
+  const auto policy = read_policy_file(path_, kThisCpu);
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(policy->inline_max, 7u);
+  EXPECT_EQ(policy->value(&CopyPolicy::inline_max), 7u);
 }
 
 TEST_F(PolicyPathTest, NamesTheFileInARefusal) {

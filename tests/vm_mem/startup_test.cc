@@ -6,7 +6,13 @@
 
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <string>
+
+#include "vm_mem/host_cpu.h"
+#include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/policy_defaults.h"
+#include "vm_mem/internal/policy_file.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -35,21 +41,20 @@ class StartupTest : public testing::Test {
   const std::string path_;
 };
 
-TEST_F(StartupTest, TakesTheBestSupportedRowByDefault) {
+TEST_F(StartupTest, TakesTheBestRowThatThisCpuPrefers) {
   EXPECT_TRUE(defaults_.status.ok());
-  EXPECT_EQ(defaults_.choice, RowChoice::kBest);
   EXPECT_TRUE(defaults_.row->supported());
-  for (const CopyKernels* row : built_copy_kernels()) {
-    if (row == defaults_.row) break;
-    EXPECT_FALSE(row->supported()) << row->isa;
-  }
+  EXPECT_EQ(defaults_.row, &row_within(preferred_width(host_cpu())));
+  EXPECT_EQ(defaults_.choice == RowChoice::kBest, defaults_.row == &row_within(kNever));
+  EXPECT_EQ(defaults_.policy.vector_width, defaults_.row->vector_width);
+  EXPECT_EQ(refuse_policy(defaults_.policy, {.string_copies = has_string_copy()}), std::nullopt);
 }
 
 TEST_F(StartupTest, KeepsTheBestRowWhereTheIsaIsUnknownAndSaysWhatIsAllowed) {
   const Startup startup = decide_startup("mmx", "");
   EXPECT_EQ(startup.row, defaults_.row);
   EXPECT_EQ(startup.policy, defaults_.policy);
-  EXPECT_EQ(startup.choice, RowChoice::kBest);
+  EXPECT_EQ(startup.choice, defaults_.choice);
   EXPECT_EQ(startup.status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(message(startup), AllOf(HasSubstr("VM_MEM_ISA=mmx"), HasSubstr("scalar")));
 }
@@ -59,6 +64,45 @@ TEST_F(StartupTest, TakesAPolicyFile) {
   EXPECT_TRUE(startup.status.ok()) << startup.status;
   EXPECT_EQ(startup.policy.stream_min, 123456u);
   EXPECT_EQ(startup.policy.inline_max, defaults_.policy.inline_max);
+  EXPECT_EQ(startup.origin.file, path_);
+  EXPECT_THAT(startup.origin.file_fields, testing::ElementsAre("stream_min"));
+}
+
+TEST_F(StartupTest, APolicyFileCanAskForNarrowerLanesAndGetsTheirDefaults) {
+  const CopyKernels& narrow = row_within(16);
+  if (narrow.vector_width == row_within(kNever).vector_width) GTEST_SKIP() << "nothing is wider";
+  const std::string width = std::to_string(narrow.vector_width);
+  const Startup startup = decide_startup("", policy_file("vector_width = " + width + "\n"));
+  EXPECT_TRUE(startup.status.ok()) << startup.status;
+  EXPECT_EQ(startup.row, &narrow);
+  EXPECT_EQ(startup.choice, RowChoice::kNarrower);
+  EXPECT_EQ(startup.policy, policy_defaults(host_cpu(), narrow.vector_width).policy);
+}
+
+TEST_F(StartupTest, AForcedRowRefusesAPolicyFileForAnother) {
+  const Startup startup = decide_startup("scalar", policy_file("\nvector_width = 16\n"));
+  EXPECT_EQ(startup.row, &kScalarKernels);
+  EXPECT_EQ(startup.choice, RowChoice::kForced);
+  EXPECT_EQ(message(startup),
+            "VM_MEM_POLICY: " + path_ +
+                ":3: CopyPolicy::vector_width = 16: want 8, the width of the row scalar that "
+                "VM_MEM_ISA forces");
+}
+
+TEST_F(StartupTest, RefusesAPolicyFileFromAnotherCpu) {
+  const Startup startup = decide_startup("", policy_file("cpu = \"486\"\ninline_max = 3\n"));
+  EXPECT_EQ(startup.policy, defaults_.policy);
+  EXPECT_TRUE(startup.origin.file.empty());
+  EXPECT_EQ(message(startup), "VM_MEM_POLICY: " + path_ +
+                                  ":2: measured on another CPU: \"486\", and this is \"" +
+                                  cpu_identity(host_cpu()) + "\"");
+}
+
+TEST_F(StartupTest, TakesWhatItWouldWriteItself) {
+  const std::string text = format_policy(defaults_.policy, cpu_identity(host_cpu()));
+  const Startup startup = decide_startup("", policy_file(text.substr(text.find('\n') + 1)));
+  EXPECT_TRUE(startup.status.ok()) << startup.status;
+  EXPECT_EQ(startup.policy, defaults_.policy);
 }
 
 TEST_F(StartupTest, KeepsTheDefaultsWhereThePolicyFileIsRefused) {
@@ -72,7 +116,7 @@ TEST_F(StartupTest, KeepsTheDefaultsWhereThePolicyIsOutOfRange) {
   const Startup startup = decide_startup("", policy_file("inline_max = 5000\n"));
   EXPECT_EQ(startup.policy, defaults_.policy);
   EXPECT_EQ(message(startup),
-            "VM_MEM_POLICY: " + path_ + ": CopyPolicy::inline_max = 5000: want at most 4096");
+            "VM_MEM_POLICY: " + path_ + ":2: CopyPolicy::inline_max = 5000: want at most 4096");
 }
 
 TEST_F(StartupTest, SaysBothThingsThatAreWrong) {

@@ -1,4 +1,5 @@
 vm_add_test(vm_mem/cpu_features_x86_test DEPS vm_mem)
+vm_add_test(vm_mem/cpu_identity_x86_test DEPS vm_mem)
 
 # The same source in three objects, each with flags of its own, linked in both orders.
 foreach(part baseline avx2 avx512)

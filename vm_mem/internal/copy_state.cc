@@ -32,20 +32,23 @@ void publish_policy(const CopyPolicy& policy) {
   const std::lock_guard lock(mutex);
   CopyState& state = raw_copy_state;
   state.policy.store(&keep(policy), std::memory_order_release);
+  state.prefetch_min.store(policy.prefetch_min, std::memory_order_relaxed);
   state.stream_min.store(policy.stream_min, std::memory_order_relaxed);
+  state.stream_hint_min.store(policy.stream_hint_min, std::memory_order_relaxed);
   state.rep_movsb_min.store(policy.rep_movsb_min, std::memory_order_relaxed);
+  state.rep_movsb_hot_min.store(std::max(policy.rep_movsb_min, policy.rep_movsb_hot_min),
+                                std::memory_order_relaxed);
   state.rep_movsb_max.store(policy.rep_movsb_max, std::memory_order_relaxed);
   // A forced row is there to be run: nothing bypasses it.
   const bool forced = startup().choice == RowChoice::kForced;
   inline_limit.store(forced ? 0 : policy.inline_max, std::memory_order_relaxed);
+  // Last: a row that is not null tells that all of this is ready.
+  state.row.store(&row_for(policy), std::memory_order_release);
 }
 
 void start_copy_core() {
   static std::once_flag once;
-  std::call_once(once, [] {
-    publish_policy(startup().policy);
-    raw_copy_state.row.store(startup().row, std::memory_order_release);
-  });
+  std::call_once(once, [] { publish_policy(startup().policy); });
 }
 
 }  // namespace internal

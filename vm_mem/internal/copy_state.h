@@ -15,8 +15,11 @@ namespace vm_mem::internal {
 struct alignas(64) CopyState {
   std::atomic<const CopyKernels*> row{nullptr};  // null until the first use
   std::atomic<const CopyPolicy*> policy{nullptr};
+  std::atomic<std::size_t> prefetch_min{0};
   std::atomic<std::size_t> stream_min{0};
+  std::atomic<std::size_t> stream_hint_min{0};
   std::atomic<std::size_t> rep_movsb_min{0};
+  std::atomic<std::size_t> rep_movsb_hot_min{0};  // at least rep_movsb_min
   std::atomic<std::size_t> rep_movsb_max{0};
 };
 
@@ -26,7 +29,9 @@ extern constinit CopyState raw_copy_state;
 // Reads VM_MEM_ISA and VM_MEM_POLICY and publishes what follows from them, once.
 void start_copy_core();
 
-// Needs:  `policy` is valid for the row in use.
+// Makes `policy`, and the row that it asks for, the ones in use.
+//
+// Needs:  `policy` is valid.
 void publish_policy(const CopyPolicy& policy);
 
 // Ready to use: row is not null.

@@ -12,7 +12,8 @@ struct CpuFeatures {
   bool avx512 = false;  // F, BW, DQ and VL
   bool neon = false;
   bool sve = false;
-  bool fast_rep_movsb = false;  // ERMS
+  bool fast_rep_movsb = false;        // ERMS
+  bool fast_short_rep_movsb = false;  // FSRM
 
   friend bool operator==(const CpuFeatures&, const CpuFeatures&) = default;
 };
@@ -28,8 +29,12 @@ struct X86Registers {
   std::uint32_t leaf1_ecx = 0;
   std::uint32_t leaf1_edx = 0;
   std::uint32_t leaf7_ebx = 0;
+  std::uint32_t leaf7_edx = 0;
   std::uint64_t xcr0 = 0;  // 0 where XGETBV is not enabled
 };
+
+// x86 only. XCR0: which registers the OS saves; 0 where XGETBV is not enabled.
+std::uint64_t saved_state_mask();
 
 // x86 only.
 // Source:  Intel SDM vol. 1, 14.3 and 15.2: a vector feature needs its CPUID bit, and

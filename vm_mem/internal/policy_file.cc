@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -14,21 +13,13 @@
 namespace vm_mem::internal {
 namespace {
 
-constexpr std::string_view kHeader = "vm_mem copy policy 1";
 constexpr std::size_t kMaxFileBytes = 64 << 10;
+constexpr std::string_view kNeverWord = "never";
 
-struct Field {
-  std::string_view name;
-  std::size_t CopyPolicy::*member;
-};
-
-constexpr std::array kFields = {
-    Field{"inline_max", &CopyPolicy::inline_max},
-    Field{"vector_width", &CopyPolicy::vector_width},
-    Field{"stream_min", &CopyPolicy::stream_min},
-    Field{"rep_movsb_min", &CopyPolicy::rep_movsb_min},
-    Field{"rep_movsb_max", &CopyPolicy::rep_movsb_max},
-};
+const std::string& header() {
+  static const auto* const kept = new std::string(kCopyPolicyHeader);
+  return *kept;
+}
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kBlank = " \t\r";
@@ -37,12 +28,21 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
 }
 
+std::optional<std::size_t> parse_limit(std::string_view value) {
+  if (value == kNeverWord) return kNever;
+  std::size_t number = 0;
+  const char* end = value.data() + value.size();
+  const auto [stopped, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc{} || stopped != end) return std::nullopt;
+  return number;
+}
+
 // Reads one file, line by line, and remembers where it is for messages.
 class PolicyParser {
  public:
-  PolicyParser(std::string_view name, CopyPolicy defaults) : name_(name), policy_(defaults) {}
+  PolicyParser(std::string_view name, std::string_view cpu) : name_(name), cpu_(cpu) {}
 
-  absl::StatusOr<CopyPolicy> parse(std::string_view text) {
+  absl::StatusOr<PolicyText> parse(std::string_view text) {
     while (!text.empty()) {
       const std::size_t end = text.find('\n');
       ++line_;
@@ -50,8 +50,8 @@ class PolicyParser {
       if (!status.ok()) return status;
       text = end == std::string_view::npos ? "" : text.substr(end + 1);
     }
-    if (line_ == 0) return refuse(absl::StrFormat("empty; want \"%s\"", std::string(kHeader)));
-    return policy_;
+    if (line_ == 0) return refuse(absl::StrFormat("empty; want \"%s\"", header()));
+    return found_;
   }
 
  private:
@@ -61,41 +61,51 @@ class PolicyParser {
   }
 
   absl::Status take_line(std::string_view line) {
-    if (line_ == 1 && line != kHeader) {
-      return refuse(absl::StrFormat("the first line is not \"%s\"", std::string(kHeader)));
+    if (line_ == 1 && line != kCopyPolicyHeader) {
+      return refuse(absl::StrFormat("the first line is not \"%s\"", header()));
     }
     if (line_ == 1 || line.empty() || line.front() == '#') return absl::OkStatus();
     const std::size_t equals = line.find('=');
     if (equals == std::string_view::npos) return refuse("want key = value");
-    return take_field(trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1)));
+    const std::string_view key = trimmed(line.substr(0, equals));
+    const std::string_view value = trimmed(line.substr(equals + 1));
+    return key == "cpu" ? take_cpu(value) : take_field(key, value);
+  }
+
+  absl::Status take_cpu(std::string_view value) {
+    if (seen_cpu_) return refuse("cpu is given twice");
+    seen_cpu_ = true;
+    if (value.size() < 2 || value.front() != '"' || value.back() != '"') {
+      return refuse("cpu: want a name in double quotes");
+    }
+    const std::string_view cpu = value.substr(1, value.size() - 2);
+    if (cpu == cpu_) return absl::OkStatus();
+    return refuse(absl::StrFormat("measured on another CPU: \"%s\", and this is \"%s\"",
+                                  std::string(cpu), std::string(cpu_)));
   }
 
   absl::Status take_field(std::string_view key, std::string_view value) {
-    for (std::size_t i = 0; i < kFields.size(); ++i) {
-      if (kFields[i].name != key) continue;
-      if (seen_[i]) return refuse(absl::StrFormat("%s is given twice", std::string(key)));
-      seen_[i] = true;
-      return take_value(kFields[i], value);
+    for (const CopyPolicyField& field : copy_policy_fields()) {
+      if (field.name != key) continue;
+      if (found_.value(field.member)) {
+        return refuse(absl::StrFormat("%s is given twice", std::string(key)));
+      }
+      const auto limit = parse_limit(value);
+      if (!limit) {
+        return refuse(absl::StrFormat("%s = \"%s\" is not a number of bytes", std::string(key),
+                                      std::string(value)));
+      }
+      found_.settings.push_back({&field, *limit, line_});
+      return absl::OkStatus();
     }
     return refuse(absl::StrFormat("unknown key \"%s\"", std::string(key)));
   }
 
-  absl::Status take_value(const Field& field, std::string_view value) {
-    std::size_t number = 0;
-    const char* end = value.data() + value.size();
-    const auto [stopped, error] = std::from_chars(value.data(), end, number);
-    if (error != std::errc{} || stopped != end) {
-      return refuse(absl::StrFormat("%s = \"%s\" is not a number of bytes", std::string(field.name),
-                                    std::string(value)));
-    }
-    policy_.*field.member = number;
-    return absl::OkStatus();
-  }
-
   std::string_view name_;
-  CopyPolicy policy_;
+  std::string_view cpu_;
+  PolicyText found_;
+  bool seen_cpu_ = false;
   int line_ = 0;
-  std::array<bool, kFields.size()> seen_{};
 };
 
 absl::Status unreadable(const std::string& path, const char* reason) {
@@ -122,19 +132,48 @@ absl::StatusOr<std::string> read_all(int fd, const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<CopyPolicy> parse_policy(std::string_view text, std::string_view name,
-                                        CopyPolicy defaults) {
-  return PolicyParser(name, defaults).parse(text);
+std::optional<std::size_t> PolicyText::value(std::size_t CopyPolicy::*field) const {
+  for (const PolicySetting& setting : settings) {
+    if (setting.field->member == field) return setting.value;
+  }
+  return std::nullopt;
 }
 
-absl::StatusOr<CopyPolicy> read_policy_file(const std::string& path, CopyPolicy defaults) {
+int PolicyText::line(std::size_t CopyPolicy::*field) const {
+  for (const PolicySetting& setting : settings) {
+    if (setting.field->member == field) return setting.line;
+  }
+  return settings.empty() ? 1 : settings.back().line;
+}
+
+CopyPolicy PolicyText::over(CopyPolicy defaults) const {
+  for (const PolicySetting& setting : settings) defaults.*setting.field->member = setting.value;
+  return defaults;
+}
+
+absl::StatusOr<PolicyText> parse_policy(std::string_view text, std::string_view name,
+                                        std::string_view cpu) {
+  return PolicyParser(name, cpu).parse(text);
+}
+
+absl::StatusOr<PolicyText> read_policy_file(const std::string& path, std::string_view cpu) {
   // Nonblocking, so that a FIFO by that name is refused rather than waited for.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return unreadable(path, std::strerror(errno));
   absl::StatusOr<std::string> text = read_all(fd, path);
   close(fd);
   if (!text.ok()) return text.status();
-  return parse_policy(*text, path, defaults);
+  return parse_policy(*text, path, cpu);
+}
+
+std::string format_policy(const CopyPolicy& policy, std::string_view cpu) {
+  std::string text = absl::StrFormat("%s\ncpu = \"%s\"\n", header(), std::string(cpu));
+  for (const CopyPolicyField& field : copy_policy_fields()) {
+    const std::size_t value = policy.*field.member;
+    absl::StrAppendFormat(&text, "%s = %s\n", std::string(field.name),
+                          value == kNever ? std::string(kNeverWord) : absl::StrFormat("%d", value));
+  }
+  return text;
 }
 
 }  // namespace vm_mem::internal

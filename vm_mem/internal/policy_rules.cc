@@ -1,65 +1,120 @@
 #include "vm_mem/internal/policy_rules.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <limits>
-#include <string>
+#include <array>
 
 #include "absl/strings/str_format.h"
 #include "vm_mem/inline_copy.h"
-#include "vm_mem/internal/host_instructions.h"
 
-namespace vm_mem::internal {
+namespace vm_mem {
 namespace {
 
-constexpr std::size_t kMinStream = 4096;
+constexpr std::array kFields = {
+    CopyPolicyField{"inline_max", &CopyPolicy::inline_max},
+    CopyPolicyField{"vector_width", &CopyPolicy::vector_width},
+    CopyPolicyField{"prefetch_min", &CopyPolicy::prefetch_min},
+    CopyPolicyField{"stream_min", &CopyPolicy::stream_min},
+    CopyPolicyField{"stream_hint_min", &CopyPolicy::stream_hint_min},
+    CopyPolicyField{"rep_movsb_min", &CopyPolicy::rep_movsb_min},
+    CopyPolicyField{"rep_movsb_hot_min", &CopyPolicy::rep_movsb_hot_min},
+    CopyPolicyField{"rep_movsb_max", &CopyPolicy::rep_movsb_max},
+};
 
-absl::Status refuse(const char* field, std::size_t value, const std::string& allowed) {
-  return absl::InvalidArgumentError(
-      absl::StrFormat("CopyPolicy::%s = %d: want %s", field, value, allowed));
+}  // namespace
+
+std::span<const CopyPolicyField> copy_policy_fields() noexcept { return kFields; }
+
+namespace internal {
+namespace {
+
+using Field = std::size_t CopyPolicy::*;
+
+struct LowerBound {
+  Field field;
+  std::size_t least;
+};
+
+// Below these a path costs more than the whole copy.
+constexpr std::array kLowerBounds = {
+    LowerBound{&CopyPolicy::prefetch_min, 256},     LowerBound{&CopyPolicy::stream_min, 4096},
+    LowerBound{&CopyPolicy::stream_hint_min, 4096}, LowerBound{&CopyPolicy::rep_movsb_min, 64},
+    LowerBound{&CopyPolicy::rep_movsb_hot_min, 64},
+};
+
+std::string name_of(Field field) {
+  for (const CopyPolicyField& each : kFields) {
+    if (each.member == field) return std::string(each.name);
+  }
+  return {};
 }
 
-// The smallest copy that gains from going past the caches. Twice the L2 cache: below
-// it a copy is likely to be read again from there; at 64 KiB streaming costs twice
-// the time, at 4 MiB it wins on the machines measured (docs/kernels.md).
-std::size_t default_stream_min() {
-  constexpr std::size_t kLeast = std::size_t{4} << 20;
-  const long l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return l2_bytes <= 0 ? kLeast : std::max(kLeast, 2 * static_cast<std::size_t>(l2_bytes));
+// Collects the first refusal.
+class Judge {
+ public:
+  explicit Judge(const CopyPolicy& policy) : policy_(policy) {}
+
+  void require(bool holds, Field field, const std::string& allowed) {
+    if (holds || refusal_) return;
+    refusal_ = {field, absl::StrFormat("CopyPolicy::%s = %d: want %s", name_of(field),
+                                       policy_.*field, allowed)};
+  }
+  std::optional<PolicyRefusal> refusal() const { return refusal_; }
+
+ private:
+  const CopyPolicy& policy_;
+  std::optional<PolicyRefusal> refusal_;
+};
+
+std::string supported_widths() {
+  std::string widths;
+  for (const CopyKernels* row : built_copy_kernels()) {
+    if (!row->supported()) continue;
+    absl::StrAppendFormat(&widths, "%s%d (%s)", widths.empty() ? "" : ", ", row->vector_width,
+                          std::string(row->isa));
+  }
+  return "the width of a row that this machine supports: " + widths;
+}
+
+void judge_width(const CopyPolicy& policy, const CopyKernels* forced, Judge& judge) {
+  if (forced != nullptr) {
+    return judge.require(policy.vector_width == forced->vector_width, &CopyPolicy::vector_width,
+                         absl::StrFormat("%d, the width of the row %s that VM_MEM_ISA forces",
+                                         forced->vector_width, std::string(forced->isa)));
+  }
+  const std::size_t nearest = row_within(policy.vector_width).vector_width;
+  judge.require(policy.vector_width == nearest, &CopyPolicy::vector_width, supported_widths());
+}
+
+void judge_string_copies(const CopyPolicy& policy, bool available, Judge& judge) {
+  if (policy.rep_movsb_min == kNever) return;
+  judge.require(available, &CopyPolicy::rep_movsb_min, "never: this CPU has no fast rep movsb");
+  judge.require(policy.rep_movsb_min <= policy.rep_movsb_max, &CopyPolicy::rep_movsb_min,
+                absl::StrFormat("at most rep_movsb_max, %d, or never", policy.rep_movsb_max));
 }
 
 }  // namespace
 
-CopyPolicy default_policy(const CopyKernels& row) {
-  return {.inline_max = 64,
-          .vector_width = row.vector_width,
-          .stream_min = default_stream_min(),
-          .rep_movsb_min = std::numeric_limits<std::size_t>::max(),
-          .rep_movsb_max = 0};
+const CopyKernels& row_within(std::size_t vector_width) {
+  for (const CopyKernels* row : built_copy_kernels()) {
+    if (row->supported() && row->vector_width <= vector_width) return *row;
+  }
+  return kScalarKernels;
 }
 
-absl::Status validate_policy(const CopyPolicy& policy, const CopyKernels& row) {
-  if (policy.inline_max > kInlineCeiling) {
-    return refuse("inline_max", policy.inline_max, absl::StrFormat("at most %d", kInlineCeiling));
+std::optional<PolicyRefusal> refuse_policy(const CopyPolicy& policy, const PolicyLimits& limits) {
+  Judge judge(policy);
+  judge.require(policy.inline_max <= kInlineCeiling, &CopyPolicy::inline_max,
+                absl::StrFormat("at most %d", kInlineCeiling));
+  judge_width(policy, limits.forced_row, judge);
+  for (const LowerBound& bound : kLowerBounds) {
+    judge.require(policy.*bound.field >= bound.least, bound.field,
+                  absl::StrFormat("at least %d", bound.least));
   }
-  if (policy.vector_width != row.vector_width) {
-    return refuse(
-        "vector_width", policy.vector_width,
-        absl::StrFormat("%d, the width of the row %s", row.vector_width, std::string(row.isa)));
-  }
-  if (policy.stream_min < kMinStream) {
-    return refuse("stream_min", policy.stream_min, absl::StrFormat("at least %d", kMinStream));
-  }
-  if (policy.stream_min <= policy.inline_max) {
-    return refuse("stream_min", policy.stream_min,
-                  absl::StrFormat("more than inline_max, %d", policy.inline_max));
-  }
-  if (policy.rep_movsb_min <= policy.rep_movsb_max && !has_string_copy()) {
-    return refuse("rep_movsb_min", policy.rep_movsb_min,
-                  "more than rep_movsb_max: this CPU has no fast rep movsb");
-  }
-  return absl::OkStatus();
+  judge.require(policy.stream_min > policy.inline_max, &CopyPolicy::stream_min,
+                absl::StrFormat("more than inline_max, %d", policy.inline_max));
+  judge_string_copies(policy, limits.string_copies, judge);
+  return judge.refusal();
 }
 
-}  // namespace vm_mem::internal
+}  // namespace internal
+}  // namespace vm_mem

@@ -6,16 +6,17 @@
 
 #include "absl/status/status.h"
 #include "vm_mem/copy_policy.h"
+#include "vm_mem/copy_rows.h"
 #include "vm_mem/internal/copy_kernels.h"
+#include "vm_mem/internal/policy_rules.h"
 
 namespace vm_mem::internal {
-
-enum class RowChoice { kBest, kForced };
 
 struct Startup {
   const CopyKernels* row = nullptr;
   RowChoice choice = RowChoice::kBest;
   CopyPolicy policy;
+  CopyPolicyOrigin origin;
   absl::Status status;
 };
 
@@ -29,6 +30,12 @@ Startup decide_startup(const std::string& isa, const std::string& policy_path);
 
 // The decision for this process's environment, made once.
 const Startup& startup();
+
+// What a policy for this process has to fit.
+PolicyLimits policy_limits();
+
+// The row that a valid policy runs on.
+const CopyKernels& row_for(const CopyPolicy& policy);
 
 }  // namespace vm_mem::internal
 
