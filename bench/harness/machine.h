@@ -1,0 +1,18 @@
+// The machine, as far as a measurement depends on it.
+#ifndef BENCH_HARNESS_MACHINE_H_
+#define BENCH_HARNESS_MACHINE_H_
+
+#include <cstddef>
+
+namespace vm_bench {
+
+// Keeps this process on the last CPU that it is allowed on. Returns that CPU, or -1.
+int stay_on_one_cpu();
+
+// Units: bytes. What the system reports, or an assumption where it reports nothing.
+std::size_t l2_bytes();
+std::size_t l3_bytes();
+
+}  // namespace vm_bench
+
+#endif  // BENCH_HARNESS_MACHINE_H_

@@ -1,0 +1,89 @@
+#include "bench/vm_mem/suite/copy_regimes.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+
+#include "bench/harness/copy_plans.h"
+#include "bench/harness/machine.h"
+#include "bench/harness/size_distribution.h"
+#include "vm_mem/copy_policy.h"
+#include "vm_mem/simd_memcpy.h"
+
+namespace vm_bench {
+namespace {
+
+constexpr std::size_t kMinColdSpan = std::size_t{128} << 20;
+
+std::vector<SizeShare> sizes_for(const Options& options) {
+  auto sizes = read_sizes(options.sizes.empty() ? VM_BENCH_FLEET_SIZES : options.sizes);
+  if (sizes.ok()) return *std::move(sizes);
+  fmt::print(stderr, "{}\n", std::string(sizes.status().message()));
+  std::exit(2);
+}
+
+Ratio measure_random(const Session& session, Rivals rivals, const SizeSource& sizes) {
+  auto copies = random_copies(sizes, kUnpredictable, kHotSpan, session.seed());
+  return {compare(walked(rivals, std::move(copies)), session.effort())};
+}
+
+std::string policy_json() {
+  const vm_mem::CopyPolicy& policy = vm_mem::copy_policy();
+  return fmt::format(R"({{"row":"{}","inline_max":{},"vector_width":{},"stream_min":{},)"
+                     R"("rep_movsb_min":{},"rep_movsb_max":{}}})",
+                     vm_mem::active_isa(), policy.inline_max, policy.vector_width,
+                     policy.stream_min, policy.rep_movsb_min, policy.rep_movsb_max);
+}
+
+}  // namespace
+
+Regime fleet(std::string name, Rivals rivals) {
+  return {std::move(name), [rivals](Session& session) {
+            return measure_random(session, rivals, drawn_sizes(sizes_for(session.options())));
+          }};
+}
+
+Regime unpredictable(std::string name, Rivals rivals, std::size_t first, std::size_t last) {
+  return {std::move(name), [=](Session& session) {
+            return measure_random(session, rivals, uniform_sizes(first, last));
+          }};
+}
+
+Regime repeated_sizes(std::string name, Rivals rivals, std::vector<std::size_t> sizes) {
+  return {std::move(name), [=, sizes = std::move(sizes)](Session& session) {
+            std::vector<Outcome> outcomes;
+            for (const std::size_t n : sizes) {
+              outcomes.push_back(compare(repeated(rivals, n), session.effort()));
+            }
+            return Ratio{combine(outcomes)};
+          }};
+}
+
+Regime cold_chunks(std::string name, Rivals rivals, std::size_t bytes) {
+  return {std::move(name), [=](Session& session) {
+            const std::size_t span = std::max(kMinColdSpan, 4 * l3_bytes());
+            auto copies = shuffled_chunks(bytes, span, session.seed());
+            return Ratio{compare(cold_walked(rivals, std::move(copies)), session.effort())};
+          }};
+}
+
+std::vector<std::size_t> every_size(std::size_t first, std::size_t last) {
+  std::vector<std::size_t> sizes(last - first + 1);
+  std::iota(sizes.begin(), sizes.end(), first);
+  return sizes;
+}
+
+Session copy_session(int argc, char** argv) {
+  Session session("copy", parse_options(argc, argv));
+  const absl::Status status = vm_mem::startup_status();
+  if (!status.ok()) {
+    fmt::print(stderr, "{}\n", std::string(status.message()));
+    std::exit(2);
+  }
+  session.report_setting("policy", policy_json());
+  return session;
+}
+
+}  // namespace vm_bench
