@@ -1,0 +1,134 @@
+// Every row on the paths of long copies and fills, which policies with low limits send
+// short ones down: between unreadable pages, at every distance from a cache line.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tests/support/guarded_buffer.h"
+#include "vm_mem/copy_policy.h"
+#include "vm_mem/internal/copy_kernels.h"
+
+namespace vm_mem::internal {
+namespace {
+
+using vm_test::Edge;
+using vm_test::GuardedBuffer;
+
+constexpr std::size_t kLine = 64;
+constexpr std::array kEdges = {Edge::kFront, Edge::kBack};
+constexpr std::byte kCanary{0xee};
+
+struct Path {
+  std::string name;
+  std::size_t prefetch_min = kNever;
+  std::size_t stream_min = kNever;
+  std::size_t rep_movsb_min = kNever;
+};
+
+class LongCopyTest : public testing::TestWithParam<std::tuple<const CopyKernels*, Path>> {
+ protected:
+  void SetUp() override {
+    if (!row().supported()) GTEST_SKIP() << "not on this CPU";
+    const Path& path = std::get<1>(GetParam());
+    CopyPolicy policy = found_;
+    policy.prefetch_min = path.prefetch_min;
+    policy.stream_min = policy.stream_hint_min = path.stream_min;
+    policy.rep_movsb_min = policy.rep_movsb_hot_min = path.rep_movsb_min;
+    policy.rep_movsb_max = kNever;
+    if (!set_copy_policy(policy).ok()) GTEST_SKIP() << "this CPU has no fast rep movsb";
+  }
+  void TearDown() override { EXPECT_TRUE(set_copy_policy(found_).ok()); }
+
+  const CopyKernels& row() const { return *std::get<0>(GetParam()); }
+
+  // `run` gets n bytes of the destination and of a numbered source, and has to make the
+  // first what `wanted` says of each index.
+  template <typename Run, typename Wanted>
+  static void check(std::size_t n, std::size_t to, std::size_t from, Run run, Wanted wanted) {
+    static const GuardedBuffer src(kMaxBytes + kLine);
+    static const GuardedBuffer dst(kMaxBytes + kLine);
+    for (std::size_t i = 0; i < src.all().size(); ++i) src.all()[i] = numbered(i);
+    for (const Edge edge : kEdges) {
+      // The distance is from the edge, which is at a line: so is one end of the range.
+      const bool front = edge == Edge::kFront;
+      const std::size_t at = front ? to : dst.all().size() - to - n;
+      const std::size_t source_at = front ? from : src.all().size() - from - n;
+      std::ranges::fill(dst.all(), kCanary);
+      run(dst.all().data() + at, src.all().data() + source_at);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < dst.all().size(); ++i) {
+        const bool inside = i - at < n;
+        const std::byte want = inside ? wanted(source_at + i - at) : kCanary;
+        if (dst.all()[i] != want) ++wrong;
+      }
+      ASSERT_EQ(wrong, 0u) << n << " bytes, " << to << " from the edge, the source " << from;
+    }
+  }
+
+  static std::byte numbered(std::size_t i) { return static_cast<std::byte>(1 + i % 251); }
+
+  static constexpr std::size_t kMaxBytes = 9000;
+
+ private:
+  const CopyPolicy found_ = copy_policy();
+};
+
+TEST_P(LongCopyTest, CopiesAtEveryDistanceFromALine) {
+  for (const std::size_t n : {257u, 1000u, 4096u, 4167u, 8999u}) {
+    for (std::size_t to = 0; to < kLine; to += 3) {
+      for (const std::size_t from : {0u, 8u, 37u}) {
+        const auto copy = [&](std::byte* dst, const std::byte* src) { row().copy(dst, src, n); };
+        check(n, to, from, copy, numbered);
+      }
+    }
+  }
+}
+
+TEST_P(LongCopyTest, SetsAtEveryDistanceFromALine) {
+  for (const std::size_t n : {257u, 1000u, 4096u, 4160u, 4167u, 4200u, 8999u}) {
+    for (std::size_t to = 0; to < kLine; ++to) {
+      const auto set = [&](std::byte* dst, const std::byte*) { row().set(dst, std::byte{7}, n); };
+      check(n, to, 0, set, [](std::size_t) { return std::byte{7}; });
+    }
+  }
+}
+
+TEST_P(LongCopyTest, FillsAndCopiesMegabytes) {
+  for (const std::size_t n : {(1u << 20) + 8, (1u << 20) + 4096 * 9 + 5}) {
+    std::vector<std::byte> src(n);
+    for (std::size_t i = 0; i < n; ++i) src[i] = numbered(i * i);
+    for (const std::size_t to : {0u, 8u, 61u}) {
+      std::vector<std::byte> dst(n + 2 * kLine, kCanary);
+      const auto target = std::span(dst).subspan(to, n);
+      row().copy(target.data(), src.data(), n);
+      ASSERT_TRUE(std::ranges::equal(target, src)) << n << " at " << to;
+      row().set(target.data(), std::byte{9}, n);
+      ASSERT_EQ(std::ranges::count(dst, std::byte{9}), static_cast<std::ptrdiff_t>(n));
+      ASSERT_EQ(std::ranges::count(dst, kCanary), static_cast<std::ptrdiff_t>(2 * kLine));
+    }
+  }
+}
+
+const std::vector<Path> kPaths = {
+    {.name = "loop"},
+    {.name = "prefetch", .prefetch_min = 256},
+    {.name = "stream", .stream_min = 4096},
+    {.name = "string", .rep_movsb_min = 64},
+};
+
+INSTANTIATE_TEST_SUITE_P(PerIsa, LongCopyTest,
+                         testing::Combine(testing::ValuesIn(built_copy_kernels().begin(),
+                                                            built_copy_kernels().end()),
+                                          testing::ValuesIn(kPaths)),
+                         [](const auto& test) {
+                           return std::get<1>(test.param).name + "_" +
+                                  std::string(std::get<0>(test.param)->isa);
+                         });
+
+}  // namespace
+}  // namespace vm_mem::internal
