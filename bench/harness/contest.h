@@ -12,8 +12,9 @@
 
 namespace vm_bench {
 
-// Hot: each side runs untimed before each of its samples, so that caches and predictors
-// hold what it left there and not what the other did.
+// Hot: before each of its samples a side starts with fresh branch predictors and runs
+// untimed, so that predictors and caches hold what it left there and not what the other
+// did.
 enum class Warmth { kHot, kCold };
 
 struct Contest {

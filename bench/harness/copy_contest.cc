@@ -79,6 +79,11 @@ struct Arena {
   std::size_t next = 0;  // of a cold walk
 };
 
+CopyAt copy_at(std::size_t n, Placement placement) {
+  return {static_cast<std::uint32_t>(placement.dst), static_cast<std::uint32_t>(placement.src),
+          static_cast<std::uint32_t>(n)};
+}
+
 using Loop = decltype(CopyLoops::walk);
 
 Contest::Run passes(std::shared_ptr<Arena> arena, Loop loop) {
@@ -108,10 +113,8 @@ Contest in_passes(Rivals rivals, Loop CopyLoops::*loop, std::vector<CopyAt> copi
 
 }  // namespace
 
-Contest repeated(Rivals rivals, std::size_t n, Placement placement) {
-  const CopyAt at = {static_cast<std::uint32_t>(placement.dst),
-                     static_cast<std::uint32_t>(placement.src), static_cast<std::uint32_t>(n)};
-  require_exact(rivals, {at});
+Contest repeated_unchecked(Rivals rivals, std::size_t n, Placement placement) {
+  const CopyAt at = copy_at(n, placement);
   const auto arena = std::make_shared<Arena>(std::vector{at});
   const auto run = [arena, at](decltype(CopyLoops::repeat) loop) {
     return [arena, at, loop](std::size_t count) {
@@ -119,6 +122,11 @@ Contest repeated(Rivals rivals, std::size_t n, Placement placement) {
     };
   };
   return {.ours = run(rivals.ours->repeat), .peer = run(rivals.peer->repeat)};
+}
+
+Contest repeated(Rivals rivals, std::size_t n, Placement placement) {
+  require_exact(rivals, {copy_at(n, placement)});
+  return repeated_unchecked(rivals, n, placement);
 }
 
 Contest walked(Rivals rivals, std::vector<CopyAt> copies) {

@@ -26,6 +26,10 @@ struct Placement {
 // The same copy again and again.
 Contest repeated(Rivals rivals, std::size_t n, Placement placement = {});
 
+// The same for operations that are no copies but have the form of one; their user checks
+// them. Both buffers are zeros.
+Contest repeated_unchecked(Rivals rivals, std::size_t n, Placement placement = {});
+
 // All of the copies, in order, as one unit of work.
 Contest walked(Rivals rivals, std::vector<CopyAt> copies);
 

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -37,5 +38,9 @@ int stay_on_one_cpu() {
 
 std::size_t l2_bytes() { return cache_bytes(2, std::size_t{1} << 20); }
 std::size_t l3_bytes() { return cache_bytes(3, std::size_t{32} << 20); }
+
+std::size_t beyond_caches_bytes() {
+  return std::clamp(4 * l3_bytes(), std::size_t{128} << 20, std::size_t{1} << 30);
+}
 
 }  // namespace vm_bench

@@ -13,6 +13,9 @@ int stay_on_one_cpu();
 std::size_t l2_bytes();
 std::size_t l3_bytes();
 
+// Enough memory that a walk through it finds nothing in a cache.
+std::size_t beyond_caches_bytes();
+
 }  // namespace vm_bench
 
 #endif  // BENCH_HARNESS_MACHINE_H_

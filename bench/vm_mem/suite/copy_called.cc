@@ -3,6 +3,8 @@
 
 #include "bench/vm_mem/suite/candidates.h"
 #include "bench/vm_mem/suite/copy_regimes.h"
+#include "bench/vm_mem/suite/scans.h"
+#include "bench/vm_mem/suite/worst.h"
 
 namespace vm_bench {
 namespace {
@@ -26,6 +28,10 @@ std::vector<Regime> regimes() {
       cold_chunks("stream_256k", kStream, 256 * kKiB),
       cold_chunks("stream_1m", kStream, kMiB),
       cold_chunks("stream_4m", kStream, 4 * kMiB),
+      large_fills("memset_16m"),
+      zero_page("zero_4k"),
+      equal_buffers("equal"),
+      worst("worst", *kRaw.ours, *kRaw.peer, LoopsOf<Libc<1>>::kLoops),
   };
 }
 

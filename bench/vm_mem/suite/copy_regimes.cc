@@ -15,8 +15,6 @@
 namespace vm_bench {
 namespace {
 
-constexpr std::size_t kMinColdSpan = std::size_t{128} << 20;
-
 std::vector<SizeShare> sizes_for(const Options& options) {
   auto sizes = read_sizes(options.sizes.empty() ? VM_BENCH_FLEET_SIZES : options.sizes);
   if (sizes.ok()) return *std::move(sizes);
@@ -29,12 +27,15 @@ Ratio measure_random(const Session& session, Rivals rivals, const SizeSource& si
   return {compare(walked(rivals, std::move(copies)), session.effort())};
 }
 
+// JSON has no SIZE_MAX that every reader keeps: null is never.
 std::string policy_json() {
-  const vm_mem::CopyPolicy& policy = vm_mem::copy_policy();
-  return fmt::format(R"({{"row":"{}","inline_max":{},"vector_width":{},"stream_min":{},)"
-                     R"("rep_movsb_min":{},"rep_movsb_max":{}}})",
-                     vm_mem::active_isa(), policy.inline_max, policy.vector_width,
-                     policy.stream_min, policy.rep_movsb_min, policy.rep_movsb_max);
+  std::string json = fmt::format(R"({{"row":"{}")", vm_mem::active_isa());
+  for (const vm_mem::CopyPolicyField& field : vm_mem::copy_policy_fields()) {
+    const std::size_t value = vm_mem::copy_policy().*field.member;
+    json += fmt::format(R"(,"{}":{})", field.name,
+                        value == vm_mem::kNever ? "null" : std::to_string(value));
+  }
+  return json + "}";
 }
 
 }  // namespace
@@ -63,8 +64,7 @@ Regime repeated_sizes(std::string name, Rivals rivals, std::vector<std::size_t> 
 
 Regime cold_chunks(std::string name, Rivals rivals, std::size_t bytes) {
   return {std::move(name), [=](Session& session) {
-            const std::size_t span = std::max(kMinColdSpan, 4 * l3_bytes());
-            auto copies = shuffled_chunks(bytes, span, session.seed());
+            auto copies = shuffled_chunks(bytes, beyond_caches_bytes(), session.seed());
             return Ratio{compare(cold_walked(rivals, std::move(copies)), session.effort())};
           }};
 }
