@@ -1,0 +1,182 @@
+// vmmem: shows, verifies and measures the copy core.
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "absl/status/statusor.h"
+#include "tools/vmmem/bench.h"
+#include "tools/vmmem/calibrate.h"
+#include "tools/vmmem/console.h"
+#include "tools/vmmem/demo.h"
+#include "tools/vmmem/describe.h"
+#include "tools/vmmem/options.h"
+#include "tools/vmmem/policy_output.h"
+#include "tools/vmmem/verify.h"
+#include "vm_mem/copy_rows.h"
+#include "vm_mem/simd_memcpy.h"
+
+namespace vmmem {
+namespace {
+
+// fmt::print would throw where standard error cannot be written.
+void complain(std::string_view text) {
+  std::fputs(fmt::format("vmmem: {}\n", text).c_str(), stderr);
+}
+
+// 1 where standard output takes no more: a full disk, a closed pipe.
+int publish(const std::string& text) {
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  if (!written) complain("standard output cannot be written");
+  return written ? 0 : 1;
+}
+
+std::string message_of(const absl::Status& status) { return std::string(status.message()); }
+
+// The supported rows, or those of them that are named.
+absl::StatusOr<std::vector<vm_mem::CopyRow>> rows_wanted(const std::vector<std::string>& names) {
+  std::vector<vm_mem::CopyRow> supported;
+  std::string list;
+  for (const vm_mem::CopyRow& row : vm_mem::copy_rows()) {
+    if (!row.supported) continue;
+    list += fmt::format("{}{}", list.empty() ? "" : ", ", row.name);
+    supported.push_back(row);
+  }
+  if (names.empty()) return supported;
+  std::vector<vm_mem::CopyRow> chosen;
+  for (const std::string& name : names) {
+    const auto found = std::find_if(supported.begin(), supported.end(),
+                                    [&](const vm_mem::CopyRow& row) { return row.name == name; });
+    if (found == supported.end()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: not a row of this machine; want one of {}", name, list));
+    }
+    chosen.push_back(*found);
+  }
+  return chosen;
+}
+
+int run_info(const Options& options) {
+  const Description description = describe();
+  return publish(options.format == Format::kJson ? describe_json(description)
+                                                 : describe_text(description));
+}
+
+std::uint64_t drawn_seed() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32 | device();
+}
+
+int run_verify(const Options& options) {
+  auto rows = rows_wanted(options.rows);
+  if (!rows.ok()) return complain(message_of(rows.status())), 2;
+  VerifyResult result;
+  {
+    Progress progress("verify", STDERR_FILENO);
+    result = verify({.rows = *std::move(rows),
+                     .seed = options.seed ? *options.seed : drawn_seed(),
+                     .time = options.time,
+                     .one_case = options.one_case},
+                    [&](double fraction) { progress.show(fraction); });
+  }
+  if (result.total == 0) return complain("verify: no memory to verify in"), 1;
+  const int published =
+      publish(options.format == Format::kJson ? verify_json(result) : verify_text(result));
+  if (result.mismatch) complain("mismatch: " + reproducer(*result.mismatch, result.seed));
+  return result.mismatch ? 1 : published;
+}
+
+int run_bench(const Options& options) {
+  auto rows = rows_wanted(options.rows);
+  if (!rows.ok()) return complain(message_of(rows.status())), 2;
+  BenchTable table;
+  {
+    Progress progress("bench", STDERR_FILENO);
+    table = bench({.rows = *std::move(rows),
+                   .sizes = options.sizes.empty() ? default_sizes() : options.sizes,
+                   .time = options.time},
+                  [&](double fraction) { progress.show(fraction); });
+  }
+  return publish(options.format == Format::kJson ? bench_json(table) : bench_text(table));
+}
+
+int run_calibrate(const Options& options) {
+  // Before the measurement: a file that cannot be written is known then.
+  absl::Status replaceable = check_replaceable(options.output);
+  if (!replaceable.ok()) return complain(message_of(replaceable)), 1;
+  absl::StatusOr<Calibration> calibration;
+  {
+    Progress progress("calibrate", STDERR_FILENO);
+    calibration = calibrate(options.effort, [&](double fraction) { progress.show(fraction); });
+  }
+  if (!calibration.ok()) return complain(message_of(calibration.status())), 1;
+  const absl::Status written =
+      write_policy_file(options.output, vm_mem::copy_policy_text(calibration->policy));
+  if (!written.ok()) return complain(message_of(written)), 1;
+  return publish(options.format == Format::kJson ? calibration_json(*calibration, options.output)
+                                                 : calibration_text(*calibration, options.output));
+}
+
+// Each part is shown as soon as it is there; JSON is one piece.
+int run_demo(const Options& options) {
+  const bool json = options.format == Format::kJson;
+  const Style style = style_of_output();
+  const Description description = describe();
+  if (!json) publish(demo_found(description, style));
+  const VerifyResult verified = [] {
+    Progress progress("verify", STDERR_FILENO);
+    return verify({.rows = *rows_wanted({}),
+                   .seed = drawn_seed(),
+                   .time = std::chrono::seconds(2),
+                   .one_case = {}},
+                  [&](double fraction) { progress.show(fraction); });
+  }();
+  if (!json) publish(demo_verified(verified, style));
+  const std::vector<DemoLine> lines = [] {
+    Progress progress("time", STDERR_FILENO);
+    return time_demo([&](double fraction) { progress.show(fraction); });
+  }();
+  const int published = publish(json ? demo_json(description, verified, lines)
+                                     : demo_table(lines, style) + demo_next(style));
+  if (verified.mismatch) complain("mismatch: " + reproducer(*verified.mismatch, verified.seed));
+  return verified.mismatch ? 1 : published;
+}
+
+// What measures and verifies would otherwise do so to something else than was asked for.
+bool needs_sound_environment(Command command) {
+  return command != Command::kInfo && command != Command::kDemo;
+}
+
+int run(const Options& options) {
+  const absl::Status startup = vm_mem::startup_status();
+  if (!startup.ok()) {
+    const bool fatal = needs_sound_environment(options.command);
+    complain(fatal ? message_of(startup) : "warning: " + message_of(startup));
+    if (fatal) return 1;
+  }
+  switch (options.command) {
+    case Command::kInfo: return run_info(options);
+    case Command::kVerify: return run_verify(options);
+    case Command::kBench: return run_bench(options);
+    case Command::kCalibrate: return run_calibrate(options);
+    case Command::kDemo: return run_demo(options);
+  }
+  return 1;
+}
+
+}  // namespace
+}  // namespace vmmem
+
+int main(int argc, char** argv) {
+  const auto parsed = vmmem::parse_options(argc, argv);
+  if (const auto* exit = std::get_if<vmmem::Exit>(&parsed)) {
+    std::fputs(exit->text.c_str(), exit->status == 0 ? stdout : stderr);
+    return exit->status;
+  }
+  return vmmem::run(std::get<vmmem::Options>(parsed));
+}

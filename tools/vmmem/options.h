@@ -1,0 +1,46 @@
+// The command line.
+#ifndef VMMEM_OPTIONS_H_
+#define VMMEM_OPTIONS_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace vmmem {
+
+enum class Command : std::uint8_t { kInfo, kVerify, kBench, kCalibrate, kDemo };
+enum class Format : std::uint8_t { kText, kJson };
+enum class Effort : std::uint8_t { kQuick, kFull };
+
+struct Options {
+  Command command = Command::kInfo;
+  Format format = Format::kText;
+  std::chrono::milliseconds time{0};      // verify, bench: how long
+  std::optional<std::uint64_t> seed;      // verify; nullopt: one is drawn
+  std::optional<std::uint64_t> one_case;  // verify: this case alone
+  std::vector<std::string> rows;          // verify, bench; empty: every supported one
+  std::vector<std::size_t> sizes;         // bench
+  std::string output;                     // calibrate
+  Effort effort = Effort::kFull;          // calibrate
+};
+
+// What to do instead: print `text`, and exit with `status`.
+struct Exit {
+  int status = 0;
+  std::string text;
+};
+
+std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
+
+// "100", "4K", "2M", "1G", also as "4KiB"; nullopt where it is no size, or is 0 or above
+// 256 MiB.
+std::optional<std::size_t> parse_copy_size(std::string_view text);
+
+}  // namespace vmmem
+
+#endif  // VMMEM_OPTIONS_H_
