@@ -17,19 +17,24 @@ namespace vm_mem {
 // The limit of a path that is not taken at any size.
 inline constexpr std::size_t kNever = SIZE_MAX;
 
-// Units:  bytes; each limit but the first two may be kNever.
+// Units:  bytes, where nothing else is said; each limit but the first two may be kNever.
 struct CopyPolicy {
   // memcpy_adaptive copies up to this many bytes in line, without a call.
   std::size_t inline_max = 0;
   // The core runs on the best row whose lanes are no wider: 8 (scalar), 16, 32 or 64.
   std::size_t vector_width = 0;
+  // Up to here loops align their loads to cache lines, above their stores.
+  std::size_t align_loads_max = 0;
   // From here on vector loops prefetch the destination for writing.
   std::size_t prefetch_min = 0;
-  // From here on memcpy_adaptive, and reads and writes of guest memory, go past the
-  // caches. Copies within guest memory do not.
+  // From here on memcpy_raw, memcpy_adaptive and memset_raw, and reads and writes of
+  // guest memory, go past the caches. Copies within guest memory do not.
   std::size_t stream_min = 0;
   // From here on memcpy_stream does; below it copies through them.
   std::size_t stream_hint_min = 0;
+  // Host pages, not bytes: streams go through 8 of them in turn, or with 1 line by line,
+  // fetching the source ahead.
+  std::size_t stream_pages = 1;
   // From `min` to `max` plain memory may be copied with `rep movsb`; where a recent copy
   // of this thread wrote the destination, from the larger of `min` and `hot_min`.
   std::size_t rep_movsb_min = 0;
@@ -58,6 +63,7 @@ const CopyPolicy& copy_policy() noexcept;
 // Needs:   inline_max <= 4096; vector_width that of a row which this machine supports,
 //          and of the one that VM_MEM_ISA forces, where it does; prefetch_min >= 256;
 //          stream_min and stream_hint_min >= 4096, stream_min above inline_max;
+//          stream_pages 1 or 8;
 //          rep_movsb_min kNever, or on a CPU with ERMS from 64 to rep_movsb_max;
 //          rep_movsb_hot_min >= 64.
 // Errors:  kInvalidArgument names the field, its value and what is allowed; the

@@ -12,9 +12,11 @@ std::vector<CopyRow> copy_rows() {
                     .vector_width = row->vector_width,
                     .supported = row->supported(),
                     .copy = row->copy,
+                    .copy_words = row->copy_words,
                     .move = row->move,
                     .set = row->set,
                     .compare = row->compare,
+                    .equal = row->equal,
                     .is_zero = row->is_zero,
                     .stream = row->stream});
   }

@@ -20,9 +20,12 @@ struct CopyRow {
   bool supported = false;        // by this CPU and this operating system
 
   void (*copy)(std::byte* dst, const std::byte* src, std::size_t n) = nullptr;  // disjoint
+  // The same for guest memory, whose aligned words it keeps whole.
+  void (*copy_words)(std::byte* dst, const std::byte* src, std::size_t n) = nullptr;
   void (*move)(std::byte* dst, const std::byte* src, std::size_t n) = nullptr;  // any overlap
   void (*set)(std::byte* dst, std::byte value, std::size_t n) = nullptr;
   int (*compare)(const std::byte* a, const std::byte* b, std::size_t n) = nullptr;
+  bool (*equal)(const std::byte* a, const std::byte* b, std::size_t n) = nullptr;
   bool (*is_zero)(const std::byte* p, std::size_t n) = nullptr;
   void (*stream)(std::byte* dst, const std::byte* src, std::size_t n) = nullptr;  // disjoint
 };

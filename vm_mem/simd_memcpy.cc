@@ -5,7 +5,6 @@
 
 #include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/cpu_features.h"
-#include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/startup.h"
 
 namespace vm_mem {
@@ -22,25 +21,6 @@ bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
 
 }  // namespace
 
-void* memcpy_raw(void* dst, const void* src, std::size_t n) noexcept {
-  const internal::CopyState& state = internal::copy_state();
-  if (n >= state.rep_movsb_min.load(std::memory_order_relaxed) &&
-      n <= state.rep_movsb_max.load(std::memory_order_relaxed)) {
-    internal::string_copy(bytes(dst), bytes(src), n);
-  } else {
-    state.row.load(std::memory_order_relaxed)->copy(bytes(dst), bytes(src), n);
-  }
-  return dst;
-}
-
-void copy_out_of_line(void* dst, const void* src, std::size_t n) noexcept {
-  if (n >= internal::copy_state().stream_min.load(std::memory_order_relaxed)) {
-    memcpy_stream(dst, src, n);
-  } else {
-    memcpy_raw(dst, src, n);
-  }
-}
-
 void memcpy_fast(std::span<std::byte> dst, std::span<const std::byte> src) noexcept {
   const bool same_size = dst.size() == src.size();
   if (!same_size || overlap(dst, src)) {
@@ -52,6 +32,10 @@ void memcpy_fast(std::span<std::byte> dst, std::span<const std::byte> src) noexc
 }
 
 void* memmove_raw(void* dst, const void* src, std::size_t n) noexcept {
+  const bool disjoint =
+      reinterpret_cast<std::uintptr_t>(dst) - reinterpret_cast<std::uintptr_t>(src) >= n &&
+      reinterpret_cast<std::uintptr_t>(src) - reinterpret_cast<std::uintptr_t>(dst) >= n;
+  if (disjoint) return memcpy_raw(dst, src, n);
   internal::active_kernels().move(bytes(dst), bytes(src), n);
   return dst;
 }
@@ -65,12 +49,19 @@ int memcmp_raw(const void* a, const void* b, std::size_t n) noexcept {
   return internal::active_kernels().compare(bytes(a), bytes(b), n);
 }
 
+bool equal_raw(const void* a, const void* b, std::size_t n) noexcept {
+  return internal::active_kernels().equal(bytes(a), bytes(b), n);
+}
+
 bool is_zero(std::span<const std::byte> span) noexcept {
   return internal::active_kernels().is_zero(span.data(), span.size());
 }
 
 void* memcpy_stream(void* dst, const void* src, std::size_t n) noexcept {
-  internal::active_kernels().stream(bytes(dst), bytes(src), n);
+  const internal::CopyState& state = internal::copy_state();
+  const internal::CopyKernels& row = *state.row.load(std::memory_order_relaxed);
+  const bool streams = n >= state.stream_hint_min.load(std::memory_order_relaxed);
+  (streams ? row.stream : row.copy)(bytes(dst), bytes(src), n);
   return dst;
 }
 

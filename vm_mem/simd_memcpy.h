@@ -17,15 +17,12 @@
 
 namespace vm_mem {
 
-// The core. The ranges must be disjoint. Returns dst.
-void* memcpy_raw(void* dst, const void* src, std::size_t n) noexcept;
+// memcpy_raw, the core, and memcpy_adaptive, the core with small copies in line:
+// vm_mem/inline_copy.h, included below.
 
 // The core behind a check: spans of different lengths, or that overlap, are a
 // caller's bug; both sizes are printed and the process terminates.
 void memcpy_fast(std::span<std::byte> dst, std::span<const std::byte> src) noexcept;
-
-// memcpy_adaptive and memcpy_adaptive_with_threshold: vm_mem/inline_copy.h, included
-// below.
 
 // The ranges may overlap. Returns dst.
 void* memmove_raw(void* dst, const void* src, std::size_t n) noexcept;
@@ -37,11 +34,15 @@ void* memset_raw(void* dst, int value, std::size_t n) noexcept;
 // bytes compared as unsigned; sign as libc's.
 int memcmp_raw(const void* a, const void* b, std::size_t n) noexcept;
 
+// memcmp_raw() == 0, sooner: no order is found.
+bool equal_raw(const void* a, const void* b, std::size_t n) noexcept;
+
 // True where every byte is 0; true for no bytes.
 bool is_zero(std::span<const std::byte> bytes) noexcept;
 
-// Like memcpy_raw, but asks the CPU not to keep `dst` in cache. For data that this
-// core will not read again soon: snapshots, migration.
+// Like memcpy_raw, but from CopyPolicy::stream_hint_min on asks the CPU not to keep
+// `dst` in cache. For data that this core will not read again soon: snapshots,
+// migration.
 //
 // Memory:  the stores may pass each other while the call runs; a store fence at the
 //          end orders all of them before any later store of this thread.

@@ -242,7 +242,7 @@ TEST_P(CopyKernelsTest, TenThousandRandomCopiesMatchLibc) {
     const std::size_t n = random() % (kMaxBytes + 1);
     const std::size_t from = random() % 64;
     const std::size_t to = random() % 64;
-    const CopyFn copy = std::array{row().copy, row().move, row().stream}[random() % 3];
+    const CopyFn copy = std::array<CopyFn, 3>{row().copy, row().move, row().stream}[random() % 3];
     copy(got.data() + to, src.data() + from, n);
     std::memcpy(want.data() + to, src.data() + from, n);
     ASSERT_TRUE(same(got, want)) << "case " << i << " bytes " << n << " " << from << "->" << to;

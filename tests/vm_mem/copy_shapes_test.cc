@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "vm_mem/internal/copy_kernels.h"
+#include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -119,30 +121,32 @@ bool always() { return true; }
 namespace words {
 using Lane = Recorded8;
 #include "vm_mem/internal/copy_shapes.inc"
-constexpr CopyKernels kRow = {"words", always, kLane, copy, move, set, compare, is_zero, stream};
+#include "vm_mem/internal/plain_by_ladder.inc"
+constexpr CopyKernels kRow = make_row("words", always);
 }  // namespace words
 namespace vectors16 {
 using Lane = Recorded16;
 #include "vm_mem/internal/copy_shapes.inc"
-constexpr CopyKernels kRow = {"vectors16", always,  kLane,   copy,  move,
-                              set,         compare, is_zero, stream};
+#include "vm_mem/internal/plain_by_ladder.inc"
+constexpr CopyKernels kRow = make_row("vectors16", always);
 }  // namespace vectors16
 namespace pairs16 {
 using Lane = RecordedPair16;
 #include "vm_mem/internal/copy_shapes.inc"
-constexpr CopyKernels kRow = {"pairs16", always, kLane, copy, move, set, compare, is_zero, stream};
+#include "vm_mem/internal/plain_by_ladder.inc"
+constexpr CopyKernels kRow = make_row("pairs16", always);
 }  // namespace pairs16
 namespace vectors32 {
 using Lane = Recorded32;
 #include "vm_mem/internal/copy_shapes.inc"
-constexpr CopyKernels kRow = {"vectors32", always,  kLane,   copy,  move,
-                              set,         compare, is_zero, stream};
+#include "vm_mem/internal/plain_by_ladder.inc"
+constexpr CopyKernels kRow = make_row("vectors32", always);
 }  // namespace vectors32
 namespace vectors64 {
 using Lane = Recorded64;
 #include "vm_mem/internal/copy_shapes.inc"
-constexpr CopyKernels kRow = {"vectors64", always,  kLane,   copy,  move,
-                              set,         compare, is_zero, stream};
+#include "vm_mem/internal/plain_by_ladder.inc"
+constexpr CopyKernels kRow = make_row("vectors64", always);
 }  // namespace vectors64
 
 constexpr std::size_t kMaxBytes = 1600;
@@ -185,7 +189,7 @@ TEST_P(CopyShapesTest, CopyAndMoveKeepWordsOnEitherSide) {
         for (const auto& [to, from] : {std::pair{shift, other}, std::pair{other, shift}}) {
           std::byte* const dst = target.data() + to;
           const std::byte* const src = source.data() + from;
-          check(dst, src, n, [&](const CopyKernels& row) { row.copy(dst, src, n); });
+          check(dst, src, n, [&](const CopyKernels& row) { row.copy_words(dst, src, n); });
           check(dst, src, n, [&](const CopyKernels& row) { row.move(dst, src, n); });
         }
       }

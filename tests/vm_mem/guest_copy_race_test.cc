@@ -118,8 +118,12 @@ class CopyKernelsRaceTest : public testing::TestWithParam<const CopyKernels*> {
   }
 };
 
-TEST_P(CopyKernelsRaceTest, CopyReadsWholeWords) { check_reads_whole_words(GetParam()->copy); }
-TEST_P(CopyKernelsRaceTest, CopyWritesWholeWords) { check_writes_whole_words(GetParam()->copy); }
+TEST_P(CopyKernelsRaceTest, CopyReadsWholeWords) {
+  check_reads_whole_words(GetParam()->copy_words);
+}
+TEST_P(CopyKernelsRaceTest, CopyWritesWholeWords) {
+  check_writes_whole_words(GetParam()->copy_words);
+}
 TEST_P(CopyKernelsRaceTest, MoveReadsWholeWords) { check_reads_whole_words(GetParam()->move); }
 TEST_P(CopyKernelsRaceTest, MoveWritesWholeWords) { check_writes_whole_words(GetParam()->move); }
 TEST_P(CopyKernelsRaceTest, StreamWritesWholeWords) {

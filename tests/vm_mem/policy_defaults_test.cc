@@ -60,13 +60,15 @@ TEST(PolicyDefaultsTest, EachCpuHasItsEntry) {
   EXPECT_EQ(policy_defaults(kZen5, 8).name, "any CPU");
 }
 
-TEST(PolicyDefaultsTest, Zen5CopiesWithStringInstructionsAndNeverStreams) {
+TEST(PolicyDefaultsTest, Zen5CopiesWithStringInstructionsAndStreamsFromHalfOfL3) {
   const CopyPolicy policy = defaults(kZen5, 64);
   EXPECT_LT(policy.rep_movsb_min, kCaches.l1d);
   EXPECT_EQ(policy.rep_movsb_hot_min, kCaches.l1d / 2);
   EXPECT_EQ(policy.rep_movsb_max, kNever);
-  EXPECT_EQ(policy.stream_min, kNever);
-  EXPECT_EQ(policy.stream_hint_min, kNever);
+  EXPECT_EQ(policy.stream_min, kCaches.l3 / 2);
+  EXPECT_LT(policy.stream_hint_min, kCaches.l2);
+  EXPECT_EQ(policy.stream_pages, 1u);
+  EXPECT_GT(policy.align_loads_max, 0u);
   EXPECT_EQ(policy.prefetch_min, kNever);
 }
 

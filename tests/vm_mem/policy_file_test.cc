@@ -29,11 +29,12 @@ std::string refusal(const std::string& text) {
 
 TEST(PolicyFileTest, ReadsEveryField) {
   const auto text = parse(kHeader +
-                          "# measured\n\n inline_max=1 \nvector_width = 2\r\nprefetch_min=3\n"
+                          "# measured\n\n inline_max=1 \nvector_width = 2\r\nalign_loads_max= 9\n"
+                          "prefetch_min=3\nstream_pages =8\n"
                           "stream_min = 4\nstream_hint_min =5\nrep_movsb_min = 6\n"
                           "rep_movsb_hot_min = never\nrep_movsb_max\t=\t8");
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(text->over(kDefaults), (CopyPolicy{1, 2, 3, 4, 5, 6, kNever, 8}));
+  EXPECT_EQ(text->over(kDefaults), (CopyPolicy{1, 2, 9, 3, 4, 5, 8, 6, kNever, 8}));
 }
 
 TEST(PolicyFileTest, KeepsDefaultsOfFieldsThatAreLeftOut) {
@@ -53,7 +54,7 @@ TEST(PolicyFileTest, KnowsTheLineOfEachField) {
 }
 
 TEST(PolicyFileTest, WritesWhatItReads) {
-  const CopyPolicy policy = {1, 2, 3, 4, kNever, 6, 7, kNever};
+  const CopyPolicy policy = {1, 2, 9, 3, 4, kNever, 8, 6, 7, kNever};
   const std::string written = format_policy(policy, kThisCpu);
   const auto text = parse(written);
   ASSERT_TRUE(text.ok()) << text.status();

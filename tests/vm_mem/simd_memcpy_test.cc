@@ -161,7 +161,7 @@ TEST(SimdMemcpyTest, FeatureIsOneThatIsPresent) {
 TEST(CopyPathTest, FollowsThePolicy) {
   using internal::copy_path;
   const CopyPolicy& policy = copy_policy();
-  if (inline_limit != 0) {
+  if (inline_limits[0] != 0) {
     EXPECT_EQ(copy_path(1), CopyPath::kInline);
     EXPECT_EQ(copy_path(policy.inline_max), CopyPath::kInline);
   }

@@ -16,7 +16,7 @@ int main() {
   std::printf("isa=%s\n", std::string(vm_mem::active_isa()).c_str());
   std::printf("vector_width=%zu\n", vm_mem::copy_policy().vector_width);
   std::printf("stream_min=%zu\n", vm_mem::copy_policy().stream_min);
-  std::printf("inline_limit=%zu\n", vm_mem::inline_limit.load());
+  std::printf("inline_limit=%zu\n", vm_mem::inline_limits[0].load());
   std::printf("copied=%d\n", copied ? 1 : 0);
   std::printf("status=%s\n", vm_mem::startup_status().ToString().c_str());
   return 0;

@@ -7,6 +7,9 @@
 
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/cpu_features.h"
+#include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -17,6 +20,7 @@ VM_MEM_TARGET_BEGIN("avx2")
 #include "vm_mem/internal/lane_avx2.inc"
 using Lane = Lane32;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/plain_x86.inc"
 
 VM_MEM_TARGET_END
 

@@ -1,9 +1,9 @@
 // The table of copy kernels: one row per instruction set.
 //
-// Contract on guest memory, for copy, move and set, and for stream where dst is at a
-// multiple of 8: with start offsets and length that are multiples of 8, every load
-// and every store starts at a multiple of 8 bytes from the start of its buffer. An
-// 8-byte word that is aligned on the guest's side is therefore never torn, whichever
+// Contract on guest memory, for copy_words, move and set, and for stream where dst is
+// at a multiple of 8: with start offsets and length that are multiples of 8, every
+// load and every store starts at a multiple of 8 bytes from the start of its buffer.
+// An 8-byte word that is aligned on the guest's side is therefore never torn, whichever
 // side is the guest's and however the other side is aligned. Kernels call nothing in
 // libc, which promises none of this. A byte of the destination may be stored twice.
 #ifndef VM_MEM_INTERNAL_COPY_KERNELS_H_
@@ -12,6 +12,9 @@
 #include <cstddef>
 #include <span>
 #include <string_view>
+#include <utility>
+
+#include "vm_mem/inline_copy.h"
 
 namespace vm_mem::internal {
 
@@ -23,10 +26,14 @@ struct CopyKernels {
   bool (*supported)();       // by this CPU and this OS
   std::size_t vector_width;  // bytes of one lane
 
-  void (*copy)(std::byte* dst, const std::byte* src, std::size_t n);  // disjoint
-  void (*move)(std::byte* dst, const std::byte* src, std::size_t n);  // any overlap
+  // Disjoint; memory of the host alone: promises nothing about words. Takes every path
+  // that the policy has, the streaming one with its fence included.
+  CopyFunction* copy;
+  void (*copy_words)(std::byte* dst, const std::byte* src, std::size_t n);  // disjoint
+  void (*move)(std::byte* dst, const std::byte* src, std::size_t n);        // any overlap
   void (*set)(std::byte* dst, std::byte value, std::size_t n);
   int (*compare)(const std::byte* a, const std::byte* b, std::size_t n);  // -1, 0 or 1
+  bool (*equal)(const std::byte* a, const std::byte* b, std::size_t n);
   bool (*is_zero)(const std::byte* p, std::size_t n);
   // Disjoint; past the caches where the ISA can, with a store fence at the end.
   void (*stream)(std::byte* dst, const std::byte* src, std::size_t n);

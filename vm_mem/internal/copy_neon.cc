@@ -8,6 +8,7 @@
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -16,6 +17,7 @@ namespace {
 #include "vm_mem/internal/lane_neon.inc"
 using Lane = Lane16;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/plain_by_ladder.inc"
 
 bool supported_here() { return cpu_features().neon; }
 

@@ -14,7 +14,7 @@ namespace vm_mem::internal {
 inline CopyPath copy_path(std::size_t n) {
   const CopyState& state = copy_state();
   if (n >= state.stream_min.load(std::memory_order_relaxed)) return CopyPath::kStream;
-  if (n <= inline_limit.load(std::memory_order_relaxed)) return CopyPath::kInline;
+  if (n <= inline_limits[0].load(std::memory_order_relaxed)) return CopyPath::kInline;
   return CopyPath::kVector;
 }
 

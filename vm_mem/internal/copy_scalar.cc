@@ -6,6 +6,7 @@
 
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -17,6 +18,7 @@ struct Lane : Lane8 {
 };
 
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/plain_by_ladder.inc"
 
 bool supported_here() { return true; }
 

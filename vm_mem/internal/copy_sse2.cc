@@ -7,6 +7,9 @@
 
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/cpu_features.h"
+#include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -15,6 +18,7 @@ namespace {
 #include "vm_mem/internal/lane_sse2.inc"
 using Lane = Lane16;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/plain_x86.inc"
 
 bool supported_here() { return cpu_features().sse2; }
 

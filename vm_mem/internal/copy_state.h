@@ -10,21 +10,26 @@
 
 namespace vm_mem::internal {
 
-// What copies read, in one cache line. The fields change one by one: a copy that
-// mixes two policies is as correct as either.
+// What copies read. The fields change one by one: a copy that mixes two policies is
+// as correct as either. Until the first use the limits let nothing but loops run.
 struct alignas(64) CopyState {
   std::atomic<const CopyKernels*> row{nullptr};  // null until the first use
   std::atomic<const CopyPolicy*> policy{nullptr};
-  std::atomic<std::size_t> prefetch_min{0};
-  std::atomic<std::size_t> stream_min{0};
-  std::atomic<std::size_t> stream_hint_min{0};
-  std::atomic<std::size_t> rep_movsb_min{0};
-  std::atomic<std::size_t> rep_movsb_hot_min{0};  // at least rep_movsb_min
+  std::atomic<std::size_t> least_long{kNever};  // of all limits below
+  std::atomic<std::size_t> align_loads_max{0};
+  std::atomic<std::size_t> prefetch_min{kNever};
+  std::atomic<std::size_t> stream_min{kNever};
+  std::atomic<std::size_t> stream_hint_min{kNever};
+  std::atomic<std::size_t> stream_pages{1};
+  std::atomic<std::size_t> rep_movsb_min{kNever};
+  std::atomic<std::size_t> rep_movsb_hot_min{kNever};
   std::atomic<std::size_t> rep_movsb_max{0};
+  std::atomic<std::size_t> string_fill_min{kNever};
 };
 
-// The state before it is made ready. For copy_state() only.
-extern constinit CopyState raw_copy_state;
+// The state, also before it is made ready: for copy_state() and for kernels. Hidden, so
+// that a shared library reaches it without a detour.
+[[gnu::visibility("hidden")]] extern constinit CopyState raw_copy_state;
 
 // Reads VM_MEM_ISA and VM_MEM_POLICY and publishes what follows from them, once.
 void start_copy_core();

@@ -18,6 +18,7 @@
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
+#include "vm_mem/internal/long_copy.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
@@ -28,6 +29,7 @@ VM_MEM_TARGET_BEGIN(VM_MEM_SVE)
 #include "vm_mem/internal/lane_neon.inc"
 using Lane = Lane16;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/plain_by_ladder.inc"
 
 VM_MEM_INLINE bool fits_two_vectors(std::size_t n) { return n <= 2 * svcntb(); }
 VM_MEM_INLINE svbool_t in_first(std::size_t n) { return svwhilelt_b8_u64(0, n); }
@@ -44,8 +46,8 @@ VM_MEM_INLINE bool any_set(svuint8_t bytes) {
   return svptest_any(svptrue_b8(), svcmpne_n_u8(svptrue_b8(), bytes, 0));
 }
 
-VM_MEM_KERNEL void copy_scalable(std::byte* dst, const std::byte* src, std::size_t n) {
-  if (n % kWord == 0 || !fits_two_vectors(n)) return copy(dst, src, n);
+VM_MEM_KERNEL void copy_scalable(std::byte* dst, const std::byte* src, std::size_t n) noexcept {
+  if (!fits_two_vectors(n)) return copy(dst, src, n);
   const svuint8_t first = load_first(src, n);
   const svuint8_t second = load_second(src, n);
   svst1_u8(in_first(n), reinterpret_cast<std::uint8_t*>(dst), first);

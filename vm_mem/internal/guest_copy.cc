@@ -101,7 +101,7 @@ Body body_of(const std::byte* guest, std::size_t n) {
 void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
   const CopyKernels& row = active_kernels();
   const bool streams = past_word(dst) == 0 && copy_path(n) == CopyPath::kStream;
-  (streams ? row.stream : row.copy)(dst, src, n);
+  (streams ? row.stream : row.copy_words)(dst, src, n);
 }
 
 }  // namespace

@@ -5,11 +5,18 @@ namespace vm_mem::internal {
 
 void store_fence() { __asm__ volatile("dmb ishst" ::: "memory"); }
 
-// FEAT_MOPS has such instructions; they are not used here.
+// FEAT_MOPS has such instructions; they are not used here, and policies that would
+// are refused.
 bool has_string_copy() { return false; }
 
-void string_copy(std::byte* dst, const std::byte* src, std::size_t n) {
-  kNeonKernels.copy(dst, src, n);
+void string_copy(std::byte* dst, const std::byte* src, std::size_t n) noexcept {
+  kNeonKernels.move(dst, src, n);
+}
+void string_copy_words(std::byte* dst, const std::byte* src, std::size_t words) noexcept {
+  kNeonKernels.move(dst, src, words * 8);
+}
+void string_fill(std::byte* dst, std::byte value, std::size_t n) noexcept {
+  kNeonKernels.set(dst, value, n);
 }
 
 }  // namespace vm_mem::internal

@@ -17,6 +17,7 @@ struct Limit {
   std::size_t least = 0;
   std::size_t l1d_halves = 0;
   std::size_t l2_times = 0;
+  std::size_t l3_halves = 0;
 };
 
 constexpr Limit kNoSize = {.least = kNever};
@@ -30,6 +31,8 @@ struct Entry {
   Limit rep_movsb_min = kNoSize;
   Limit rep_movsb_hot_min = kNoSize;
   Limit rep_movsb_max = kNoSize;
+  std::size_t stream_pages = 8;
+  std::size_t align_loads_max = 0;
 };
 
 // A copy that is read again soon comes out of L2: below twice its size streaming loses.
@@ -44,8 +47,8 @@ bool is_x86_vector(const HostCpu& cpu, std::size_t vector_width) {
 }
 
 constexpr std::array kEntries = {
-    // Measured on Zen 5: `rep movsb` beats streaming stores at every size, and loops
-    // but where the destination is in L1.
+    // Measured on Zen 5 (docs/kernels.md): `rep movsb` beats loops but where the
+    // destination is in L1, and streaming stores up to half of L3.
     Entry{.name = "AMD Zen 5 and later",
           .applies =
               [](const HostCpu& cpu, std::size_t vector_width) {
@@ -53,10 +56,12 @@ constexpr std::array kEntries = {
                        cpu.fast_short_rep_movsb && cpu.family >= 0x1a;
               },
           .prefetch_min = kNoSize,
-          .stream_min = kNoSize,
-          .stream_hint_min = kNoSize,
-          .rep_movsb_min = {.least = 2304},
-          .rep_movsb_hot_min = {.least = 2304, .l1d_halves = 1}},
+          .stream_min = {.least = 4_MiB, .l3_halves = 1},
+          .stream_hint_min = kStreamHint,
+          .rep_movsb_min = {.least = 2_KiB},
+          .rep_movsb_hot_min = {.least = 2_KiB, .l1d_halves = 1},
+          .stream_pages = 1,
+          .align_loads_max = 4_KiB},
     // Their `rep movsb` is up to 20 times slower than a loop where only the source is
     // aligned, and equals it from the size of L2.
     // Source:  glibc bug 30994 and its fix, "x86: Fix Zen3/Zen4 ERMS selection".
@@ -110,11 +115,13 @@ constexpr std::array kEntries = {
           .applies = [](const HostCpu&, std::size_t) { return true; },
           .prefetch_min = kNoSize,
           .stream_min = kStream,
-          .stream_hint_min = kStreamHint},
+          .stream_hint_min = kStreamHint,
+          .stream_pages = 1},
 };
 
 std::size_t resolve(const Limit& limit, const CacheSizes& caches) {
-  return std::max({limit.least, limit.l1d_halves * caches.l1d / 2, limit.l2_times * caches.l2});
+  return std::max({limit.least, limit.l1d_halves * caches.l1d / 2, limit.l2_times * caches.l2,
+                   limit.l3_halves * caches.l3 / 2});
 }
 
 // Intel CPUs that lower their clock when 512-bit registers are used: Skylake-SP and -X
@@ -132,9 +139,11 @@ PolicyDefaults policy_defaults(const HostCpu& cpu, std::size_t vector_width) {
   return {.name = entry.name,
           .policy = {.inline_max = 64,
                      .vector_width = vector_width,
+                     .align_loads_max = entry.align_loads_max,
                      .prefetch_min = bytes(entry.prefetch_min),
                      .stream_min = bytes(entry.stream_min),
                      .stream_hint_min = bytes(entry.stream_hint_min),
+                     .stream_pages = entry.stream_pages,
                      .rep_movsb_min = bytes(entry.rep_movsb_min),
                      .rep_movsb_hot_min = bytes(entry.rep_movsb_hot_min),
                      .rep_movsb_max = bytes(entry.rep_movsb_max)}};

@@ -12,9 +12,11 @@ namespace {
 constexpr std::array kFields = {
     CopyPolicyField{"inline_max", &CopyPolicy::inline_max},
     CopyPolicyField{"vector_width", &CopyPolicy::vector_width},
+    CopyPolicyField{"align_loads_max", &CopyPolicy::align_loads_max},
     CopyPolicyField{"prefetch_min", &CopyPolicy::prefetch_min},
     CopyPolicyField{"stream_min", &CopyPolicy::stream_min},
     CopyPolicyField{"stream_hint_min", &CopyPolicy::stream_hint_min},
+    CopyPolicyField{"stream_pages", &CopyPolicy::stream_pages},
     CopyPolicyField{"rep_movsb_min", &CopyPolicy::rep_movsb_min},
     CopyPolicyField{"rep_movsb_hot_min", &CopyPolicy::rep_movsb_hot_min},
     CopyPolicyField{"rep_movsb_max", &CopyPolicy::rep_movsb_max},
@@ -112,6 +114,8 @@ std::optional<PolicyRefusal> refuse_policy(const CopyPolicy& policy, const Polic
   }
   judge.require(policy.stream_min > policy.inline_max, &CopyPolicy::stream_min,
                 absl::StrFormat("more than inline_max, %d", policy.inline_max));
+  judge.require(policy.stream_pages == 1 || policy.stream_pages == 8, &CopyPolicy::stream_pages,
+                "1 or 8");
   judge_string_copies(policy, limits.string_copies, judge);
   return judge.refusal();
 }

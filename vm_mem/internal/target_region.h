@@ -27,6 +27,12 @@
 
 // A kernel as the table sees it. Guest memory is raced on purpose by the other
 // vCPUs, so ThreadSanitizer must not look at these accesses.
-#define VM_MEM_KERNEL __attribute__((no_sanitize("thread")))
+//
+// Aligned, because where a kernel happens to lie would otherwise decide a tenth of the
+// time of a small copy.
+#define VM_MEM_KERNEL __attribute__((no_sanitize("thread"), aligned(64)))
+
+// A part of a kernel that is called.
+#define VM_MEM_OUTLINE __attribute__((no_sanitize("thread"), noinline, aligned(64)))
 
 #endif  // VM_MEM_INTERNAL_TARGET_REGION_H_
