@@ -6,46 +6,25 @@
 #include <memory>
 #include <set>
 
+#include "bench/harness/copy_check.h"
 #include "bench/harness/page_buffer.h"
 
 namespace vm_bench {
 namespace {
 
-// The bytes around the destination that have to stay as they are.
-constexpr std::size_t kMargin = 64;
-constexpr std::byte kUntouched{0xa5};
-
 // What all contests copy between, one at a time; nothing writes to the source.
-struct CopyMemory {
+struct ContestMemory {
   PageBuffer dst;
   PageBuffer src;
 };
 
-CopyMemory& memory_of_contests() {
-  static CopyMemory memory;
+ContestMemory& memory_of_contests() {
+  static ContestMemory memory;
   return memory;
-}
-
-CopyMemory& memory_of_checks() {
-  static CopyMemory memory;
-  return memory;
-}
-
-bool copies_exactly(const CopyLoops& loops, CopyAt at) {
-  std::byte* const before =
-      memory_of_checks().dst.at_least(kPage + at.bytes + 2 * kMargin) + at.dst % kPage;
-  std::byte* const src = memory_of_checks().src.at_least(kPage + at.bytes) + at.src % kPage;
-  for (std::size_t i = 0; i < at.bytes; ++i) src[i] = static_cast<std::byte>(i * 251 + (i >> 8));
-  std::fill_n(before, at.bytes + 2 * kMargin, kUntouched);
-  std::byte* const copied = before + kMargin;
-  loops.once(copied, src, at.bytes);
-  const auto untouched = [](std::byte b) { return b == kUntouched; };
-  return std::equal(copied, copied + at.bytes, src) && std::all_of(before, copied, untouched) &&
-         std::all_of(copied + at.bytes, copied + at.bytes + kMargin, untouched);
 }
 
 void require_exact(const CopyLoops& loops, const char* side, CopyAt at) {
-  if (copies_exactly(loops, at)) return;
+  if (copies_exactly(loops.once, at)) return;
   std::fprintf(stderr, "%s copies %u bytes from offset %u to offset %u wrongly\n", side, at.bytes,
                at.src, at.dst);
   std::exit(1);

@@ -77,7 +77,8 @@ absl::StatusOr<std::vector<SizeShare>> parse_sizes(std::string_view text, std::s
 absl::StatusOr<std::vector<SizeShare>> read_sizes(const std::string& path) {
   std::ifstream file(path);
   std::stringstream text;
-  if (!file || (file.peek() != EOF && !(text << file.rdbuf()))) {
+  const bool empty = file && file.peek() == EOF && !file.bad();
+  if (!empty && !(text << file.rdbuf())) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: cannot be read: %s", path, std::strerror(errno)));
   }

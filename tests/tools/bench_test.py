@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""tools/bench: what it prints and writes, and what it refuses. Argument: the folder of the
+suite programs that the build made."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = pathlib.Path(__file__).resolve().parents[2] / "tools" / "bench"
+PROGRAMS = pathlib.Path(sys.argv.pop())
+RATIO = re.compile(r"ratio copy/(\w+) \d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\) vs libc( .*)?")
+# Regimes of the default build: no CPU feature is needed to measure them.
+FAST = "u256_called,hot_1m"
+
+
+def bench(*arguments, **environment):
+    return subprocess.run(
+        [BENCH, *arguments], capture_output=True, text=True, check=False, cwd="/",
+        stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+
+
+def write_program(folder, text):
+    for name in ("bench_copy_inlined", "bench_copy_called", "bench_copy_row"):
+        path = folder / name
+        path.write_text("#!/bin/sh\n" + text, encoding="ascii")
+        path.chmod(0o755)
+
+
+class BenchTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
+        self.json = self.folder / "out.json"
+
+    def assert_refused(self, result, status, pattern):
+        self.assertEqual(result.returncode, status, result.stderr)
+        self.assertRegex(result.stderr, rf"\Abench: {pattern}\n\Z")
+
+    def run_fast(self, *arguments):
+        return bench("copy", "--programs", PROGRAMS, "--quick", "--rounds", "2", "--only", FAST,
+                     *arguments)
+
+    def test_list_names_the_suites(self):
+        result = bench("--list")
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stdout, r"(?m)^copy +\S.*$")
+
+    def test_help_says_how_to_use_it(self):
+        result = bench("--help")
+        self.assertEqual(result.returncode, 0)
+        self.assertTrue(result.stdout.startswith("usage: tools/bench"), result.stdout)
+
+    def test_a_wrong_command_line_is_one_line_and_status_2(self):
+        for words, pattern in (
+                ([], "want a suite: copy .*"),
+                (["nosuch"], "unknown suite nosuch; there are: copy.*"),
+                (["copy", "--nosuch"], ".*--nosuch.*--help.*"),
+                (["copy", "--rounds", "0"], ".*at least 1.*"),
+                (["copy", "--rounds", "many"], ".*many.*"),
+                (["copy", "--seed"], ".*--seed.*")):
+            with self.subTest(words):
+                result = bench(*words)
+                self.assertEqual(result.stdout, "")
+                self.assert_refused(result, 2, pattern)
+
+    def test_a_json_file_that_cannot_be_written_is_refused_before_anything_runs(self):
+        for path in (self.folder, self.folder / "no" / "such.json"):
+            result = bench("copy", "--programs", PROGRAMS, "--json", path)
+            self.assertEqual(result.stdout, "")
+            self.assert_refused(result, 2, f"{path} cannot be written")
+
+    def test_an_unknown_regime_is_refused_with_those_there_are(self):
+        result = bench("copy", "--programs", PROGRAMS, "--only", "hot_1m,nosuch")
+        self.assert_refused(result, 2, "unknown regime nosuch; there are: .*hot_1m.*avx2_worst.*")
+
+    def test_it_prints_a_line_per_regime_and_writes_them_all(self):
+        result = self.run_fast("--json", self.json)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr, "")
+        lines = [line for line in result.stdout.splitlines() if line.startswith("ratio ")]
+        self.assertEqual([RATIO.fullmatch(line)[1] for line in lines], FAST.split(","))
+        self.assertNotIn("progress", result.stdout)
+        document = json.loads(self.json.read_text("ascii"))
+        self.assertEqual([row["name"] for row in document["rows"]],
+                         [f"copy/{name}" for name in FAST.split(",")])
+        for row in document["rows"]:
+            self.assertEqual(row["rounds"], 2)
+            self.assertEqual(len(row["ratios"]), 2)
+            self.assertLessEqual(row["min"], row["median"])
+        self.assertLess({"cpu", "caches", "kernel", "libc", "governor"}, set(document["machine"]))
+        settings = {program["program"]: program["settings"] for program in document["programs"]}
+        self.assertEqual(settings["bench_copy_called"]["run"]["seed"], 1)
+        self.assertIn("stream_min", settings["bench_copy_called"]["policy"])
+
+    def test_a_forced_row_is_measured_in_that_row(self):
+        result = bench("copy", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       "sse2_fleet", "--json", self.json)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^ratio copy/sse2_fleet ")
+        programs = json.loads(self.json.read_text("ascii"))["programs"]
+        rows = {program["program"]: program["settings"]["policy"]["row"] for program in programs}
+        self.assertEqual(rows["bench_copy_row VM_MEM_ISA=sse2"], "sse2")
+
+    def test_the_worst_row_names_its_point_and_libc_against_itself(self):
+        result = bench("copy", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       "worst", "--points", "--json", self.json)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^ratio copy/worst \S+ \(\S+\) vs libc at \S+; "
+                                        r"libc against itself \S+ \(\S+\) at \S+$")
+        points = json.loads(self.json.read_text("ascii"))["points"]
+        names = {point["point"] for point in points if point["name"] == "copy/worst"}
+        for kind in ("fixed/aligned/", "fixed/misaligned/", "page/crossing/", "page/end/",
+                     "load_back/", "L2/", "L3/", "DRAM/"):
+            self.assertTrue(any(name.startswith(kind) for name in names), kind)
+        self.assertEqual(len(names), result.stdout.count("point copy/worst "))
+
+    def test_a_wrong_size_distribution_is_refused_with_what_was_read(self):
+        sizes = self.folder / "sizes.csv"
+        for text, reason in (("", "read an empty line.*want BYTES:SHARE.*"),
+                             ("1:0.5,2:0.6", "read shares that sum to 1.1; want 1.*"),
+                             ("1:0.5,x", 'read "x" at column 7; want BYTES:SHARE.*')):
+            with self.subTest(text):
+                sizes.write_text(text, encoding="ascii")
+                result = bench("copy", "--programs", PROGRAMS, "--only", "fleet_called",
+                               "--sizes", sizes, "--json", self.json)
+                self.assert_refused(result, 2, rf".* failed: {sizes}:1: {reason}")
+                self.assertFalse(self.json.exists())
+
+    def test_a_wrong_isa_is_refused_with_what_was_read(self):
+        result = bench("copy", "--programs", PROGRAMS, "--only", "hot_1m", VM_MEM_ISA="nosuch")
+        self.assert_refused(result, 2, ".*VM_MEM_ISA.*nosuch.*")
+
+    def test_a_missing_program_is_named(self):
+        result = bench("copy", "--programs", self.folder)
+        self.assert_refused(result, 1, rf"{self.folder}/bench_copy_\w+ cannot be run: No such file.*")
+
+    def test_a_failing_program_leaves_the_old_json_as_it_was(self):
+        self.json.write_text("old", encoding="ascii")
+        for script, pattern in (
+                ("echo first >&2; echo broke >&2; exit 3\n", r"bench_copy_\w+ failed: broke"),
+                ("kill -9 $$\n", r"bench_copy_\w+ failed: status -9"),
+                ("echo nonsense\n", r"bench_copy_\w+ printed no result line: nonsense")):
+            with self.subTest(script):
+                write_program(self.folder, script)
+                result = bench("copy", "--programs", self.folder, "--json", self.json)
+                self.assert_refused(result, 1, pattern)
+                self.assertEqual(self.json.read_text("ascii"), "old")
+                self.assertEqual(len(list(self.folder.glob(".out.json*"))), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
