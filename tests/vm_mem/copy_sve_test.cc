@@ -96,11 +96,13 @@ TEST_F(CopySveTest, OrdersByTheFirstDifferenceAtEveryVectorLength) {
       const std::span a = a_.at(edge, n);
       const std::span b = b_.at(edge, n);
       ASSERT_EQ(kSveKernels.compare(a.data(), b.data(), n), 0);
+      ASSERT_TRUE(kSveKernels.equal(a.data(), b.data(), n));
       for (std::size_t at = (n + 6) % 7; at < n; at += 7) {
         a[n - 1] = std::byte{1};
         b[at] = std::byte{0x80};
         ASSERT_EQ(kSveKernels.compare(a.data(), b.data(), n), -1) << at;
         ASSERT_EQ(kSveKernels.compare(b.data(), a.data(), n), 1) << at;
+        ASSERT_FALSE(kSveKernels.equal(a.data(), b.data(), n)) << at;
         a[n - 1] = b[at] = std::byte{0};
       }
     }
@@ -128,6 +130,7 @@ TEST_F(CopySveTest, IgnoresBytesBesideTheRangeAtEveryVectorLength) {
     std::fill_n(p, n, std::byte{0});
     ASSERT_TRUE(kSveKernels.is_zero(p, n));
     ASSERT_EQ(kSveKernels.compare(p, b_.all().data(), n), 0);
+    ASSERT_TRUE(kSveKernels.equal(p, b_.all().data(), n));
     std::fill_n(p, n, std::byte{1});
   });
 }

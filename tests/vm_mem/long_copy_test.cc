@@ -25,8 +25,10 @@ constexpr std::byte kCanary{0xee};
 
 struct Path {
   std::string name;
+  std::size_t align_loads_max = 0;
   std::size_t prefetch_min = kNever;
   std::size_t stream_min = kNever;
+  std::size_t stream_pages = 1;
   std::size_t rep_movsb_min = kNever;
 };
 
@@ -36,6 +38,8 @@ class LongCopyTest : public testing::TestWithParam<std::tuple<const CopyKernels*
     if (!row().supported()) GTEST_SKIP() << "not on this CPU";
     const Path& path = std::get<1>(GetParam());
     CopyPolicy policy = found_;
+    policy.align_loads_max = path.align_loads_max;
+    policy.stream_pages = path.stream_pages;
     policy.prefetch_min = path.prefetch_min;
     policy.stream_min = policy.stream_hint_min = path.stream_min;
     policy.rep_movsb_min = policy.rep_movsb_hot_min = path.rep_movsb_min;
@@ -84,6 +88,10 @@ TEST_P(LongCopyTest, CopiesAtEveryDistanceFromALine) {
       for (const std::size_t from : {0u, 8u, 37u}) {
         const auto copy = [&](std::byte* dst, const std::byte* src) { row().copy(dst, src, n); };
         check(n, to, from, copy, numbered);
+        const auto words = [&](std::byte* dst, const std::byte* src) {
+          row().copy_words(dst, src, n);
+        };
+        check(n, to, from, words, numbered);
       }
     }
   }
@@ -115,9 +123,11 @@ TEST_P(LongCopyTest, FillsAndCopiesMegabytes) {
 }
 
 const std::vector<Path> kPaths = {
-    {.name = "loop"},
+    {.name = "stores_aligned"},
+    {.name = "loads_aligned", .align_loads_max = kNever},
     {.name = "prefetch", .prefetch_min = 256},
-    {.name = "stream", .stream_min = 4096},
+    {.name = "stream_lines", .stream_min = 4096},
+    {.name = "stream_pages", .stream_min = 4096, .stream_pages = 8},
     {.name = "string", .rep_movsb_min = 64},
 };
 

@@ -68,6 +68,13 @@ VM_MEM_KERNEL int compare_scalable(const std::byte* a, const std::byte* b, std::
   return order != 0 ? order : order_of_vectors(load_second(a, n), load_second(b, n));
 }
 
+VM_MEM_KERNEL bool equal_scalable(const std::byte* a, const std::byte* b, std::size_t n) {
+  if (!fits_two_vectors(n)) return equal(a, b, n);
+  const svbool_t all = svptrue_b8();
+  const svuint8_t first = sveor_u8_x(all, load_first(a, n), load_first(b, n));
+  return !any_set(svorr_u8_x(all, first, sveor_u8_x(all, load_second(a, n), load_second(b, n))));
+}
+
 VM_MEM_KERNEL bool is_zero_scalable(const std::byte* p, std::size_t n) {
   if (!fits_two_vectors(n)) return is_zero(p, n);
   return !any_set(svorr_u8_x(svptrue_b8(), load_first(p, n), load_second(p, n)));
@@ -81,6 +88,7 @@ consteval CopyKernels make_scalable_row() {
   CopyKernels row = make_row("sve", supported_here);
   row.copy = copy_scalable;
   row.compare = compare_scalable;
+  row.equal = equal_scalable;
   row.is_zero = is_zero_scalable;
   return row;
 }
