@@ -1,5 +1,7 @@
 #include "bench/harness/contest.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -11,10 +13,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Nanoseconds = std::chrono::duration<double, std::nano>;
 
+// The time that this thread was on a CPU: another program's turn is not this copy's.
+double cpu_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
 double time_of(const Contest::Run& run, std::size_t count) {
-  const Clock::time_point begin = Clock::now();
+  const double begin = cpu_ns();
   run(count);
-  return Nanoseconds(Clock::now() - begin).count();
+  return std::max(cpu_ns() - begin, 1.0);
 }
 
 // How much work makes a sample long enough for the faster side.
@@ -25,7 +34,7 @@ std::size_t calibrate(const Contest& contest, double wanted_ns) {
     contest.peer(count);
     const double faster = std::min(time_of(contest.ours, count), time_of(contest.peer, count));
     if (faster >= wanted_ns) return count;
-    const double growth = std::clamp(1.2 * wanted_ns / std::max(faster, 1.0), 1.2, 16.0);
+    const double growth = std::clamp(1.2 * wanted_ns / faster, 1.2, 16.0);
     count = static_cast<std::size_t>(std::ceil(static_cast<double>(count) * growth));
   }
 }

@@ -40,7 +40,7 @@ struct ZeroByMemcmp {
 
 struct EqualCore {
   static bool test(const std::byte* a, const std::byte* b, std::size_t n) {
-    return vm_mem::memcmp_raw(a, b, n) == 0;
+    return vm_mem::equal_raw(a, b, n);
   }
 };
 
@@ -124,7 +124,7 @@ Regime equal_buffers(std::string name) {
   return {std::move(name), [](Session& session) {
             std::vector<Outcome> outcomes;
             for (std::size_t n = 64; n <= std::size_t{1} << 20; n *= 2) {
-              check_test<EqualCore>("memcmp_raw", n);
+              check_test<EqualCore>("equal_raw", n);
               check_test<EqualLibc>("memcmp", n);
               outcomes.push_back(compare_at<Answered<EqualCore>, Answered<EqualLibc>>(n, session));
             }
