@@ -48,6 +48,14 @@ extern std::atomic<std::size_t> inline_limits[3];
 // copies choose between code with branches on the size and code without.
 extern thread_local constinit std::uint32_t latest_sizes [[gnu::tls_model("initial-exec")]];
 
+// g++ warns of branches for sizes that the caller's buffer cannot have.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
+#pragma GCC diagnostic ignored "-Wstringop-overread"
+#endif
+
 inline namespace VM_MEM_INLINE_ISA {
 
 [[gnu::always_inline]] inline std::size_t inline_limit() noexcept {
@@ -211,6 +219,11 @@ template <typename Vector>
 }
 
 }  // namespace VM_MEM_INLINE_ISA
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
 }  // namespace vm_mem
 
 #undef VM_MEM_INLINE_ISA

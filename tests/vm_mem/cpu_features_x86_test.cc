@@ -9,7 +9,7 @@ constexpr std::uint32_t kOsxsave = 1u << 27;
 constexpr std::uint32_t kAvx = 1u << 28;
 constexpr std::uint32_t kAvx2 = 1u << 5;
 constexpr std::uint32_t kErms = 1u << 9;
-constexpr std::uint32_t kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+constexpr std::uint32_t kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31 | 1u << 8;
 constexpr X86Registers kEverything = {.leaf1_ecx = kOsxsave | kAvx,
                                       .leaf1_edx = 1u << 26,
                                       .leaf7_ebx = kAvx2 | kErms | kAvx512,
@@ -53,8 +53,8 @@ TEST(CpuFeaturesX86Test, IgnoresXcr0WhereXgetbvIsOff) {
   EXPECT_FALSE(decode_x86(registers).avx512);
 }
 
-TEST(CpuFeaturesX86Test, NeedsEveryOneOfTheFourAvx512Bits) {
-  for (const int bit : {16, 17, 30, 31}) {
+TEST(CpuFeaturesX86Test, NeedsEveryOneOfTheFourAvx512BitsAndBmi2) {
+  for (const int bit : {8, 16, 17, 30, 31}) {
     X86Registers registers = kEverything;
     registers.leaf7_ebx &= ~(1u << bit);
     EXPECT_TRUE(decode_x86(registers).avx2) << bit;

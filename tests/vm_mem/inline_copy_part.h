@@ -2,6 +2,7 @@
 #ifndef TESTS_VM_MEM_INLINE_COPY_PART_H_
 #define TESTS_VM_MEM_INLINE_COPY_PART_H_
 
+#include <array>
 #include <cstddef>
 #include <span>
 
@@ -9,9 +10,15 @@
 
 namespace vm_test {
 
+struct Packet {
+  std::size_t bytes = 0;
+  std::array<std::byte, 64> payload{};
+};
+
 struct InlineCopyPart {
   void (*adaptive)(std::span<std::byte> dst, std::span<const std::byte> src) noexcept;
   void (*copy_in_line)(std::byte* dst, const std::byte* src, std::size_t n) noexcept;
+  void (*fill_packet)(Packet& packet, std::span<const std::byte> payload);
 };
 
 InlineCopyPart baseline_part();

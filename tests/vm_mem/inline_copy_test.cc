@@ -9,6 +9,7 @@
 #include <array>
 #include <vector>
 
+#include "tests/support/guarded_buffer.h"
 #include "tests/vm_mem/inline_copy_part.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -28,6 +29,42 @@ void check_copies(const InlineCopyPart& part) {
     ASSERT_TRUE(std::equal(to.begin(), to.end(), src.begin())) << n;
     ASSERT_TRUE(dst[0] == std::byte{0} && dst[n + 1] == std::byte{0}) << n;
   }
+}
+
+// Each size often enough that it counts as one that repeats.
+void check_page_edges(const InlineCopyPart& part) {
+  constexpr std::size_t kMaxBytes = 600;
+  constexpr std::byte kCanary{0xee};
+  const GuardedBuffer source(kMaxBytes);
+  const GuardedBuffer target(kMaxBytes);
+  for (std::size_t i = 0; i < source.all().size(); ++i) source.all()[i] = std::byte(i % 247 + 1);
+  for (std::size_t n = 0; n <= kMaxBytes; ++n) {
+    for (int round = 0; round < 12; ++round) {
+      const auto from = source.at(round % 2 == 0 ? Edge::kFront : Edge::kBack, n);
+      const auto to = target.at(round % 4 < 2 ? Edge::kFront : Edge::kBack, n);
+      std::ranges::fill(target.all(), kCanary);
+      part.copy_in_line(to.data(), from.data(), n);
+      ASSERT_TRUE(std::ranges::equal(to, from)) << n << " in round " << round;
+      const auto touched = std::ranges::count_if(target.all(), [](auto b) { return b != kCanary; });
+      ASSERT_LE(static_cast<std::size_t>(touched), n) << n << " in round " << round;
+    }
+  }
+}
+
+void check_packets(const InlineCopyPart& part) {
+  std::vector<std::byte> payload(64, std::byte{5});
+  for (std::size_t n = 0; n <= payload.size(); ++n) {
+    Packet packet;
+    part.fill_packet(packet, std::span(payload).first(n));
+    EXPECT_EQ(packet.bytes, n);
+    EXPECT_EQ(std::ranges::count(packet.payload, std::byte{5}), static_cast<std::ptrdiff_t>(n));
+  }
+}
+
+void check_part(const InlineCopyPart& part) {
+  check_copies(part);
+  check_page_edges(part);
+  check_packets(part);
 }
 
 TEST(InlineCopyTest, EveryPartKeepsItsOwnCode) {
@@ -55,16 +92,16 @@ TEST(InlineCopyTest, BuffersOfKnownSizeBesideUnknownOnesCompileWithoutAWarning) 
   EXPECT_TRUE(std::ranges::equal(unknown, known));
 }
 
-TEST(InlineCopyTest, BaselinePartCopies) { check_copies(baseline_part()); }
+TEST(InlineCopyTest, BaselinePartCopies) { check_part(baseline_part()); }
 
 TEST(InlineCopyTest, Avx2PartCopies) {
   if (!vm_mem::has_avx2()) GTEST_SKIP() << "not on this CPU";
-  check_copies(avx2_part());
+  check_part(avx2_part());
 }
 
 TEST(InlineCopyTest, Avx512PartCopies) {
   if (!vm_mem::has_avx512()) GTEST_SKIP() << "not on this CPU";
-  check_copies(avx512_part());
+  check_part(avx512_part());
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace vm_mem::internal {
 struct CpuFeatures {
   bool sse2 = false;
   bool avx2 = false;
-  bool avx512 = false;  // F, BW, DQ and VL
+  bool avx512 = false;  // F, BW, DQ and VL, beside BMI2
   bool neon = false;
   bool sve = false;
   bool fast_rep_movsb = false;        // ERMS

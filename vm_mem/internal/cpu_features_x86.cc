@@ -11,8 +11,8 @@ constexpr std::uint32_t kEcxAvx = 1u << 28;
 constexpr std::uint32_t kEbxAvx2 = 1u << 5;
 constexpr std::uint32_t kEbxErms = 1u << 9;
 constexpr std::uint32_t kEdxFsrm = 1u << 4;
-// F, DQ, BW, VL.
-constexpr std::uint32_t kEbxAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+// F, DQ, BW, VL, and BMI2, which makes the masks.
+constexpr std::uint32_t kEbxAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31 | 1u << 8;
 constexpr std::uint64_t kXcr0Ymm = 0x06;
 constexpr std::uint64_t kXcr0Zmm = 0xe6;
 
