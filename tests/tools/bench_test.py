@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 BENCH = pathlib.Path(__file__).resolve().parents[2] / "tools" / "bench"
-PROGRAMS = pathlib.Path(sys.argv.pop())
+PROGRAMS = pathlib.Path(sys.argv.pop()).resolve()
 RATIO = re.compile(r"ratio copy/(\w+) \d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\) vs libc( .*)?")
 # Regimes of the default build: no CPU feature is needed to measure them.
 FAST = "u256_called,hot_1m"
@@ -77,7 +77,7 @@ class BenchTest(unittest.TestCase):
 
     def test_an_unknown_regime_is_refused_with_those_there_are(self):
         result = bench("copy", "--programs", PROGRAMS, "--only", "hot_1m,nosuch")
-        self.assert_refused(result, 2, "unknown regime nosuch; there are: .*hot_1m.*avx2_worst.*")
+        self.assert_refused(result, 2, "unknown regime nosuch; there are: .*hot_1m.*worst.*")
 
     def test_it_prints_a_line_per_regime_and_writes_them_all(self):
         result = self.run_fast("--json", self.json)
@@ -98,6 +98,7 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(settings["bench_copy_called"]["run"]["seed"], 1)
         self.assertIn("stream_min", settings["bench_copy_called"]["policy"])
 
+    @unittest.skipUnless(os.uname().machine == "x86_64", "the row is one of x86-64's")
     def test_a_forced_row_is_measured_in_that_row(self):
         result = bench("copy", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
                        "sse2_fleet", "--json", self.json)
