@@ -24,7 +24,7 @@ constexpr std::array kEdges = {Edge::kFront, Edge::kBack};
 constexpr std::size_t kMaxVector = 64;
 constexpr std::size_t kFourVectors = 4 * kMaxVector;
 // Beyond the last size at which the widest row copies without its loop.
-constexpr std::size_t kIntoLoop = 14 * kMaxVector;
+constexpr std::size_t kIntoLoop = 22 * kMaxVector;
 constexpr std::byte kCanary{0xee};
 
 void number(std::span<std::byte> bytes, unsigned first) {
@@ -50,7 +50,11 @@ class CopyKernelsTest : public testing::TestWithParam<const CopyKernels*> {
   static const CopyKernels& row() { return *GetParam(); }
 };
 
-void check_guarded_edges(CopyFn copy) {
+// Small copies take one path where sizes repeat and another where they vary.
+enum class Sizes { kRepeat, kVary };
+constexpr std::uint32_t kVaryingSizes = 0x01020304;  // as if copies of these sizes came before
+
+void check_guarded_edges(CopyFn copy, Sizes sizes) {
   const GuardedBuffer src(kIntoLoop);
   const GuardedBuffer dst(kIntoLoop);
   for (const Edge src_edge : kEdges) {
@@ -60,6 +64,7 @@ void check_guarded_edges(CopyFn copy) {
         const auto to = dst.at(dst_edge, n);
         number(from, static_cast<unsigned>(n));
         std::fill(to.begin(), to.end(), kCanary);
+        if (sizes == Sizes::kVary) latest_sizes = kVaryingSizes;
         copy(to.data(), from.data(), n);
         ASSERT_TRUE(same(to, from)) << "bytes " << n;
       }
@@ -68,7 +73,7 @@ void check_guarded_edges(CopyFn copy) {
 }
 
 // Every distance of dst from a cache line, and of src from dst's; canaries around.
-void check_alignments(CopyFn copy, std::size_t n) {
+void check_alignments(CopyFn copy, std::size_t n, Sizes sizes) {
   alignas(kMaxVector) std::array<std::byte, kIntoLoop + 2 * kMaxVector> src;
   alignas(kMaxVector) std::array<std::byte, kIntoLoop + 2 * kMaxVector> dst;
   number(src, static_cast<unsigned>(n));
@@ -76,6 +81,7 @@ void check_alignments(CopyFn copy, std::size_t n) {
     for (const std::size_t skew : {0u, 1u, 4u, 8u, 15u, 31u, 32u, 63u}) {
       const std::size_t from = (to + skew) % kMaxVector;
       dst.fill(kCanary);
+      if (sizes == Sizes::kVary) latest_sizes = kVaryingSizes;
       copy(dst.data() + to, src.data() + from, n);
       const auto bytes = std::span<const std::byte>(dst);
       ASSERT_TRUE(same(bytes.subspan(to, n), std::span(src).subspan(from, n)))
@@ -87,12 +93,17 @@ void check_alignments(CopyFn copy, std::size_t n) {
 }
 
 void check_copies(CopyFn copy) {
-  check_guarded_edges(copy);
-  for (std::size_t n = 0; n <= kFourVectors; ++n) check_alignments(copy, n);
-  for (std::size_t n = kFourVectors; n <= kIntoLoop; n += 37) check_alignments(copy, n);
+  for (const Sizes sizes : {Sizes::kRepeat, Sizes::kVary}) {
+    check_guarded_edges(copy, sizes);
+    for (std::size_t n = 0; n <= kFourVectors; ++n) check_alignments(copy, n, sizes);
+    for (std::size_t n = kFourVectors; n <= kIntoLoop; n += 37) check_alignments(copy, n, sizes);
+  }
 }
 
 TEST_P(CopyKernelsTest, CopiesEveryLengthAtEveryAlignment) { check_copies(row().copy); }
+TEST_P(CopyKernelsTest, CopiesWordsOfEveryLengthAtEveryAlignment) {
+  check_copies(row().copy_words);
+}
 TEST_P(CopyKernelsTest, MovesEveryLengthAtEveryAlignment) { check_copies(row().move); }
 TEST_P(CopyKernelsTest, StreamsEveryLengthAtEveryAlignment) { check_copies(row().stream); }
 
@@ -186,6 +197,25 @@ TEST_P(CopyKernelsTest, ComparesEveryLengthWithoutLeavingTheBuffers) {
   }
 }
 
+TEST_P(CopyKernelsTest, TellsEqualFromDifferentInEveryByte) {
+  const GuardedBuffer left(kIntoLoop);
+  const GuardedBuffer right(kIntoLoop);
+  for (const Edge edge : kEdges) {
+    for (std::size_t n = 0; n <= kIntoLoop; n += n < kFourVectors ? 1 : 61) {
+      const auto a = left.at(edge, n);
+      const auto b = right.at(edge, n);
+      number(a, 5);
+      number(b, 5);
+      ASSERT_TRUE(row().equal(a.data(), b.data(), n)) << n;
+      for (std::byte& byte : b) {
+        byte ^= std::byte{0x40};
+        ASSERT_FALSE(row().equal(a.data(), b.data(), n)) << n << " at " << &byte - b.data();
+        byte ^= std::byte{0x40};
+      }
+    }
+  }
+}
+
 // Every place of the first difference; a second one behind it points the other way.
 TEST_P(CopyKernelsTest, OrdersByTheFirstDifference) {
   for (std::size_t n = 1; n <= kIntoLoop; n += n < kFourVectors ? 1 : 83) {
@@ -242,7 +272,8 @@ TEST_P(CopyKernelsTest, TenThousandRandomCopiesMatchLibc) {
     const std::size_t n = random() % (kMaxBytes + 1);
     const std::size_t from = random() % 64;
     const std::size_t to = random() % 64;
-    const CopyFn copy = std::array<CopyFn, 3>{row().copy, row().move, row().stream}[random() % 3];
+    const CopyFn copy =
+        std::array<CopyFn, 4>{row().copy, row().copy_words, row().move, row().stream}[random() % 4];
     copy(got.data() + to, src.data() + from, n);
     std::memcpy(want.data() + to, src.data() + from, n);
     ASSERT_TRUE(same(got, want)) << "case " << i << " bytes " << n << " " << from << "->" << to;

@@ -54,7 +54,8 @@ TEST(PolicyDefaultsTest, EachCpuHasItsEntry) {
   EXPECT_EQ(policy_defaults(kZen2, 32).name, "x86-64");
   EXPECT_EQ(policy_defaults(kZen4, 64).name, "AMD Zen 3 and Zen 4");
   EXPECT_EQ(policy_defaults(kZen5, 64).name, "AMD Zen 5 and later");
-  EXPECT_EQ(policy_defaults(kZen5, 16).name, "AMD Zen 5 and later");
+  EXPECT_EQ(policy_defaults(kZen5, 32).name, "AMD Zen 5 and later");
+  EXPECT_EQ(policy_defaults(kZen5, 16).name, "AMD Zen 5 and later, 128-bit");
   EXPECT_EQ(policy_defaults(kStranger, 32).name, "x86-64");
   EXPECT_EQ(policy_defaults(kArm, 16).name, "any CPU");
   EXPECT_EQ(policy_defaults(kZen5, 8).name, "any CPU");

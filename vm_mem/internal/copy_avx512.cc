@@ -82,8 +82,8 @@ VM_MEM_INLINE void copy_small(std::byte* dst, const std::byte* src, std::size_t 
       return copy_at_page_end(dst, src, n);
     return copy_masked(dst, src, n);
   }
-  if (size_repeats(n) && n <= 2 * kLane) return copy_four_lanes<Lane32>(dst, src, n);
-  copy_four_lanes<Lane>(dst, src, n);
+  if (!size_repeats(n)) return copy_four_lanes<Lane>(dst, src, n);
+  n <= 2 * kLane ? copy_ends<Run<Lane32, 2>>(dst, src, n) : copy_ends<Run<Lane, 2>>(dst, src, n);
 }
 
 #include "vm_mem/internal/copy_plain.inc"

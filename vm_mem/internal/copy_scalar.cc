@@ -7,6 +7,7 @@
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {

@@ -42,21 +42,38 @@ constexpr Limit kStreamHint = {.least = 64_KiB};
 // Above L1 a loop waits for lines to be read before they are overwritten.
 constexpr Limit kPastL1 = {.least = 4_KiB, .l1d_halves = 2};
 
+// Up to here the string instruction is as fast, and leaves the bytes in the caches.
+constexpr Limit kStreamZen5 = {.least = 4_MiB, .l3_halves = 1};
+
+bool is_zen5(const HostCpu& cpu) {
+  return cpu.vendor == CpuVendor::kAmd && cpu.fast_short_rep_movsb && cpu.family >= 0x1a;
+}
+
 bool is_x86_vector(const HostCpu& cpu, std::size_t vector_width) {
   return cpu.vendor != CpuVendor::kArm && vector_width >= 16;
 }
 
 constexpr std::array kEntries = {
+    // Narrow loops are behind the string instruction in L1 too.
+    Entry{.name = "AMD Zen 5 and later, 128-bit",
+          .applies = [](const HostCpu& cpu,
+                        std::size_t vector_width) { return is_zen5(cpu) && vector_width == 16; },
+          .prefetch_min = kNoSize,
+          .stream_min = kStreamZen5,
+          .stream_hint_min = kStreamHint,
+          .rep_movsb_min = {.least = 1_KiB},
+          .rep_movsb_hot_min = {.least = 1_KiB},
+          .stream_pages = 1,
+          .align_loads_max = 4_KiB},
     // Measured on Zen 5 (docs/kernels.md): `rep movsb` beats loops but where the
     // destination is in L1, and streaming stores up to half of L3.
     Entry{.name = "AMD Zen 5 and later",
           .applies =
               [](const HostCpu& cpu, std::size_t vector_width) {
-                return is_x86_vector(cpu, vector_width) && cpu.vendor == CpuVendor::kAmd &&
-                       cpu.fast_short_rep_movsb && cpu.family >= 0x1a;
+                return is_zen5(cpu) && is_x86_vector(cpu, vector_width);
               },
           .prefetch_min = kNoSize,
-          .stream_min = {.least = 4_MiB, .l3_halves = 1},
+          .stream_min = kStreamZen5,
           .stream_hint_min = kStreamHint,
           .rep_movsb_min = {.least = 2_KiB},
           .rep_movsb_hot_min = {.least = 2_KiB, .l1d_halves = 1},
