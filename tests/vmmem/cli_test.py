@@ -6,6 +6,7 @@ Usage: cli_test.py VMMEM CASE, where CASE is a function of this file.
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 
 VMMEM = sys.argv[1]
 COMMANDS = ("info", "verify", "bench", "calibrate", "demo")
+SKIPPED = 77
 HEADER = "vm_mem copy policy 1\n"
 BASE = {key: value for key, value in os.environ.items() if not key.startswith("VM_MEM_")}
 
@@ -62,7 +64,7 @@ def wrong_command_lines():
     expect_failure(run("info", "--bogus"), 2, ".*--bogus.*")
     expect_failure(run("verify", "--seconds", "soon"), 2, ".*--seconds.*soon.*")
     expect_failure(run("verify", "--isa", "mmx"), 2,
-                   "mmx: not a row of this machine; want one of .*scalar")
+                   "mmx: not a row of this machine; want one of .*scalar.*")
     expect_failure(run("bench", "--sizes", "1T"), 2, "--sizes 1T: not a size from 1 to 256M")
 
 
@@ -105,7 +107,7 @@ def verify_counts_every_row():
     told = good("verify", "--seconds", "0.3", "--seed", "7")
     rows = re.findall(r"^(\w+) +(\d+) cases$", told, re.M)
     total = re.search(r"^total +(\d+) cases, seed 7, 0 mismatches$", told, re.M)
-    assert rows[-1][0] == "scalar" and total, told
+    assert [name for name, _ in rows][-3:] == ["scalar", "memcpy_raw", "memcpy_adaptive"], told
     assert int(total[1]) == sum(int(count) for _, count in rows) > 0, told
 
 
@@ -177,6 +179,41 @@ def demo_fits_80_columns():
 def demo_is_json():
     told = json.loads(good("demo", "--json"))
     assert told["mismatches"] == 0 and told["verified_cases"] > 0 and told["speed"], told
+
+
+def on_terminal(*arguments, stream):
+    """What the program sends to a terminal that is its standard output or error."""
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:
+        print(f"skipped: this machine gives no pseudo-terminal: {error}")
+        sys.exit(SKIPPED)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: slave}
+    child = subprocess.Popen([VMMEM, *arguments], stdin=subprocess.DEVNULL, **streams,
+                             env={**BASE, "LC_ALL": "C"})
+    os.close(slave)
+    told = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        told += part
+    assert child.wait(timeout=30) == 0
+    return told.decode()
+
+
+def progress_shows_on_a_terminal_and_goes():
+    told = on_terminal("verify", "--seconds", "1", stream="stderr")
+    assert re.search(r"\rverify  \[#+ +\] +\d+ %  \d s", told), repr(told)
+    assert told.endswith("\r\x1b[K"), repr(told)
+
+
+def demo_has_colours_on_a_terminal():
+    told = on_terminal("demo", stream="stdout")
+    assert "\x1b[32m0 mismatches\x1b[0m" in told and "##" in told, told
 
 
 if __name__ == "__main__":

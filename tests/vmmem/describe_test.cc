@@ -14,7 +14,7 @@ Description made_up() {
   Description made;
   made.cpu.vendor_name = "Maker";
   made.cpu.brand = "Fast One";
-  made.cpu.fast_rep_movsb = true;
+  made.features = "AVX2, ERMS";
   made.cpu.saved_state = 0x7;
   made.cpu.caches = {.l1d = 32 << 10, .l2 = 1 << 20, .l3 = 0, .line = 64};
   made.machine.pools = {{.page_bytes = 2 << 20, .pages = 7, .free_pages = 3}};
@@ -48,7 +48,7 @@ TEST(DescribeTest, SaysWhereEachLimitIsFrom) {
 TEST(DescribeTest, ShowsCpuSystemAndCaches) {
   const std::string text = describe_text(made_up());
   EXPECT_THAT(text, HasSubstr("Fast One (Maker family 0x0 model 0x0)\n"));
-  EXPECT_THAT(text, HasSubstr("rep movsb          ERMS\n"));
+  EXPECT_THAT(text, HasSubstr("features           AVX2, ERMS\n"));
   EXPECT_THAT(text, HasSubstr("OS saves           SSE, YMM\n"));
   EXPECT_THAT(text, HasSubstr("L1d 32K, L2 1M, L3 unknown, lines of 64 bytes\n"));
   EXPECT_THAT(text, HasSubstr("pools: 2M: 3 of 7 free\n"));

@@ -26,9 +26,19 @@ std::string rows_named(const std::vector<CopyRow>& rows, bool (*wanted)(const Co
 bool is_built(const CopyRow&) { return true; }
 bool is_supported(const CopyRow& row) { return row.supported; }
 
-std::string string_features(const HostCpu& cpu) {
-  if (cpu.fast_short_rep_movsb) return "ERMS, FSRM";
-  return cpu.fast_rep_movsb ? "ERMS" : "none";
+// What the core makes use of.
+std::string features_of(const HostCpu& cpu) {
+  const std::pair<bool, const char*> features[] = {{vm_mem::has_sse2(), "SSE2"},
+                                                   {vm_mem::has_avx2(), "AVX2"},
+                                                   {vm_mem::has_avx512(), "AVX-512 F BW DQ VL"},
+                                                   {vm_mem::has_neon(), "NEON"},
+                                                   {cpu.fast_rep_movsb, "ERMS"},
+                                                   {cpu.fast_short_rep_movsb, "FSRM"}};
+  std::string names;
+  for (const auto& [present, name] : features) {
+    if (present) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
+  }
+  return names.empty() ? "none that the core uses" : names;
 }
 
 std::string cache_name(std::size_t bytes) { return bytes == 0 ? "unknown" : size_name(bytes); }
@@ -42,8 +52,8 @@ std::string cpu_text(const Description& description) {
   const vm_mem::CacheSizes& caches = cpu.caches;
   std::string text = line("CPU", vm_mem::cpu_identity(cpu));
   text += line("vectors", description.simd);
+  text += line("features", description.features);
   if (cpu.vendor != vm_mem::CpuVendor::kArm) {
-    text += line("rep movsb", string_features(cpu));
     text += line("OS saves", saved_register_files(cpu.saved_state));
   }
   text += line("caches",
@@ -103,6 +113,7 @@ void add_cpu(const Description& description, Json& json) {
   json.add("model", std::uint64_t{cpu.model});
   json.add("stepping", std::uint64_t{cpu.stepping});
   json.add("vectors", description.simd);
+  json.add("features", description.features);
   json.add_flag("erms", cpu.fast_rep_movsb);
   json.add_flag("fsrm", cpu.fast_short_rep_movsb);
   json.add("xcr0", std::uint64_t{cpu.saved_state});
@@ -143,6 +154,7 @@ void add_policy(const Description& description, Json& json) {
 Description describe() {
   return {.cpu = vm_mem::host_cpu(),
           .simd = std::string(vm_mem::simd_feature_name()),
+          .features = features_of(vm_mem::host_cpu()),
           .machine = look_at_machine(),
           .rows = vm_mem::copy_rows(),
           .row = std::string(vm_mem::active_isa()),

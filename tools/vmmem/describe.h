@@ -15,7 +15,8 @@ namespace vmmem {
 
 struct Description {
   vm_mem::HostCpu cpu;
-  std::string simd;  // the widest that CPU and OS offer
+  std::string simd;      // the widest that CPU and OS offer
+  std::string features;  // "SSE2, AVX2, ERMS"
   Machine machine;
   std::vector<vm_mem::CopyRow> rows;
   std::string row;  // in use

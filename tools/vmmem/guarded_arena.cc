@@ -3,13 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <csignal>
-
 namespace vmmem {
-
-namespace {
-constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGILL};
-}  // namespace
 
 sigjmp_buf FaultTrap::landing_;
 volatile bool FaultTrap::armed_ = false;
@@ -32,11 +26,11 @@ FaultTrap::FaultTrap() {
   action.sa_handler = on_signal;
   // The handler leaves by a jump that restores no mask: nothing is to be blocked.
   action.sa_flags = SA_NODEFER;
-  for (const int number : kSignals) sigaction(number, &action, nullptr);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &found_[i]);
 }
 
 FaultTrap::~FaultTrap() {
-  for (const int number : kSignals) std::signal(number, SIG_DFL);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &found_[i], nullptr);
 }
 
 void FaultTrap::on_signal(int number) {

@@ -2,7 +2,9 @@
 #ifndef VMMEM_GUARDED_ARENA_H_
 #define VMMEM_GUARDED_ARENA_H_
 
+#include <array>
 #include <csetjmp>
+#include <csignal>
 #include <cstddef>
 #include <span>
 
@@ -44,10 +46,14 @@ class FaultTrap {
   }
 
  private:
+  static constexpr std::array kSignals = {SIGSEGV, SIGBUS, SIGILL};
+
   static void on_signal(int number);
 
   static sigjmp_buf landing_;
   static volatile bool armed_;
+
+  std::array<struct sigaction, kSignals.size()> found_{};
 };
 
 }  // namespace vmmem

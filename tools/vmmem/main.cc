@@ -38,14 +38,25 @@ int publish(const std::string& text) {
 
 std::string message_of(const absl::Status& status) { return std::string(status.message()); }
 
-// The supported rows, or those of them that are named.
-absl::StatusOr<std::vector<vm_mem::CopyRow>> rows_wanted(const std::vector<std::string>& names) {
-  std::vector<vm_mem::CopyRow> supported;
+std::vector<vm_mem::CopyRow> supported_rows() {
+  std::vector<vm_mem::CopyRow> rows = vm_mem::copy_rows();
+  std::erase_if(rows, [](const vm_mem::CopyRow& row) { return !row.supported; });
+  return rows;
+}
+
+// What verification goes through: the rows, then the entry points with their policy.
+std::vector<vm_mem::CopyRow> verified_rows() {
+  std::vector<vm_mem::CopyRow> rows = supported_rows();
+  for (const vm_mem::CopyRow& row : entry_rows()) rows.push_back(row);
+  return rows;
+}
+
+// All of `supported`, or those of them that are named.
+absl::StatusOr<std::vector<vm_mem::CopyRow>> rows_wanted(
+    const std::vector<vm_mem::CopyRow>& supported, const std::vector<std::string>& names) {
   std::string list;
-  for (const vm_mem::CopyRow& row : vm_mem::copy_rows()) {
-    if (!row.supported) continue;
+  for (const vm_mem::CopyRow& row : supported) {
     list += fmt::format("{}{}", list.empty() ? "" : ", ", row.name);
-    supported.push_back(row);
   }
   if (names.empty()) return supported;
   std::vector<vm_mem::CopyRow> chosen;
@@ -73,7 +84,7 @@ std::uint64_t drawn_seed() {
 }
 
 int run_verify(const Options& options) {
-  auto rows = rows_wanted(options.rows);
+  auto rows = rows_wanted(verified_rows(), options.rows);
   if (!rows.ok()) return complain(message_of(rows.status())), 2;
   VerifyResult result;
   {
@@ -92,7 +103,7 @@ int run_verify(const Options& options) {
 }
 
 int run_bench(const Options& options) {
-  auto rows = rows_wanted(options.rows);
+  auto rows = rows_wanted(supported_rows(), options.rows);
   if (!rows.ok()) return complain(message_of(rows.status())), 2;
   BenchTable table;
   {
@@ -130,7 +141,7 @@ int run_demo(const Options& options) {
   if (!json) publish(demo_found(description, style));
   const VerifyResult verified = [] {
     Progress progress("verify", STDERR_FILENO);
-    return verify({.rows = *rows_wanted({}),
+    return verify({.rows = verified_rows(),
                    .seed = drawn_seed(),
                    .time = std::chrono::seconds(2),
                    .one_case = {}},

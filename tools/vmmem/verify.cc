@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "tools/vmmem/json.h"
+#include "vm_mem/simd_memcpy.h"
 
 namespace vmmem {
 namespace {
@@ -27,7 +28,39 @@ bool run_case(const VerifyPlan& plan, std::uint64_t number, VerifyBench& bench,
   return true;
 }
 
+void raw(std::byte* dst, const std::byte* src, std::size_t n) { vm_mem::memcpy_raw(dst, src, n); }
+void adaptive(std::byte* dst, const std::byte* src, std::size_t n) {
+  vm_mem::memcpy_adaptive({dst, n}, {src, n});
+}
+void move(std::byte* dst, const std::byte* src, std::size_t n) { vm_mem::memmove_raw(dst, src, n); }
+void set(std::byte* dst, std::byte value, std::size_t n) {
+  vm_mem::memset_raw(dst, std::to_integer<int>(value), n);
+}
+int compare(const std::byte* a, const std::byte* b, std::size_t n) {
+  return vm_mem::memcmp_raw(a, b, n);
+}
+bool is_zero(const std::byte* p, std::size_t n) { return vm_mem::is_zero({p, n}); }
+void stream(std::byte* dst, const std::byte* src, std::size_t n) {
+  vm_mem::memcpy_stream(dst, src, n);
+}
+
 }  // namespace
+
+std::vector<vm_mem::CopyRow> entry_rows() {
+  vm_mem::CopyRow row{.name = "memcpy_raw",
+                      .vector_width = vm_mem::copy_policy().vector_width,
+                      .supported = true,
+                      .copy = raw,
+                      .move = move,
+                      .set = set,
+                      .compare = compare,
+                      .is_zero = is_zero,
+                      .stream = stream};
+  vm_mem::CopyRow second = row;
+  second.name = "memcpy_adaptive";
+  second.copy = adaptive;
+  return {row, second};
+}
 
 VerifyResult verify(const VerifyPlan& plan, const std::function<void(double)>& on_progress) {
   VerifyResult result{.seed = plan.seed, .cases = {}, .total = 0, .mismatch = {}};
@@ -61,8 +94,8 @@ std::string reproducer(const Mismatch& mismatch, std::uint64_t seed) {
 std::string verify_text(const VerifyResult& result) {
   std::string text;
   for (const auto& [row, cases] : result.cases)
-    text += fmt::format("{:<8} {:>12} cases\n", row, cases);
-  text += fmt::format("{:<8} {:>12} cases, seed {}, {} mismatches\n", "total", result.total,
+    text += fmt::format("{:<15} {:>12} cases\n", row, cases);
+  text += fmt::format("{:<15} {:>12} cases, seed {}, {} mismatches\n", "total", result.total,
                       result.seed, result.mismatch ? 1 : 0);
   return text;
 }

@@ -35,6 +35,10 @@ struct VerifyResult {
   std::optional<Mismatch> mismatch;  // the first ends the run
 };
 
+// The library's entry points, each with memory moved as the policy says, in the shape of
+// rows: "memcpy_raw", "memcpy_adaptive".
+std::vector<vm_mem::CopyRow> entry_rows();
+
 // `on_progress` hears the part that is done. Each case goes through every row in turn.
 VerifyResult verify(const VerifyPlan& plan, const std::function<void(double)>& on_progress);
 
