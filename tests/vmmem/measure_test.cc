@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "vm_mem/copy_rows.h"
 
@@ -45,7 +45,7 @@ TEST(MeasureTest, EveryContenderRunsInEveryRoundAndIsPrepared) {
   prepared = 0;
   const auto scalar = vm_mem::copy_rows().back();
   const Times times =
-      time_interleaved({{.name = "libc", .copy = &std::memcpy},
+      time_interleaved({{.name = "libc", .copy = LibcCopy{}},
                         {.name = "scalar",
                          .copy = scalar.copy,
                          .prepare = [] { ++prepared; },
@@ -71,6 +71,13 @@ TEST(MeasureTest, WalksStayInTheirSpan) {
   time_interleaved({{.name = "", .copy = +copy}}, buffers,
                    {.bytes = 100, .step = 192, .span = 4096}, 2, microseconds(0));
   EXPECT_EQ(furthest, 192u * 20 + 100);
+}
+
+TEST(MeasureTest, DrawnSizesLieBetweenOneAndTheMost) {
+  std::vector<std::byte> src(40, std::byte{1});
+  std::vector<std::byte> dst(40);
+  for (int i = 0; i < 5000; ++i) DrawnSizes<LibcCopy>{32}(dst.data(), src.data(), 0);
+  EXPECT_EQ(std::count(dst.begin(), dst.end(), std::byte{1}), 32);
 }
 
 }  // namespace

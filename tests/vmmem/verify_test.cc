@@ -62,6 +62,9 @@ int signed_compare(const std::byte* a, const std::byte* b, std::size_t n) {
   }
   return 0;
 }
+bool equal_as_strings(const std::byte* a, const std::byte* b, std::size_t n) {
+  return std::memcmp(a, b, n / 2) == 0;
+}
 bool ignores_the_end(const std::byte* p, std::size_t n) {
   for (std::size_t i = 0; i < n / 8 * 8; ++i) {
     if (p[i] != std::byte{0}) return false;
@@ -73,6 +76,9 @@ constexpr Bug kBugs[] = {
     {"ForgetsTheLastByte", "copy", [](CopyRow& row) { row.copy = forget_last_byte; }},
     {"WritesOneMore", "copy", [](CopyRow& row) { row.copy = write_one_more; }},
     {"ReadsOneMore", "copy", [](CopyRow& row) { row.copy = read_one_more; }},
+    {"ForgetsTheLastByteOfWords", "copy_words",
+     [](CopyRow& row) { row.copy_words = forget_last_byte; }},
+    {"IsEqualAsStringsAre", "equal", [](CopyRow& row) { row.equal = equal_as_strings; }},
     {"MovesForwardAlone", "move", [](CopyRow& row) { row.move = always_forward; }},
     {"SkipsAByteOfOneSize", "set", [](CopyRow& row) { row.set = skip_one; }},
     {"ComparesSigned", "compare", [](CopyRow& row) { row.compare = signed_compare; }},

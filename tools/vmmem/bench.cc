@@ -1,7 +1,6 @@
 #include "tools/vmmem/bench.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <fmt/format.h>
 
@@ -16,8 +15,8 @@ constexpr std::size_t kLeastRounds = 5;
 
 std::vector<Contender> contenders_of(const std::vector<vm_mem::CopyRow>& rows) {
   std::vector<Contender> contenders;
-  contenders.push_back({.name = "libc", .copy = &std::memcpy});
-  contenders.push_back({.name = "memcpy_raw", .copy = &vm_mem::memcpy_raw});
+  contenders.push_back({.name = "libc", .copy = LibcCopy{}});
+  contenders.push_back({.name = "memcpy_raw", .copy = RawCopy{}});
   for (const vm_mem::CopyRow& row : rows) {
     contenders.push_back({.name = std::string(row.name), .copy = row.copy});
   }

@@ -1,11 +1,12 @@
 // In this order, as each step builds on what the steps before it chose:
 //   1  vector_width       rows against each other, hot, 64 B to 4 KiB
 //   2  inline_max         in line against called, one size again and again
-//   3  prefetch_min       walks through L2
-//   4  rep_movsb_min      the same walks; rep_movsb_hot_min: the same buffers again
-//   5  rep_movsb_max      large copies of the same buffers
-//   6  stream_min         the same, with the whole destination read after each copy
-//   7  stream_hint_min    walks past the last cache
+//   3  align_loads_max    hot, the two sides aligned differently
+//   4  prefetch_min       walks through L2
+//   5  rep_movsb_min      the same walks; rep_movsb_hot_min: the same buffers again;
+//      rep_movsb_max      large copies of the same buffers
+//   6  stream_pages       walks past the last cache; and stream_hint_min
+//   7  stream_min         large copies, with the whole destination read after each
 
 #include "tools/vmmem/calibrate.h"
 
@@ -29,13 +30,7 @@ using Sizes = std::vector<std::size_t>;
 
 constexpr std::size_t kKiB = 1 << 10;
 constexpr std::size_t kMiB = 1 << 20;
-constexpr int kSteps = 6;
-
-[[gnu::noinline]] void* adaptive(void* dst, const void* src, std::size_t n) {
-  vm_mem::memcpy_adaptive({static_cast<std::byte*>(dst), n},
-                          {static_cast<const std::byte*>(src), n});
-  return dst;
-}
+constexpr int kSteps = 7;
 
 CopyPolicy without_strings(CopyPolicy policy) {
   policy.rep_movsb_min = policy.rep_movsb_hot_min = kNever;
@@ -59,13 +54,13 @@ struct Contest {
   After after = After::kNothing;
 };
 
-enum class Places : std::uint8_t { kSame, kThroughL2, kPastCaches };
+enum class Places : std::uint8_t { kSame, kSameSkewed, kThroughL2, kPastCaches };
 
 class Calibrator {
  public:
   Calibrator(Effort effort, std::size_t buffer_bytes)
       : buffers_(buffer_bytes),
-        rounds_(effort == Effort::kQuick ? 3 : 11),
+        rounds_(effort == Effort::kQuick ? 5 : 11),
         time_(effort == Effort::kQuick ? 5'000 : 50'000) {}
 
   std::vector<SizePoint> compare(const Contest& contest, Places places, const Sizes& sizes) {
@@ -83,8 +78,7 @@ class Calibrator {
   std::vector<double> rank(const std::vector<CopyPolicy>& policies, const Sizes& sizes) {
     std::vector<Contender> contenders;
     for (const CopyPolicy& policy : policies) {
-      contenders.push_back(
-          contender({.before = {}, .beyond = {}, .copy = &vm_mem::memcpy_raw}, policy));
+      contenders.push_back(contender({.before = {}, .beyond = {}, .copy = RawCopy{}}, policy));
     }
     std::vector<std::vector<double>> medians(policies.size());
     for (const std::size_t bytes : sizes) {
@@ -110,10 +104,15 @@ class Calibrator {
     const vm_mem::CacheSizes& caches = vm_mem::host_cpu().caches;
     const std::size_t l2 = caches.l2 == 0 ? kMiB : caches.l2;
     const std::size_t step = (bytes + 127) / 64 * 64;
-    if (places == Places::kSame) return {.bytes = bytes, .step = 0, .span = bytes};
+    if (places == Places::kSame || places == Places::kSameSkewed) {
+      const std::size_t skew = places == Places::kSame ? 0 : kSkew;
+      return {.bytes = bytes, .step = 0, .span = bytes, .skew = skew};
+    }
     const std::size_t span = places == Places::kThroughL2 ? l2 / 4 : buffers_.bytes();
     return {.bytes = bytes, .step = step, .span = std::max(span, 2 * step)};
   }
+
+  static constexpr std::size_t kSkew = 9;
 
   Buffers buffers_;
   std::size_t rounds_;
@@ -184,17 +183,32 @@ void survey_inline(Survey& survey) {
   const auto points = survey.calibrator.compare(
       {.before = with(base, &CopyPolicy::inline_max, 0),
        .beyond = with(base, &CopyPolicy::inline_max, 1024),
-       .copy = &adaptive},
+       .copy = AdaptiveCopy{}},
       Places::kSame, {8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512});
   survey.judge(&CopyPolicy::inline_max, points, Side::kUpTo, 512);
 }
 
-void survey_prefetch(Survey& survey) {
-  const CopyPolicy loops = without_strings(survey.policy);
+// Loops alone: no other path may take a size away from them.
+CopyPolicy plain_loops(const CopyPolicy& policy) {
+  return with(with(without_strings(policy), &CopyPolicy::prefetch_min, kNever),
+              &CopyPolicy::stream_min, kNever);
+}
+
+void survey_alignment(Survey& survey) {
+  const CopyPolicy loops = plain_loops(survey.policy);
   const auto points = survey.calibrator.compare(
-      {.before = with(loops, &CopyPolicy::prefetch_min, kNever),
-       .beyond = with(loops, &CopyPolicy::prefetch_min, 256),
-       .copy = &vm_mem::memcpy_raw},
+      {.before = with(loops, &CopyPolicy::align_loads_max, 0),
+       .beyond = with(loops, &CopyPolicy::align_loads_max, kMiB),
+       .copy = RawCopy{}},
+      Places::kSameSkewed,
+      {768, kKiB, 1536, 2 * kKiB, 3 * kKiB, 4 * kKiB, 6 * kKiB, 8 * kKiB, 12 * kKiB});
+  survey.judge(&CopyPolicy::align_loads_max, points, Side::kUpTo, 16 * kKiB);
+}
+
+void survey_prefetch(Survey& survey) {
+  const CopyPolicy loops = plain_loops(survey.policy);
+  const auto points = survey.calibrator.compare(
+      {.before = loops, .beyond = with(loops, &CopyPolicy::prefetch_min, 256), .copy = RawCopy{}},
       Places::kThroughL2, {kKiB, 2 * kKiB, 4 * kKiB, 8 * kKiB, 16 * kKiB, 32 * kKiB, 64 * kKiB});
   survey.judge(&CopyPolicy::prefetch_min, points, Side::kFrom, kNever);
 }
@@ -207,9 +221,9 @@ void survey_strings(Survey& survey, std::size_t most_bytes) {
     }
     return;
   }
-  const Contest contest = {.before = without_strings(survey.policy),
-                           .beyond = with_strings(survey.policy),
-                           .copy = &vm_mem::memcpy_raw};
+  const CopyPolicy cached = with(survey.policy, &CopyPolicy::stream_min, kNever);
+  const Contest contest = {
+      .before = without_strings(cached), .beyond = with_strings(cached), .copy = RawCopy{}};
   const Sizes small = {512,       768,       kKiB,      1536,      2 * kKiB,
                        2304,      3 * kKiB,  4 * kKiB,  6 * kKiB,  8 * kKiB,
                        12 * kKiB, 16 * kKiB, 24 * kKiB, 32 * kKiB, 48 * kKiB};
@@ -229,17 +243,37 @@ void survey_stream(Survey& survey, std::size_t most_bytes) {
   const auto points =
       survey.calibrator.compare({.before = with(survey.policy, &CopyPolicy::stream_min, kNever),
                                  .beyond = with(survey.policy, &CopyPolicy::stream_min, 4 * kKiB),
-                                 .copy = &adaptive,
+                                 .copy = AdaptiveCopy{},
                                  .after = After::kReadAll},
                                 Places::kSame, large);
   survey.judge(&CopyPolicy::stream_min, points, Side::kFrom, kNever);
+}
+
+// Not a limit, but one of two ways.
+void survey_stream_pages(Survey& survey) {
+  const CopyPolicy streams = with(survey.policy, &CopyPolicy::stream_hint_min, 4 * kKiB);
+  const std::size_t standard = survey.policy.stream_pages;
+  const std::size_t other = standard == 1 ? 8 : 1;
+  const auto points =
+      survey.calibrator.compare({.before = streams,
+                                 .beyond = with(streams, &CopyPolicy::stream_pages, other),
+                                 .copy = StreamCopy{}},
+                                Places::kPastCaches, {64 * kKiB, 256 * kKiB, kMiB, 4 * kMiB});
+  std::vector<double> ratios;
+  for (const SizePoint& point : points) ratios.push_back(point.ratio);
+  const double gain = geometric_mean(ratios);
+  if (gain <= 1) return survey.note(&CopyPolicy::stream_pages, {standard, standard, 1, 0});
+  survey.note(&CopyPolicy::stream_pages, {.measured = other,
+                                          .chosen = gain >= kLeastGain ? other : standard,
+                                          .gain = gain,
+                                          .sizes = points.size()});
 }
 
 void survey_stream_hint(Survey& survey) {
   const auto points = survey.calibrator.compare(
       {.before = with(survey.policy, &CopyPolicy::stream_hint_min, kNever),
        .beyond = with(survey.policy, &CopyPolicy::stream_hint_min, 4 * kKiB),
-       .copy = &vm_mem::memcpy_stream},
+       .copy = StreamCopy{}},
       Places::kPastCaches, {4 * kKiB, 16 * kKiB, 64 * kKiB, 256 * kKiB, kMiB, 4 * kMiB});
   survey.judge(&CopyPolicy::stream_hint_min, points, Side::kFrom, kNever);
 }
@@ -265,10 +299,14 @@ void run_steps(Survey& survey, Effort effort, const std::function<void(double)>&
   const std::function<void()> steps[] = {
       [&] { survey_width(survey); },
       [&] { survey_inline(survey); },
+      [&] { survey_alignment(survey); },
       [&] { survey_prefetch(survey); },
       [&] { survey_strings(survey, most_bytes); },
+      [&] {
+        survey_stream_pages(survey);
+        survey_stream_hint(survey);
+      },
       [&] { survey_stream(survey, most_bytes); },
-      [&] { survey_stream_hint(survey); },
   };
   int done = 0;
   for (const auto& step : steps) {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
-#include <random>
 
 #include <fmt/format.h>
 
@@ -21,29 +19,6 @@ constexpr std::size_t kBarColumns = 30;
 constexpr double kFullBar = 3;
 // Closer to 1 than this is no difference.
 constexpr double kNoise = 0.03;
-
-[[gnu::noinline]] void* ours(void* dst, const void* src, std::size_t n) {
-  vm_mem::memcpy_adaptive({static_cast<std::byte*>(dst), n},
-                          {static_cast<const std::byte*>(src), n});
-  return dst;
-}
-[[gnu::noinline]] void* libcs(void* dst, const void* src, std::size_t n) {
-  return std::memcpy(dst, src, n);
-}
-
-// Sizes that no branch predictor learns: a copy of each, one after the other.
-template <std::size_t kMost, void* (*kCopy)(void*, const void*, std::size_t)>
-void* drawn(void* dst, const void* src, std::size_t) {
-  static const std::vector<std::uint16_t> sizes = [] {
-    std::vector<std::uint16_t> made(1 << 15);
-    std::minstd_rand random(7);
-    for (auto& size : made) size = static_cast<std::uint16_t>(1 + (random() >> 8) % kMost);
-    return made;
-  }();
-  static std::size_t next = 0;
-  next = (next + 1) % sizes.size();
-  return kCopy(dst, src, sizes[next]);
-}
 
 struct Entry {
   const char* name;
@@ -97,18 +72,18 @@ std::string where_slower(const std::vector<DemoLine>& lines) {
 
 std::vector<DemoLine> time_demo(const std::function<void(double)>& on_progress) {
   const std::array entries = {
-      Entry{"16", 16, &libcs, &ours},
-      Entry{"64", 64, &libcs, &ours},
-      Entry{"100", 100, &libcs, &ours},
-      Entry{"256", 256, &libcs, &ours},
-      Entry{"1K", 1 << 10, &libcs, &ours},
-      Entry{"4K", 4 << 10, &libcs, &ours},
-      Entry{"64K", 64 << 10, &libcs, &ours},
-      Entry{"1M", 1 << 20, &libcs, &ours},
-      Entry{"16M", 16 << 20, &libcs, &ours},
-      Entry{"any 1-32", 32, &drawn<32, libcs>, &drawn<32, ours>},
-      Entry{"any 1-256", 256, &drawn<256, libcs>, &drawn<256, ours>},
-      Entry{"any 1-4096", 4096, &drawn<4096, libcs>, &drawn<4096, ours>},
+      Entry{"16", 16, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"64", 64, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"100", 100, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"256", 256, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"1K", 1 << 10, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"4K", 4 << 10, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"64K", 64 << 10, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"1M", 1 << 20, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"16M", 16 << 20, LibcCopy{}, AdaptiveCopy{}},
+      Entry{"any 1-32", 32, DrawnSizes<LibcCopy>{32}, DrawnSizes<AdaptiveCopy>{32}},
+      Entry{"any 1-256", 256, DrawnSizes<LibcCopy>{256}, DrawnSizes<AdaptiveCopy>{256}},
+      Entry{"any 1-4096", 4096, DrawnSizes<LibcCopy>{4096}, DrawnSizes<AdaptiveCopy>{4096}},
   };
   Buffers buffers(16 << 20);
   std::vector<DemoLine> lines;

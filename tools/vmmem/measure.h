@@ -5,22 +5,61 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "vm_mem/simd_memcpy.h"
+
 namespace vmmem {
 
-// Called directly, each through its own pointer.
-using Copy = std::variant<void* (*)(void*, const void*, std::size_t),
-                          void (*)(std::byte*, const std::byte*, std::size_t)>;
+// Each is compiled into a timing loop of its own, as a caller would have it there.
+struct LibcCopy {
+  void operator()(std::byte* dst, const std::byte* src, std::size_t n) const {
+    std::memcpy(dst, src, n);
+  }
+};
+struct RawCopy {
+  void operator()(std::byte* dst, const std::byte* src, std::size_t n) const {
+    vm_mem::memcpy_raw(dst, src, n);
+  }
+};
+struct AdaptiveCopy {
+  void operator()(std::byte* dst, const std::byte* src, std::size_t n) const {
+    vm_mem::memcpy_adaptive({dst, n}, {src, n});
+  }
+};
+struct StreamCopy {
+  void operator()(std::byte* dst, const std::byte* src, std::size_t n) const {
+    vm_mem::memcpy_stream(dst, src, n);
+  }
+};
+// Sizes from 1 to `most` that no branch predictor learns, whatever size is asked for.
+template <typename Inner>
+struct DrawnSizes {
+  std::size_t most;
+
+  void operator()(std::byte* dst, const std::byte* src, std::size_t) const {
+    static thread_local std::uint32_t state = 1;
+    state = state * 1664525 + 1013904223;  // Numerical Recipes' generator
+    Inner{}(dst, src, 1 + static_cast<std::size_t>(std::uint64_t{state} * most >> 32));
+  }
+};
+// A row of the core.
+using RowCopy = void (*)(std::byte*, const std::byte*, std::size_t);
+
+using Copy = std::variant<LibcCopy, RawCopy, AdaptiveCopy, StreamCopy, DrawnSizes<LibcCopy>,
+                          DrawnSizes<AdaptiveCopy>, RowCopy>;
 
 // How the places of one copy follow those of the copy before.
 struct Walk {
   std::size_t bytes = 0;  // of one copy
   std::size_t step = 0;   // from one copy to the next; 0: the same place again and again
   std::size_t span = 0;   // where the walk begins anew
+  std::size_t skew = 0;   // the source lies so much further on; below 64
 };
 
 enum class After : std::uint8_t { kNothing, kReadAll };

@@ -39,6 +39,9 @@ void set(std::byte* dst, std::byte value, std::size_t n) {
 int compare(const std::byte* a, const std::byte* b, std::size_t n) {
   return vm_mem::memcmp_raw(a, b, n);
 }
+bool equal(const std::byte* a, const std::byte* b, std::size_t n) {
+  return vm_mem::equal_raw(a, b, n);
+}
 bool is_zero(const std::byte* p, std::size_t n) { return vm_mem::is_zero({p, n}); }
 void stream(std::byte* dst, const std::byte* src, std::size_t n) {
   vm_mem::memcpy_stream(dst, src, n);
@@ -51,14 +54,16 @@ std::vector<vm_mem::CopyRow> entry_rows() {
                       .vector_width = vm_mem::copy_policy().vector_width,
                       .supported = true,
                       .copy = raw,
+                      .copy_words = raw,
                       .move = move,
                       .set = set,
                       .compare = compare,
+                      .equal = equal,
                       .is_zero = is_zero,
                       .stream = stream};
   vm_mem::CopyRow second = row;
   second.name = "memcpy_adaptive";
-  second.copy = adaptive;
+  second.copy = second.copy_words = adaptive;
   return {row, second};
 }
 

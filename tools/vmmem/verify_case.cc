@@ -110,13 +110,18 @@ int byte_compare(std::span<const std::byte> a, std::span<const std::byte> b) {
 
 int sign(int value) { return static_cast<int>(value > 0) - static_cast<int>(value < 0); }
 
+auto copy_of(const vm_mem::CopyRow& row, Operation operation) {
+  if (operation == Operation::kStream) return row.stream;
+  return operation == Operation::kCopyWords ? row.copy_words : row.copy;
+}
+
 constexpr const char* kFault = "touched memory outside its buffers, or an illegal instruction";
 
 }  // namespace
 
 std::string_view operation_name(Operation operation) {
-  constexpr std::array<std::string_view, kOperationCount> kNames = {"copy",    "move",    "set",
-                                                                    "compare", "is_zero", "stream"};
+  constexpr std::array<std::string_view, kOperationCount> kNames = {
+      "copy", "copy_words", "move", "set", "compare", "equal", "is_zero", "stream"};
   return kNames[static_cast<std::size_t>(operation)];
 }
 
@@ -136,9 +141,11 @@ std::optional<std::string> VerifyBench::check(const vm_mem::CopyRow& row, const 
   switch (drawn.operation) {
     case Operation::kMove: return check_move(row, drawn);
     case Operation::kSet: return check_set(row, drawn);
-    case Operation::kCompare: return check_compare(row, drawn);
+    case Operation::kCompare:
+    case Operation::kEqual: return check_compare(row, drawn);
     case Operation::kIsZero: return check_is_zero(row, drawn);
     case Operation::kCopy:
+    case Operation::kCopyWords:
     case Operation::kStream: break;
   }
   return check_copy(row, drawn);
@@ -146,7 +153,7 @@ std::optional<std::string> VerifyBench::check(const vm_mem::CopyRow& row, const 
 
 std::optional<std::string> VerifyBench::check_copy(const vm_mem::CopyRow& row,
                                                    const VerifyCase& drawn) {
-  const auto function = drawn.operation == Operation::kStream ? row.stream : row.copy;
+  const auto function = copy_of(row, drawn.operation);
   const Window target = Window::around(drawn.dst, drawn.dst + drawn.bytes);
   const auto source = src_.bytes().subspan(drawn.src, drawn.bytes);
   fill(target.in(dst_), drawn.content);
@@ -201,12 +208,17 @@ std::optional<std::string> VerifyBench::check_compare(const vm_mem::CopyRow& row
     right[random.below(drawn.bytes)] ^= changed;
     if (random.below(2) == 0) left[random.below(drawn.bytes)] ^= changed;
   }
-  const int want = byte_compare(left, right);
+  const int order = byte_compare(left, right);
+  const bool equal = drawn.operation == Operation::kEqual;
+  const int want = equal ? static_cast<int>(order == 0) : order;
   int got = 0;
-  const auto body = [&] { got = row.compare(left.data(), right.data(), drawn.bytes); };
+  const auto body = [&] {
+    got = equal ? static_cast<int>(row.equal(left.data(), right.data(), drawn.bytes))
+                : row.compare(left.data(), right.data(), drawn.bytes);
+  };
   if (!trap_.run(body)) return kFault;
   if (sign(got) == want) return std::nullopt;
-  return fmt::format("want a result of sign {}, got {}", want, got);
+  return fmt::format("want {}{}, got {}", equal ? "" : "a result of sign ", want, got);
 }
 
 // Zeros between bytes that are not, and every other time one among them that is not.

@@ -14,8 +14,17 @@
 
 namespace vmmem {
 
-enum class Operation : std::uint8_t { kCopy, kMove, kSet, kCompare, kIsZero, kStream };
-inline constexpr std::size_t kOperationCount = 6;
+enum class Operation : std::uint8_t {
+  kCopy,
+  kCopyWords,
+  kMove,
+  kSet,
+  kCompare,
+  kEqual,
+  kIsZero,
+  kStream,
+};
+inline constexpr std::size_t kOperationCount = 8;
 std::string_view operation_name(Operation operation);
 
 // Offsets are into the arenas of a VerifyBench.
