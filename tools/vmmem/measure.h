@@ -87,7 +87,7 @@ class Buffers {
 // Nanoseconds per copy: a row for each contender, a column for each round.
 using Times = std::vector<std::vector<double>>;
 
-// At least `rounds`, until `time` has passed; each batch lasts 10 microseconds or more.
+// At least `rounds`, until `time` has passed; each batch lasts 20 microseconds or more.
 Times time_interleaved(const std::vector<Contender>& contenders, Buffers& buffers, const Walk& walk,
                        std::size_t rounds, std::chrono::microseconds time);
 
