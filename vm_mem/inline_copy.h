@@ -100,6 +100,9 @@ template <std::size_t kBytes>
 }
 
 #if VM_MEM_INLINE_LANE == 64
+// Whether to copy n bytes, within the limit, in line.
+[[gnu::always_inline]] inline bool goes_in_line(std::size_t) noexcept { return true; }
+
 // In a function of its own: callers need it where a copy ends near the end of a page.
 [[gnu::noinline]] inline void copy_at_page_end(std::byte* dst, const std::byte* src,
                                                std::size_t n) noexcept {
@@ -165,6 +168,17 @@ template <typename Vector>
   n <= 256 ? copy_vectors(dst, src, n) : copy_in_pieces(dst, src, n);
 }
 #else
+// Whether to copy n bytes, within the limit, in line: not small ones of a size that was
+// not foreseen, which the rows of x86-64 copy without a branch on it.
+[[gnu::always_inline]] inline bool goes_in_line(std::size_t n) noexcept {
+#if defined(__x86_64__)
+  return __builtin_constant_p(n) || n > 64 ||
+         latest_sizes == static_cast<std::uint32_t>(n) * 0x0101'0101u;
+#else
+  return n <= kInlineCeiling;
+#endif
+}
+
 // Disjoint ranges, any n.
 [[gnu::always_inline]] inline void copy_in_line(std::byte* dst, const std::byte* src,
                                                 std::size_t n) noexcept {
@@ -187,7 +201,8 @@ template <typename Vector>
 
 // The core with small copies in line: for bulk bytes whose sizes vary, and for sizes
 // that the compiler knows, which become plain moves. In line up to inline_max, times 2
-// or 4 in code compiled for AVX2 or AVX-512; above, as memcpy_raw.
+// or 4 in code compiled for AVX2 or AVX-512; above, as memcpy_raw. On x86-64, sizes up to
+// 64 bytes that vary are copied in line in code compiled for AVX-512 alone.
 //
 // In code compiled for AVX-512, up to 64 bytes of a size that the compiler does not
 // know go through a masked store, from which no load is served: bytes that are read
@@ -199,7 +214,7 @@ template <typename Vector>
                                                    std::span<const std::byte> src) noexcept {
   const std::size_t n = dst.size();
   if (n != src.size()) __builtin_unreachable();
-  if (n <= inline_limit()) [[likely]]
+  if (n <= inline_limit() && goes_in_line(n)) [[likely]]
     return copy_in_line(dst.data(), src.data(), n);
   memcpy_raw(dst.data(), src.data(), n);
 }
