@@ -82,7 +82,8 @@ struct CodeBuffer {
 enum class VectorLevel : std::uint8_t { kSse2, kAvx2, kAvx512 };
 
 enum class AddressMode : std::uint8_t {
-  // The registers hold host pointers to disjoint ranges.
+  // The registers hold host pointers to disjoint ranges. Nothing is promised about words:
+  // guest memory that other vCPUs reach takes kGuest.
   kHostPointer,
   // They hold guest virtual addresses; the copy is vme_copy's, with its guarantees.
   kGuest,

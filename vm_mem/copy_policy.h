@@ -17,7 +17,8 @@ namespace vm_mem {
 // The limit of a path that is not taken at any size.
 inline constexpr std::size_t kNever = SIZE_MAX;
 
-// Units:  bytes, where nothing else is said; each limit but the first two may be kNever.
+// Units:  bytes, where nothing else is said. Limits named _min and _max may be kNever,
+//         inline_max excepted. Copies of up to 16 lanes heed inline_max alone.
 struct CopyPolicy {
   // memcpy_adaptive copies up to this many bytes in line, without a call.
   std::size_t inline_max = 0;
@@ -27,16 +28,18 @@ struct CopyPolicy {
   std::size_t align_loads_max = 0;
   // From here on vector loops prefetch the destination for writing.
   std::size_t prefetch_min = 0;
-  // From here on memcpy_raw, memcpy_adaptive and memset_raw, and reads and writes of
-  // guest memory, go past the caches. Copies within guest memory do not.
+  // From here on memcpy_raw, memcpy_adaptive and memmove_raw of disjoint ranges, fills, and
+  // reads and writes of guest memory go past the caches. Copies within guest memory do not.
   std::size_t stream_min = 0;
-  // From here on memcpy_stream does; below it copies through them.
+  // From here on memcpy_stream does; below it is memcpy_raw.
   std::size_t stream_hint_min = 0;
   // Host pages, not bytes: streams go through 8 of them in turn, or with 1 line by line,
   // fetching the source ahead.
   std::size_t stream_pages = 1;
-  // From `min` to `max` plain memory may be copied with `rep movsb`; where a recent copy
-  // of this thread wrote the destination, from the larger of `min` and `hot_min`.
+  // From `min` to `max` memory is copied with `rep movsb` (that of a guest with `rep movsq`,
+  // where both sides are aligned to 8); where a recent copy of this thread wrote the
+  // destination, from the larger of `min` and `hot_min`. With any such range, aligned fills
+  // of a megabyte and more are `rep stosq`.
   std::size_t rep_movsb_min = 0;
   std::size_t rep_movsb_hot_min = 0;
   std::size_t rep_movsb_max = 0;

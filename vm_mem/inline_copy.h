@@ -1,8 +1,8 @@
 // The part of the copy core that is compiled into its callers: small copies without
 // a call. What it compiles to differs with the caller's compiler flags, so it lives
 // in an inline namespace named after them: objects built with different flags then
-// link in any order, each with its own copy of this code. Nothing in the library
-// depends on those flags.
+// link in any order, each vector level with its own copy of this code. Nothing in the
+// library depends on those flags.
 #ifndef VM_MEM_INLINE_COPY_H_
 #define VM_MEM_INLINE_COPY_H_
 
@@ -41,11 +41,13 @@ inline constexpr std::size_t kInlineCeiling = 4096;
 
 // The largest copies that code compiled for vectors of 16, 32 and 64 bytes makes in
 // line: CopyPolicy::inline_max times 1, 2 and 4, up to kInlineCeiling; 0 until the first
-// use of the core, and always where VM_MEM_ISA forces a row.
+// use of the core, always where VM_MEM_ISA forces a row, and for vectors wider than the
+// policy's.
 extern std::atomic<std::size_t> inline_limits[3];
 
 // The sizes of this thread's latest four small copies, a byte each: by them small
-// copies choose between code with branches on the size and code without.
+// copies choose between code with branches on the size and code without. Masked copies
+// in line are not noted; longer copies note how many lanes they have.
 extern thread_local constinit std::uint32_t latest_sizes [[gnu::tls_model("initial-exec")]];
 
 // g++ warns of branches for sizes that the caller's buffer cannot have.
@@ -127,9 +129,8 @@ template <std::size_t kBytes>
   _mm512_mask_storeu_epi8(dst, first_bytes, _mm512_maskz_loadu_epi8(first_bytes, src));
 }
 
-// Needs:  64 < n <= 256. Four vectors at 0, step, n - 64 - step and n - 64: no branch
-// on the size. A size that came four times in a row is foreseen, and below 129 takes
-// narrower vectors.
+// Needs:  sizeof(Vector) < n <= 4 * sizeof(Vector). Vectors at 0, step, n - size - step and
+// n - size: no branch on the size; up to two vectors the four coincide in pairs.
 template <typename Vector>
 [[gnu::always_inline]] inline void copy_four_vectors(std::byte* dst, const std::byte* src,
                                                      std::size_t n) noexcept {
@@ -147,6 +148,8 @@ template <typename Vector>
   __builtin_memcpy(dst + last, &d, kBytes);
 }
 
+// Needs:  64 < n <= 256. A size that came four times in a row is foreseen, and below 129
+// takes narrower vectors.
 [[gnu::always_inline]] inline void copy_vectors(std::byte* dst, const std::byte* src,
                                                 std::size_t n) noexcept {
   const std::uint32_t size = static_cast<std::uint8_t>(n);

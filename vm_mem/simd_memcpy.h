@@ -44,8 +44,8 @@ bool is_zero(std::span<const std::byte> bytes) noexcept;
 // `dst` in cache. For data that this core will not read again soon: snapshots,
 // migration.
 //
-// Memory:  the stores may pass each other while the call runs; a store fence at the
-//          end orders all of them before any later store of this thread.
+// Memory:  where it streams, the stores may pass each other while the call runs; a store
+//          fence at the end orders all of them before any later store of this thread.
 // Source:  Intel SDM vol. 1, 10.4.6.2 (temporal and non-temporal data).
 void* memcpy_stream(void* dst, const void* src, std::size_t n) noexcept;
 
@@ -55,7 +55,7 @@ enum class SimdFeature : std::uint8_t { kNone, kSse2, kAvx2, kAvx512, kNeon, kSv
 
 bool has_sse2() noexcept;
 bool has_avx2() noexcept;
-bool has_avx512() noexcept;  // F, BW, DQ and VL, with the OS saving ZMM and mask state
+bool has_avx512() noexcept;  // F, BW, DQ, VL and BMI2; the OS saves ZMM and mask state
 bool has_neon() noexcept;
 bool has_sve() noexcept;
 SimdFeature simd_feature() noexcept;

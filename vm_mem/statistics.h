@@ -13,8 +13,9 @@
 namespace vm_mem {
 
 // The size class of CopyPolicy that the bytes of an operation fall in. It is by size
-// alone: of those in kStream only write() always streams; read() does where buffer and
-// guest address are congruent modulo 8, and the other operations never do.
+// alone: of those in kStream, write() streams, read() does where buffer and guest address
+// are congruent modulo 8, fills do unless the policy has string instructions, and copies
+// within guest memory never do.
 enum class CopyPath : std::uint8_t { kInline, kVector, kStream };
 inline constexpr int kCopyPathCount = 3;
 

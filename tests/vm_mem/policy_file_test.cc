@@ -32,9 +32,16 @@ TEST(PolicyFileTest, ReadsEveryField) {
                           "# measured\n\n inline_max=1 \nvector_width = 2\r\nalign_loads_max= 9\n"
                           "prefetch_min=3\nstream_pages =8\n"
                           "stream_min = 4\nstream_hint_min =5\nrep_movsb_min = 6\n"
-                          "rep_movsb_hot_min = never\nrep_movsb_max\t=\t8");
+                          "rep_movsb_hot_min = never\nrep_movsb_max\t=\t8\n");
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(text->over(kDefaults), (CopyPolicy{1, 2, 9, 3, 4, 5, 8, 6, kNever, 8}));
+}
+
+TEST(PolicyFileTest, RefusesALineThatWasCut) {
+  const auto text = parse(kHeader + "stream_min = 41943");
+  EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(text.status().message().find(":2: the line has no end"), absl::string_view::npos)
+      << text.status();
 }
 
 TEST(PolicyFileTest, KeepsDefaultsOfFieldsThatAreLeftOut) {
@@ -84,7 +91,7 @@ TEST(PolicyFileTest, RefusesWhatIsNotANumberOfBytes) {
   for (const char* value :
        {"", "-1", "1k", "0x10", "1 2", "99999999999999999999999", "1.5", "Never"}) {
     EXPECT_EQ(refusal(kHeader + "stream_min = " + value + "\n"),
-              "limits:2: stream_min = \"" + std::string(value) + "\" is not a number of bytes");
+              "limits:2: stream_min = \"" + std::string(value) + "\" is neither a number nor never");
   }
 }
 

@@ -138,6 +138,15 @@ struct Survey {
     note(field, find_crossover(points, side, policy.*field, none));
   }
 
+  // Where strings win nowhere, their range ends before it begins: they are never used.
+  void settle_strings() {
+    if (policy.rep_movsb_min <= policy.rep_movsb_max) return;
+    policy.rep_movsb_min = kNever;
+    for (Finding& finding : findings) {
+      if (finding.field == name_of(&CopyPolicy::rep_movsb_min)) finding.crossover.chosen = kNever;
+    }
+  }
+
   static std::string_view name_of(Field field) {
     const auto fields = vm_mem::copy_policy_fields();
     return std::find_if(fields.begin(), fields.end(),
@@ -235,6 +244,7 @@ void survey_strings(Survey& survey, std::size_t most_bytes) {
   for (std::size_t bytes = 128 * kKiB; bytes <= most_bytes; bytes *= 2) large.push_back(bytes);
   survey.judge(&CopyPolicy::rep_movsb_max, survey.calibrator.compare(contest, Places::kSame, large),
                Side::kUpTo, kNever);
+  survey.settle_strings();
 }
 
 void survey_stream(Survey& survey, std::size_t most_bytes) {

@@ -28,12 +28,13 @@ bool is_supported(const CopyRow& row) { return row.supported; }
 
 // What the core makes use of.
 std::string features_of(const HostCpu& cpu) {
-  const std::pair<bool, const char*> features[] = {{vm_mem::has_sse2(), "SSE2"},
-                                                   {vm_mem::has_avx2(), "AVX2"},
-                                                   {vm_mem::has_avx512(), "AVX-512 F BW DQ VL"},
-                                                   {vm_mem::has_neon(), "NEON"},
-                                                   {cpu.fast_rep_movsb, "ERMS"},
-                                                   {cpu.fast_short_rep_movsb, "FSRM"}};
+  const std::pair<bool, const char*> features[] = {
+      {vm_mem::has_sse2(), "SSE2"},
+      {vm_mem::has_avx2(), "AVX2"},
+      {vm_mem::has_avx512(), "AVX-512 F BW DQ VL, BMI2"},
+      {vm_mem::has_neon(), "NEON"},
+      {cpu.fast_rep_movsb, "ERMS"},
+      {cpu.fast_short_rep_movsb, "FSRM"}};
   std::string names;
   for (const auto& [present, name] : features) {
     if (present) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);

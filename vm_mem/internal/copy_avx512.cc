@@ -1,4 +1,4 @@
-// Copy kernels for x86-64 with AVX-512 F, BW, DQ and VL: 64-byte lanes.
+// Copy kernels for x86-64 with AVX-512 F, BW, DQ and VL, and BMI2: 64-byte lanes.
 //
 // Plain copies of up to a lane whose sizes vary: one masked load and one masked store,
 // no branch on the size. A load of bytes just stored has to wait for a masked store;

@@ -68,7 +68,10 @@ void publish_policy(const CopyPolicy& policy) {
   const bool forced = startup().choice == RowChoice::kForced;
   const std::size_t inline_max = forced ? 0 : policy.inline_max;
   for (std::size_t i = 0; i < std::size(inline_limits); ++i) {
-    inline_limits[i].store(std::min(inline_max << i, kInlineCeiling), std::memory_order_relaxed);
+    // A policy that asks for narrower vectors has its reason: wider code is not used.
+    const bool fits = (std::size_t{16} << i) <= std::max<std::size_t>(16, policy.vector_width);
+    inline_limits[i].store(fits ? std::min(inline_max << i, kInlineCeiling) : 0,
+                           std::memory_order_relaxed);
   }
   // Last: a row that is not null tells that all of this is ready.
   const CopyKernels& row = row_for(policy);

@@ -27,9 +27,10 @@ struct alignas(64) CopyState {
   std::atomic<std::size_t> string_fill_min{kNever};
 };
 
-// The state, also before it is made ready: for copy_state() and for kernels. Hidden, so
-// that a shared library reaches it without a detour.
-[[gnu::visibility("hidden")]] extern constinit CopyState raw_copy_state;
+// The state, also before it is made ready: for copy_state() and for kernels. Visible like
+// what fills it: where a program and a plugin both have the library, the linker makes
+// both use one state or each its own, but never parts of two.
+extern constinit CopyState raw_copy_state;
 
 // Reads VM_MEM_ISA and VM_MEM_POLICY and publishes what follows from them, once.
 void start_copy_core();

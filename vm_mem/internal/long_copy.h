@@ -57,8 +57,8 @@ VM_MEM_INLINE LongCopyPath long_copy_path(const std::byte* dst, std::size_t n) {
 
 VM_MEM_INLINE FillPath fill_path(const std::byte* dst, std::size_t n) {
   const CopyState& state = raw_copy_state;
-  const bool between_words = reinterpret_cast<std::uintptr_t>(dst) % 8 != 0 || n % 8 != 0;
-  if (n >= limit(state.string_fill_min) && !between_words) return FillPath::kString;
+  const bool splits_words = reinterpret_cast<std::uintptr_t>(dst) % 8 != 0 || n % 8 != 0;
+  if (n >= limit(state.string_fill_min) && !splits_words) return FillPath::kString;
   return streams(n) ? FillPath::kStream : FillPath::kLoop;
 }
 

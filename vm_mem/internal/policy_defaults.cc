@@ -45,9 +45,11 @@ constexpr Limit kPastL1 = {.least = 4_KiB, .l1d_halves = 2};
 // Up to here the string instruction is as fast, and leaves the bytes in the caches.
 constexpr Limit kStreamZen5 = {.least = 4_MiB, .l3_halves = 1};
 
-bool is_zen5(const HostCpu& cpu) {
-  return cpu.vendor == CpuVendor::kAmd && cpu.fast_short_rep_movsb && cpu.family >= 0x1a;
+bool has_short_strings(const HostCpu& cpu) {
+  return cpu.vendor == CpuVendor::kAmd && cpu.fast_rep_movsb && cpu.fast_short_rep_movsb;
 }
+
+bool is_zen5(const HostCpu& cpu) { return has_short_strings(cpu) && cpu.family >= 0x1a; }
 
 bool is_x86_vector(const HostCpu& cpu, std::size_t vector_width) {
   return cpu.vendor != CpuVendor::kArm && vector_width >= 16;
@@ -85,8 +87,7 @@ constexpr std::array kEntries = {
     Entry{.name = "AMD Zen 3 and Zen 4",
           .applies =
               [](const HostCpu& cpu, std::size_t vector_width) {
-                return is_x86_vector(cpu, vector_width) && cpu.vendor == CpuVendor::kAmd &&
-                       cpu.fast_short_rep_movsb;
+                return has_short_strings(cpu) && is_x86_vector(cpu, vector_width);
               },
           .prefetch_min = kPastL1,
           .stream_min = kNoSize,
@@ -96,7 +97,7 @@ constexpr std::array kEntries = {
     Entry{.name = "x86-64 with AVX-512",
           .applies =
               [](const HostCpu& cpu, std::size_t vector_width) {
-                return is_x86_vector(cpu, 16) && vector_width >= 64;
+                return is_x86_vector(cpu, vector_width) && vector_width >= 64;
               },
           .prefetch_min = {.least = 4_KiB},
           .stream_min = kStream,

@@ -48,7 +48,8 @@ class PolicyParser {
       ++line_;
       absl::Status status = take_line(trimmed(text.substr(0, end)));
       if (!status.ok()) return status;
-      text = end == std::string_view::npos ? "" : text.substr(end + 1);
+      if (end == std::string_view::npos) return refuse("the line has no end: was the file cut?");
+      text = text.substr(end + 1);
     }
     if (line_ == 0) return refuse(absl::StrFormat("empty; want \"%s\"", header()));
     return found_;
@@ -92,7 +93,7 @@ class PolicyParser {
       }
       const auto limit = parse_limit(value);
       if (!limit) {
-        return refuse(absl::StrFormat("%s = \"%s\" is not a number of bytes", std::string(key),
+        return refuse(absl::StrFormat("%s = \"%s\" is neither a number nor never", std::string(key),
                                       std::string(value)));
       }
       found_.settings.push_back({&field, *limit, line_});
