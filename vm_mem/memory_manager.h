@@ -22,24 +22,12 @@
 #include "vm_mem/guest_address.h"
 #include "vm_mem/memory_map.h"
 #include "vm_mem/mmio_handler.h"
+#include "vm_mem/ram_options.h"
 #include "vm_mem/statistics.h"
 
 namespace vm_mem {
 
 class MemoryListener;
-
-// Where the host memory of a RAM region comes from.
-enum class Backing : std::uint8_t {
-  kAnonymous,  // private to this process
-  kMemfd,      // shareable by descriptor: vhost-user, a second view
-};
-
-enum class DirtyTracking : std::uint8_t { kOff, kOn };
-
-struct RamOptions {
-  Backing backing = Backing::kAnonymous;
-  DirtyTracking dirty_tracking = DirtyTracking::kOff;
-};
 
 struct MemoryManagerOptions {
   // The most regions that may exist at a time; more is refused.

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "vm_mem/guest_address.h"
+#include "vm_mem/protection.h"
+#include "vm_mem/region_id.h"
 
 namespace vm_mem {
 
 class MmioHandler;
 class DirtyLog;
-
-enum class RegionId : std::uint64_t {};
 
 enum class RegionKind : std::uint8_t { kRam, kRom, kMmio };
 
@@ -26,6 +26,8 @@ struct MapSection {
   GuestRange range;
   RegionId region{};
   RegionKind kind = RegionKind::kRam;
+  Protection protection = Protection::kReadWrite;
+  bool recoverable = false;           // an access can fault in the host: it is reported
   std::uint64_t region_offset = 0;    // of range.begin() in its region; of an alias,
                                       // in the region that it shows
   std::byte* host = nullptr;          // of range.begin(); null for MMIO
