@@ -14,7 +14,6 @@ namespace vm_mem {
 namespace {
 
 using internal::Region;
-using internal::WordOperation;
 
 using MadeRegion = absl::StatusOr<std::shared_ptr<Region>>;
 using Pin = internal::MapPublisher::Pin;
@@ -209,17 +208,11 @@ AccessResult MemoryManager::store_bits(GuestAddress to, unsigned bytes, std::uin
   return internal::store_word(pin.map(), to, bytes, bits, order);
 }
 
-AccessResult MemoryManager::modify_bits(GuestAddress at, unsigned bytes, Modify operation,
+AccessResult MemoryManager::modify_bits(GuestAddress at, unsigned bytes, WordOperation operation,
                                         std::uint64_t operand, std::uint64_t& previous,
                                         std::memory_order) {
-  static_assert(static_cast<int>(Modify::kExchange) == static_cast<int>(WordOperation::kExchange) &&
-                static_cast<int>(Modify::kAdd) == static_cast<int>(WordOperation::kAdd) &&
-                static_cast<int>(Modify::kOr) == static_cast<int>(WordOperation::kOr) &&
-                static_cast<int>(Modify::kAnd) == static_cast<int>(WordOperation::kAnd) &&
-                static_cast<int>(Modify::kXor) == static_cast<int>(WordOperation::kXor));
   const Pin pin(state_->maps());
-  return internal::modify_word(pin.map(), at, bytes, static_cast<WordOperation>(operation), operand,
-                               previous);
+  return internal::modify_word(pin.map(), at, bytes, operation, operand, previous);
 }
 
 AccessResult MemoryManager::compare_exchange_bits(GuestAddress at, unsigned bytes,

@@ -7,14 +7,11 @@
 #define VM_MEM_MEMORY_MANAGER_H_
 
 #include <atomic>
-#include <bit>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
-#include <type_traits>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,6 +21,7 @@
 #include "vm_mem/mmio_handler.h"
 #include "vm_mem/ram_options.h"
 #include "vm_mem/statistics.h"
+#include "vm_mem/typed_access.h"
 
 namespace vm_mem {
 
@@ -40,12 +38,7 @@ enum class RemovePolicy : std::uint8_t {
   kWait,    // return once the memory has been given back to the host
 };
 
-// What typed access moves: whole objects that one instruction can load or store.
-template <typename T>
-concept GuestWord = std::is_trivially_copyable_v<T> &&
-    (sizeof(T) == 1 || sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8);
-
-class MemoryManager {
+class MemoryManager : public TypedAccess<MemoryManager> {
  public:
   static absl::StatusOr<std::unique_ptr<MemoryManager>> create(MemoryManagerOptions options);
 
@@ -117,107 +110,13 @@ class MemoryManager {
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order,
                              Route route = Route::kCpu) const;
 
-  // --- Typed access, in host byte order unless the name says otherwise.
-  //
-  // Memory:  single-copy atomic where naturally aligned, with the given order.
-  //          An unaligned load or store is made of bytes, each relaxed, with the
-  //          fences of `order` around them.
-  // Errors:  in the result; `value` is written only on success. A read-modify-write
-  //          that is not naturally aligned is kMisaligned, on MMIO kProtected.
-
-  template <GuestWord T>
-  AccessResult load(GuestAddress from, T& value,
-                    std::memory_order order = std::memory_order_relaxed) const {
-    std::uint64_t bits = 0;
-    const AccessResult result = load_bits(from, sizeof(T), bits, order);
-    if (result.ok()) value = from_bits<T>(bits);
-    return result;
-  }
-  template <GuestWord T>
-  AccessResult store(GuestAddress to, T value,
-                     std::memory_order order = std::memory_order_relaxed) {
-    return store_bits(to, sizeof(T), to_bits(value), order);
-  }
-
-  template <std::unsigned_integral T>
-  AccessResult load_le(GuestAddress from, T& value,
-                       std::memory_order order = std::memory_order_relaxed) const {
-    return load_swapped(from, value, order, std::endian::native != std::endian::little);
-  }
-  template <std::unsigned_integral T>
-  AccessResult load_be(GuestAddress from, T& value,
-                       std::memory_order order = std::memory_order_relaxed) const {
-    return load_swapped(from, value, order, std::endian::native != std::endian::big);
-  }
-  template <std::unsigned_integral T>
-  AccessResult store_le(GuestAddress to, T value,
-                        std::memory_order order = std::memory_order_relaxed) {
-    return store(to, std::endian::native == std::endian::little ? value : byte_swapped(value),
-                 order);
-  }
-  template <std::unsigned_integral T>
-  AccessResult store_be(GuestAddress to, T value,
-                        std::memory_order order = std::memory_order_relaxed) {
-    return store(to, std::endian::native == std::endian::big ? value : byte_swapped(value), order);
-  }
-
-  // Each stores a new value and gives the old one in `previous`.
-  template <GuestWord T>
-  AccessResult exchange(GuestAddress at, T desired, T& previous,
-                        std::memory_order order = std::memory_order_seq_cst) {
-    return modify(at, Modify::kExchange, desired, previous, order);
-  }
-  template <std::integral T>
-  AccessResult fetch_add(GuestAddress at, T operand, T& previous,
-                         std::memory_order order = std::memory_order_seq_cst) {
-    return modify(at, Modify::kAdd, operand, previous, order);
-  }
-  template <std::integral T>
-  AccessResult fetch_or(GuestAddress at, T operand, T& previous,
-                        std::memory_order order = std::memory_order_seq_cst) {
-    return modify(at, Modify::kOr, operand, previous, order);
-  }
-  template <std::integral T>
-  AccessResult fetch_and(GuestAddress at, T operand, T& previous,
-                         std::memory_order order = std::memory_order_seq_cst) {
-    return modify(at, Modify::kAnd, operand, previous, order);
-  }
-  template <std::integral T>
-  AccessResult fetch_xor(GuestAddress at, T operand, T& previous,
-                         std::memory_order order = std::memory_order_seq_cst) {
-    return modify(at, Modify::kXor, operand, previous, order);
-  }
-  // Stores `desired` where the value equals `expected`, which becomes the value
-  // that was found. `exchanged` says whether it was stored. Never fails spuriously.
-  template <GuestWord T>
-  AccessResult compare_exchange(GuestAddress at, T& expected, T desired, bool& exchanged,
-                                std::memory_order order = std::memory_order_seq_cst) {
-    std::uint64_t found = to_bits(expected);
-    const AccessResult result =
-        compare_exchange_bits(at, sizeof(T), found, to_bits(desired), exchanged, order);
-    if (result.ok()) expected = from_bits<T>(found);
-    return result;
-  }
-
   // Bulk operations so far, by route and path.
   Statistics statistics() const;
 
  private:
   friend class MemoryReader;
+  friend TypedAccess<MemoryManager>;
   class State;
-  enum class Modify : std::uint8_t { kExchange, kAdd, kOr, kAnd, kXor };
-
-  template <GuestWord T>
-  static std::uint64_t to_bits(T value);
-  template <GuestWord T>
-  static T from_bits(std::uint64_t bits);
-  template <std::unsigned_integral T>
-  static T byte_swapped(T value);
-  template <std::unsigned_integral T>
-  AccessResult load_swapped(GuestAddress from, T& value, std::memory_order order, bool swap) const;
-  template <GuestWord T>
-  AccessResult modify(GuestAddress at, Modify operation, T operand, T& previous,
-                      std::memory_order order);
 
   explicit MemoryManager(MemoryManagerOptions options);
   AccessResult counted(const AccessResult& result, Route route) const;
@@ -225,8 +124,8 @@ class MemoryManager {
                          std::memory_order order) const;
   AccessResult store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
                           std::memory_order order);
-  AccessResult modify_bits(GuestAddress at, unsigned bytes, Modify operation, std::uint64_t operand,
-                           std::uint64_t& previous, std::memory_order order);
+  AccessResult modify_bits(GuestAddress at, unsigned bytes, WordOperation operation,
+                           std::uint64_t operand, std::uint64_t& previous, std::memory_order order);
   AccessResult compare_exchange_bits(GuestAddress at, unsigned bytes, std::uint64_t& expected,
                                      std::uint64_t desired, bool& exchanged,
                                      std::memory_order order);
@@ -234,59 +133,6 @@ class MemoryManager {
   std::unique_ptr<State> state_;
   std::atomic<std::uint64_t> generation_{0};
 };
-
-template <GuestWord T>
-std::uint64_t MemoryManager::to_bits(T value) {
-  if constexpr (sizeof(T) == 1)
-    return std::bit_cast<std::uint8_t>(value);
-  else if constexpr (sizeof(T) == 2)
-    return std::bit_cast<std::uint16_t>(value);
-  else if constexpr (sizeof(T) == 4)
-    return std::bit_cast<std::uint32_t>(value);
-  else
-    return std::bit_cast<std::uint64_t>(value);
-}
-
-template <GuestWord T>
-T MemoryManager::from_bits(std::uint64_t bits) {
-  if constexpr (sizeof(T) == 1)
-    return std::bit_cast<T>(static_cast<std::uint8_t>(bits));
-  else if constexpr (sizeof(T) == 2)
-    return std::bit_cast<T>(static_cast<std::uint16_t>(bits));
-  else if constexpr (sizeof(T) == 4)
-    return std::bit_cast<T>(static_cast<std::uint32_t>(bits));
-  else
-    return std::bit_cast<T>(bits);
-}
-
-template <std::unsigned_integral T>
-T MemoryManager::byte_swapped(T value) {
-  if constexpr (sizeof(T) == 1)
-    return value;
-  else if constexpr (sizeof(T) == 2)
-    return __builtin_bswap16(value);
-  else if constexpr (sizeof(T) == 4)
-    return __builtin_bswap32(value);
-  else
-    return __builtin_bswap64(value);
-}
-
-template <std::unsigned_integral T>
-AccessResult MemoryManager::load_swapped(GuestAddress from, T& value, std::memory_order order,
-                                         bool swap) const {
-  const AccessResult result = load(from, value, order);
-  if (result.ok() && swap) value = byte_swapped(value);
-  return result;
-}
-
-template <GuestWord T>
-AccessResult MemoryManager::modify(GuestAddress at, Modify operation, T operand, T& previous,
-                                   std::memory_order order) {
-  std::uint64_t bits = 0;
-  const AccessResult result = modify_bits(at, sizeof(T), operation, to_bits(operand), bits, order);
-  if (result.ok()) previous = from_bits<T>(bits);
-  return result;
-}
 
 }  // namespace vm_mem
 

@@ -40,13 +40,13 @@ class MemoryReader {
                     std::memory_order order = std::memory_order_relaxed) {
     std::uint64_t bits = 0;
     const AccessResult result = load_bits(from, sizeof(T), bits, order);
-    if (result.ok()) value = MemoryManager::from_bits<T>(bits);
+    if (result.ok()) value = word_from_bits<T>(bits);
     return result;
   }
   template <GuestWord T>
   AccessResult store(GuestAddress to, T value,
                      std::memory_order order = std::memory_order_relaxed) {
-    return store_bits(to, sizeof(T), MemoryManager::to_bits(value), order);
+    return store_bits(to, sizeof(T), word_to_bits(value), order);
   }
 
   MemoryManager& manager() const { return *manager_; }

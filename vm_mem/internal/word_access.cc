@@ -28,25 +28,6 @@ Word* word_at(std::byte* host) {
   return reinterpret_cast<Word*>(host);
 }
 
-// An order that a load (a store) cannot have becomes the strongest.
-template <typename Word>
-Word atomic_load(const Word* from, std::memory_order order) {
-  switch (order) {
-    case std::memory_order_relaxed: return __atomic_load_n(from, __ATOMIC_RELAXED);
-    case std::memory_order_consume:
-    case std::memory_order_acquire: return __atomic_load_n(from, __ATOMIC_ACQUIRE);
-    default: return __atomic_load_n(from, __ATOMIC_SEQ_CST);
-  }
-}
-template <typename Word>
-void atomic_store(Word* to, Word value, std::memory_order order) {
-  switch (order) {
-    case std::memory_order_relaxed: return __atomic_store_n(to, value, __ATOMIC_RELAXED);
-    case std::memory_order_release: return __atomic_store_n(to, value, __ATOMIC_RELEASE);
-    default: return __atomic_store_n(to, value, __ATOMIC_SEQ_CST);
-  }
-}
-
 template <typename Word>
 Word atomic_modify(Word* at, WordOperation operation, Word operand) {
   switch (operation) {
@@ -63,13 +44,13 @@ bool is_aligned(GuestAddress at, unsigned bytes) { return at.value % bytes == 0;
 
 std::uint64_t load_run(const Run& run, std::memory_order order) {
   return with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) -> std::uint64_t {
-    return atomic_load(word_at<std::remove_pointer_t<decltype(type)>>(run.host()), order);
+    return load_host_word<std::remove_pointer_t<decltype(type)>>(run.host(), order);
   });
 }
 void store_run(const Run& run, std::uint64_t bits, std::memory_order order) {
   with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) {
     using Word = std::remove_pointer_t<decltype(type)>;
-    atomic_store(word_at<Word>(run.host()), static_cast<Word>(bits), order);
+    store_host_word(run.host(), static_cast<Word>(bits), order);
   });
   mark_dirty(run);
 }
@@ -84,15 +65,14 @@ std::byte* first_byte(std::uint64_t& bits, unsigned bytes) {
 DeviceProgress load_bytes(const Run& run, std::byte* to, std::memory_order order) {
   if (run.is_device()) return read_device(run, to);
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
-    to[i] = std::byte{atomic_load(word_at<std::uint8_t>(run.host() + i), order)};
+    to[i] = std::byte{load_host_word<std::uint8_t>(run.host() + i, order)};
   }
   return {.done = run.bytes};
 }
 DeviceProgress store_bytes(const Run& run, const std::byte* from, std::memory_order order) {
   if (run.is_device()) return write_device(run, from);
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
-    atomic_store(word_at<std::uint8_t>(run.host() + i), std::to_integer<std::uint8_t>(from[i]),
-                 order);
+    store_host_word(run.host() + i, std::to_integer<std::uint8_t>(from[i]), order);
   }
   mark_dirty(run);
   return {.done = run.bytes};

@@ -8,6 +8,7 @@
 
 #include "vm_mem/access.h"
 #include "vm_mem/memory_map.h"
+#include "vm_mem/typed_access.h"
 
 namespace vm_mem::internal {
 
@@ -15,8 +16,6 @@ AccessResult load_word(const MemoryMap& map, GuestAddress from, unsigned bytes, 
                        std::memory_order order);
 AccessResult store_word(const MemoryMap& map, GuestAddress to, unsigned bytes, std::uint64_t bits,
                         std::memory_order order);
-
-enum class WordOperation : std::uint8_t { kExchange, kAdd, kOr, kAnd, kXor };
 
 // Read-modify-writes are sequentially consistent: at least what any order asks for.
 AccessResult modify_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
