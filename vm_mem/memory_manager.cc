@@ -8,6 +8,7 @@
 #include "vm_mem/host_mapping.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/manager_state.h"
+#include "vm_mem/internal/ram_backing.h"
 #include "vm_mem/internal/word_access.h"
 
 namespace vm_mem {
@@ -20,12 +21,8 @@ using Pin = internal::MapPublisher::Pin;
 
 std::uint64_t number_of(RegionId id) { return static_cast<std::uint64_t>(id); }
 
-absl::StatusOr<HostMapping> map_backing(Backing backing, std::uint64_t bytes) {
-  return backing == Backing::kMemfd ? HostMapping::memfd(bytes) : HostMapping::anonymous(bytes);
-}
-
-MadeRegion make_ram(GuestRange range, RamOptions options) {
-  absl::StatusOr<HostMapping> mapping = map_backing(options.backing, range.bytes());
+MadeRegion make_ram(GuestRange range, const RamOptions& options) {
+  absl::StatusOr<HostMapping> mapping = internal::map_ram(range.bytes(), options);
   if (!mapping.ok()) return mapping.status();
   auto region = std::make_shared<Region>();
   region->kind = RegionKind::kRam;
