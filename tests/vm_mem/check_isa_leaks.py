@@ -3,8 +3,8 @@
 
 Usage: check_isa_leaks.py OBJECT...   (of one architecture; needs its nm and objdump)
 
-x86-64: an object named copy_avx2.* may use ymm registers, copy_avx512.* zmm and mask
-registers too; every other object only what x86-64 has always had. AArch64: only
+x86-64: an object named copy_avx2.* or dirty_avx2.* may use ymm registers, *_avx512.* zmm
+and mask registers too; every other object only what x86-64 has always had. AArch64: only
 copy_sve.* may use SVE. Objects above the baseline must not define weak symbols: the
 linker could choose their copy for the whole program. Exit status 77: no tools.
 """
@@ -37,7 +37,9 @@ class Machine(typing.NamedTuple):
 
 MACHINES = {
     62: Machine("x86_64", {"copy_avx2": Row(re.compile("%ymm"), ZMM),
-                           "copy_avx512": Row(re.compile("%zmm"), None)}, VECTOR),
+                           "copy_avx512": Row(re.compile("%zmm"), None),
+                           "dirty_avx2": Row(re.compile("%ymm"), ZMM),
+                           "dirty_avx512": Row(re.compile("%zmm"), None)}, VECTOR),
     183: Machine("aarch64", {"copy_sve": Row(re.compile(r"\bz0\.b"), None)}, SVE),
 }
 
