@@ -22,6 +22,12 @@ std::size_t cache_bytes(int wanted_level, std::size_t assumed) {
   return assumed;
 }
 
+// The CPUs that stay_on_one_cpu() gave up.
+cpu_set_t& left_cpus() {
+  static cpu_set_t cpus{};
+  return cpus;
+}
+
 }  // namespace
 
 int stay_on_one_cpu() {
@@ -31,9 +37,15 @@ int stay_on_one_cpu() {
   while (past_last > 0 && !CPU_ISSET(past_last - 1, &allowed)) --past_last;
   if (past_last == 0) return -1;
   const std::size_t last = past_last - 1;
+  CPU_CLR(last, &allowed);
+  left_cpus() = allowed;
   CPU_ZERO(&allowed);
   CPU_SET(last, &allowed);
   return sched_setaffinity(0, sizeof(allowed), &allowed) == 0 ? static_cast<int>(last) : -1;
+}
+
+bool leave_the_one_cpu() {
+  return CPU_COUNT(&left_cpus()) > 0 && sched_setaffinity(0, sizeof(cpu_set_t), &left_cpus()) == 0;
 }
 
 std::size_t l2_bytes() { return cache_bytes(2, std::size_t{1} << 20); }

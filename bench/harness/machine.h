@@ -9,6 +9,10 @@ namespace vm_bench {
 // Keeps this process on the last CPU that it is allowed on. Returns that CPU, or -1.
 int stay_on_one_cpu();
 
+// After that call, in a thread that is to work beside the measured one: keeps it on the
+// other CPUs. Returns false where the process was allowed on one alone.
+bool leave_the_one_cpu();
+
 // Units: bytes. What the system reports, or an assumption where it reports nothing.
 std::size_t l2_bytes();
 std::size_t l3_bytes();

@@ -76,6 +76,11 @@ void Session::report_count(std::string_view name, std::uint64_t count) {
   write_row("instr", name, fmt::format(R"("count":{})", count));
 }
 
+void Session::report_skip(std::string_view name, std::string_view missing) {
+  fmt::print("skip {}/{}: {}\n", suite_, name, missing);
+  std::fflush(stdout);
+}
+
 void Session::report_point(std::string_view name, std::string_view point, const Outcome& outcome) {
   write_row("point", name, fmt::format(R"("point":"{}",{})", point, members_of(outcome)));
   if (!options_.points) return;
@@ -114,6 +119,10 @@ int run_suite(Session& session, const std::vector<Regime>& regimes) {
                                             session.effort().rounds, options.seed));
   for (const Regime& regime : regimes) {
     if (!wanted(options, regime.name)) continue;
+    if (!regime.missing.empty()) {
+      session.report_skip(regime.name, regime.missing);
+      continue;
+    }
     session.progress(regime.name);
     session.report_ratio(regime.name, regime.measure(session));
   }

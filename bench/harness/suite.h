@@ -2,6 +2,7 @@
 //
 //   ratio <suite>/<name> <median> (<min>-<max>) vs <peer>
 //   instr <suite>/<name> <count>
+//   skip <suite>/<name>: <what has to be installed>
 //
 // A ratio is the peer's time / ours: above 1 is faster.
 #ifndef BENCH_HARNESS_SUITE_H_
@@ -40,6 +41,7 @@ class Session {
 
   void report_ratio(std::string_view name, const Ratio& ratio);
   void report_count(std::string_view name, std::uint64_t count);
+  void report_skip(std::string_view name, std::string_view missing);
   // One of the points of regime `name`: in the JSON, and printed where asked for.
   void report_point(std::string_view name, std::string_view point, const Outcome& outcome);
   // `json` is an object: what else the rows depend on, such as the policy in force.
@@ -60,6 +62,8 @@ class Session {
 struct Regime {
   std::string name;
   std::function<Ratio(Session&)> measure;
+  // What its peer lacks on this machine. Unless empty, it is told and nothing measured.
+  std::string missing = {};
 };
 
 // A suite program's main(): measures the regimes that the command line asks for.

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,15 @@ def bench(*arguments, **environment):
         stdin=subprocess.DEVNULL, env={**os.environ, **environment})
 
 
+def write_script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text, encoding="ascii")
+    path.chmod(0o755)
+
+
 def write_program(folder, text):
     for name in ("bench_copy_inlined", "bench_copy_called", "bench_copy_row"):
-        path = folder / name
-        path.write_text("#!/bin/sh\n" + text, encoding="ascii")
-        path.chmod(0o755)
+        write_script(folder / name, text)
 
 
 class BenchTest(unittest.TestCase):
@@ -49,7 +54,8 @@ class BenchTest(unittest.TestCase):
     def test_list_names_the_suites(self):
         result = bench("--list")
         self.assertEqual(result.returncode, 0)
-        self.assertRegex(result.stdout, r"(?m)^copy +\S.*$")
+        for suite in ("copy", "guest"):
+            self.assertRegex(result.stdout, rf"(?m)^{suite} +\S.*$")
 
     def test_help_says_how_to_use_it(self):
         result = bench("--help")
@@ -153,6 +159,65 @@ class BenchTest(unittest.TestCase):
                 self.assert_refused(result, 1, pattern)
                 self.assertEqual(self.json.read_text("ascii"), "old")
                 self.assertEqual(len(list(self.folder.glob(".out.json*"))), 0)
+
+    def test_a_guest_row_is_a_ratio_or_says_what_is_missing(self):
+        rows = ["read8", "block_64", "unicorn8", "bulk_overhead_64k", "churn", "load8_1"]
+        result = bench("guest", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       ",".join(rows))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+        self.assertEqual(len(lines), len(rows), result.stdout)
+        for row, line in zip(rows, lines):
+            self.assertRegex(line, rf"\Aratio guest/{row} \S+ \(\S+\) vs \S.*\Z"
+                                   rf"|\Ainstr guest/{row} \d+\Z"
+                                   r"|\Askip \S+: .* is not installed \(tools/setup --bench\)\Z")
+        self.assertRegex(result.stdout, r"(?m)^ratio guest/churn .*; \d+ changes a second$")
+
+    def count_with(self, valgrind, *arguments):
+        """Counts the works of a program, with something that stands in for valgrind."""
+        works = "empty/all row/low row/high other/all"
+        write_script(self.folder / "programs" / "bench_guest", "exit 0\n")
+        write_script(self.folder / "programs" / "bench_guest_instructions",
+                     f'[ "$1" = --list ] && printf "%s\\n" {works}\n')
+        write_script(self.folder / "bin" / "valgrind", valgrind)
+        return bench("guest", "--programs", self.folder / "programs", "--json", self.json,
+                     *arguments, PATH=f"{self.folder / 'bin'}:{os.environ['PATH']}")
+
+    # The last two words are the work and its count.
+    VALGRIND = """
+while [ $# -gt 2 ]; do shift; done
+case $1 in empty/all) each=3 ;; row/low) each=10 ;; row/high) each=20 ;; *) each=50 ;; esac
+echo "==1== Collected : $((1000 + each * $2))" >&2
+"""
+
+    def test_instructions_are_the_highest_part_without_the_loop_and_what_is_done_once(self):
+        result = self.count_with(self.VALGRIND)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.splitlines()[1:],
+                         ["instr guest/row 17", "instr guest/other 47"])
+        rows = json.loads(self.json.read_text("ascii"))["rows"]
+        self.assertEqual(rows[0], {"kind": "instr", "name": "guest/row", "count": 17,
+                                   "parts": {"low": 7, "high": 17}})
+
+    def test_only_the_rows_asked_for_are_counted(self):
+        result = self.count_with(self.VALGRIND, "--only", "other")
+        self.assertEqual(result.stdout.splitlines()[1:], ["instr guest/other 47"])
+
+    def test_a_program_that_valgrind_cannot_run_is_named(self):
+        result = self.count_with("echo cannot >&2; exit 1\n")
+        self.assert_refused(result, 1, r"bench_guest_instructions \S+ failed under valgrind: status 1")
+        self.assertFalse(self.json.exists())
+
+    def test_without_valgrind_nothing_is_counted_and_a_line_says_so(self):
+        write_script(self.folder / "programs" / "bench_guest", "exit 0\n")
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin" / "python3").symlink_to(shutil.which("python3"))
+        result = bench("guest", "--programs", self.folder / "programs",
+                       PATH=str(self.folder / "bin"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.splitlines()[0],
+                         "skip bench_guest_instructions: valgrind is not installed "
+                         "(tools/setup --bench)")
 
 
 if __name__ == "__main__":

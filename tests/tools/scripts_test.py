@@ -102,6 +102,12 @@ class ScriptsTest(unittest.TestCase):
             self.assertRegex(line, r"\A\S+\s+\S.*\Z")
         self.assertTrue(any(line.startswith("libabsl-dev:arm64 ") for line in lines))
 
+    def test_setup_installs_the_peers_of_the_benchmarks_on_request_alone(self):
+        for arguments, wanted in (((), False), (("--run",), False), (("--bench",), True)):
+            result = run("setup", *arguments, "--list")
+            self.assertEqual(result.returncode, 0)
+            self.assertEqual("librust-vm-memory-dev" in result.stdout, wanted, arguments)
+
 
 if __name__ == "__main__":
     unittest.main()
