@@ -21,6 +21,9 @@ struct GuestAddress {
   friend constexpr auto operator<=>(GuestAddress, GuestAddress) = default;
 };
 
+// The granularity of the map and of dirty tracking.
+inline constexpr std::uint64_t kGuestPageBytes = 4096;
+
 // Half-open range [begin, begin + bytes). Never wraps past 2^64: make() refuses
 // ranges that would. The last byte of the address space, 2^64 - 1, is therefore
 // in no range.

@@ -219,7 +219,11 @@ AccessResult MemoryManager::compare_exchange_bits(GuestAddress at, unsigned byte
   return internal::compare_exchange_word(pin.map(), at, bytes, expected, desired, exchanged);
 }
 
-Statistics MemoryManager::statistics() const { return state_->statistics().sum(); }
+Statistics MemoryManager::statistics() const {
+  Statistics sum = state_->statistics().sum();
+  state_->readers().add_counts_to(sum);
+  return sum;
+}
 
 AccessResult MemoryManager::counted(const AccessResult& result, Route route) const {
   state_->statistics().add(route, result.done);

@@ -22,8 +22,10 @@ bool shows_memory_twice(const std::vector<MapSection>& sections) {
 
 }  // namespace
 
-MemoryMap::MemoryMap(std::vector<MapSection> sections, std::uint64_t generation)
+MemoryMap::MemoryMap(std::vector<MapSection> sections, std::uint64_t generation,
+                     const MemoryMap* previous)
     : sections_(std::move(sections)),
+      granules_(sections_, previous == nullptr ? nullptr : &previous->granules_),
       generation_(generation),
       has_aliases_(shows_memory_twice(sections_)) {}
 

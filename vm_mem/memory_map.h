@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "vm_mem/granule_table.h"
 #include "vm_mem/guest_address.h"
 #include "vm_mem/protection.h"
 #include "vm_mem/region_id.h"
@@ -17,7 +18,6 @@
 namespace vm_mem {
 
 class MmioHandler;
-class DirtyLog;
 
 enum class RegionKind : std::uint8_t { kRam, kRom, kMmio };
 
@@ -40,7 +40,10 @@ class MemoryMap {
  public:
   MemoryMap() = default;
   // Needs: `sections` sorted by address, none empty, none overlapping.
-  MemoryMap(std::vector<MapSection> sections, std::uint64_t generation);
+  // `previous`, which may be null, is a map most of whose sections are the same: what
+  // the two can share is not made again.
+  MemoryMap(std::vector<MapSection> sections, std::uint64_t generation,
+            const MemoryMap* previous = nullptr);
 
   // The section that holds `address`, or null where nothing is mapped.
   // Cost:  a binary search over the sections.
@@ -51,6 +54,9 @@ class MemoryMap {
 
   std::span<const MapSection> sections() const { return sections_; }
 
+  // For accesses that stay within one section.
+  const GranuleTable& granules() const { return granules_; }
+
   // True where some host memory is shown at two guest addresses.
   bool has_aliases() const { return has_aliases_; }
 
@@ -60,6 +66,7 @@ class MemoryMap {
 
  private:
   std::vector<MapSection> sections_;
+  GranuleTable granules_;
   std::uint64_t generation_ = 0;
   bool has_aliases_ = false;
 };

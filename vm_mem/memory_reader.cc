@@ -1,9 +1,24 @@
 #include "vm_mem/memory_reader.h"
 
+#include "vm_mem/dirty_log.h"
 #include "vm_mem/internal/access_engine.h"
+#include "vm_mem/internal/copy_path.h"
+#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/internal/manager_state.h"
 #include "vm_mem/internal/word_access.h"
 
 namespace vm_mem {
+namespace {
+
+void mark(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes) {
+  if (slot.dirty_log != nullptr) slot.dirty_log->mark(slot.region_offset + offset, bytes);
+}
+
+void add(std::atomic<std::uint64_t>& own, std::uint64_t amount) {
+  own.store(own.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+}  // namespace
 
 // An access in progress walks the map that it began with, so a device that comes back
 // to this reader from inside it is served from another one.
@@ -23,17 +38,38 @@ class MemoryReader::Access {
 };
 
 MemoryReader::MemoryReader(MemoryManager& manager, Route route)
-    : manager_(&manager), route_(route) {}
+    : manager_(&manager), route_(route) {
+  manager_->state_->readers().add(this);
+}
+
+MemoryReader::~MemoryReader() { manager_->state_->readers().remove(this); }
+
+// The manager changes its generation, then takes the index away; this does the opposite,
+// so one of the two sees the other. A map that is newer than the generation is taken
+// away once more, for nothing.
+void MemoryReader::renew() {
+  do {
+    map_ = manager_->map();
+    index_.store(&map_->granules().index());
+  } while (map_->generation() < manager_->generation_.load());
+}
 
 const MemoryMap& MemoryReader::map() {
-  std::shared_ptr<const MemoryMap>& held = depth_ == 0 ? map_ : nested_;
-  if (held == nullptr || held->generation() != manager_->generation()) held = manager_->map();
-  return *held;
+  if (depth_ == 0) {
+    if (index_.load(std::memory_order_acquire) == &GranuleTable::nowhere()) renew();
+    return *map_;
+  }
+  if (nested_ == nullptr || nested_->generation() != manager_->generation()) {
+    nested_ = manager_->map();
+  }
+  return *nested_;
 }
 
 void MemoryReader::park() {
   park_wanted_ = depth_ > 0;
-  if (depth_ == 0) map_.reset();
+  if (depth_ > 0) return;
+  index_.store(&GranuleTable::nowhere(), std::memory_order_relaxed);
+  map_.reset();
 }
 
 template <typename Outermost, typename Nested>
@@ -46,26 +82,65 @@ AccessResult MemoryReader::access(Outermost outermost, Nested nested) {
 
 template <typename Outermost, typename Nested>
 AccessResult MemoryReader::bulk(Outermost outermost, Nested nested) {
-  return access([&](const MemoryMap& map) { return manager_->counted(outermost(map), route_); },
-                nested);
+  return access([&](const MemoryMap& map) { return counted(outermost(map)); }, nested);
+}
+
+AccessResult MemoryReader::counted(const AccessResult& result) {
+  Count& count = counts_[static_cast<std::size_t>(internal::copy_path(result.done))];
+  add(count.operations, 1);
+  add(count.bytes, result.done);
+  return result;
+}
+
+void MemoryReader::mark_first(const MapSlot& slot, GuestAddress at) {
+  mark(slot, at.value - slot.begin, 1);
 }
 
 AccessResult MemoryReader::read(GuestAddress from, std::span<std::byte> to) {
+  const MapSlot& slot = slot_at(from);
+  const std::uint64_t offset = from.value - slot.begin;
+  if (slot.loads(offset, to.size())) [[likely]] {
+    internal::copy_from_guest(to.data(), slot.host + offset, to.size());
+    return done(to.size());
+  }
   return bulk([&](const MemoryMap& map) { return internal::read_memory(map, from, to); },
               [&] { return manager_->read(from, to, route_); });
 }
 
 AccessResult MemoryReader::write(GuestAddress to, std::span<const std::byte> from) {
+  const MapSlot& slot = slot_at(to);
+  const std::uint64_t offset = to.value - slot.begin;
+  if (slot.stores(offset, from.size())) [[likely]] {
+    internal::copy_to_guest(slot.host + offset, from.data(), from.size());
+    mark(slot, offset, from.size());
+    return done(from.size());
+  }
   return bulk([&](const MemoryMap& map) { return internal::write_memory(map, to, from); },
               [&] { return manager_->write(to, from, route_); });
 }
 
 AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes) {
+  const MapSlot& source = slot_at(from);
+  const MapSlot& destination = slot_at(to);
+  const std::uint64_t source_offset = from.value - source.begin;
+  const std::uint64_t offset = to.value - destination.begin;
+  if (source.loads(source_offset, bytes) && destination.stores(offset, bytes)) [[likely]] {
+    internal::copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
+    mark(destination, offset, bytes);
+    return done(bytes);
+  }
   return bulk([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
               [&] { return manager_->copy_block(to, from, bytes, route_); });
 }
 
 AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uint64_t bytes) {
+  const MapSlot& slot = slot_at(to);
+  const std::uint64_t offset = to.value - slot.begin;
+  if (slot.stores(offset, bytes)) [[likely]] {
+    internal::fill_guest(slot.host + offset, value, bytes);
+    mark(slot, offset, bytes);
+    return done(bytes);
+  }
   return bulk([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },
               [&] { return manager_->fill_block(to, value, bytes, route_); });
 }
@@ -89,6 +164,28 @@ AccessResult MemoryReader::store_bits(GuestAddress to, unsigned bytes, std::uint
   return access(
       [&](const MemoryMap& map) { return internal::store_word(map, to, bytes, bits, order); },
       [&] { return manager_->store_bits(to, bytes, bits, order); });
+}
+
+AccessResult MemoryReader::modify_bits(GuestAddress at, unsigned bytes, WordOperation operation,
+                                       std::uint64_t operand, std::uint64_t& previous,
+                                       std::memory_order order) {
+  return access(
+      [&](const MemoryMap& map) {
+        return internal::modify_word(map, at, bytes, operation, operand, previous);
+      },
+      [&] { return manager_->modify_bits(at, bytes, operation, operand, previous, order); });
+}
+
+AccessResult MemoryReader::compare_exchange_bits(GuestAddress at, unsigned bytes,
+                                                 std::uint64_t& expected, std::uint64_t desired,
+                                                 bool& exchanged, std::memory_order order) {
+  return access(
+      [&](const MemoryMap& map) {
+        return internal::compare_exchange_word(map, at, bytes, expected, desired, exchanged);
+      },
+      [&] {
+        return manager_->compare_exchange_bits(at, bytes, expected, desired, exchanged, order);
+      });
 }
 
 }  // namespace vm_mem

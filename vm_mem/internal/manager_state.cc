@@ -7,8 +7,10 @@ namespace vm_mem {
 
 void MemoryManager::State::publish(std::vector<MapSection> sections) {
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
-  maps_.publish(std::make_shared<const MemoryMap>(std::move(sections), generation));
-  generation_.store(generation, std::memory_order_release);
+  const std::shared_ptr<const MemoryMap> previous = maps_.current();
+  maps_.publish(std::make_shared<const MemoryMap>(std::move(sections), generation, previous.get()));
+  generation_.store(generation);
+  readers_.invalidate();
 }
 
 absl::StatusOr<RegionId> MemoryManager::State::insert(

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vm_mem/internal/map_publisher.h"
+#include "vm_mem/internal/reader_list.h"
 #include "vm_mem/internal/region_table.h"
 #include "vm_mem/internal/statistics_counter.h"
 #include "vm_mem/memory_listener.h"
@@ -35,6 +36,7 @@ class MemoryManager::State {
 
   internal::MapPublisher& maps() { return maps_; }
   internal::StatisticsCounter& statistics() { return statistics_; }
+  internal::ReaderList& readers() { return readers_; }
   const internal::RegionTable& regions() const { return regions_; }
 
  private:
@@ -44,6 +46,7 @@ class MemoryManager::State {
   internal::MapPublisher maps_;
   internal::RegionTable regions_;
   internal::StatisticsCounter statistics_;
+  internal::ReaderList readers_;
   std::atomic<std::uint64_t>& generation_;
   // Held for the whole of a change, its listeners' calls included; never for an access.
   std::mutex change_mutex_;

@@ -1,0 +1,121 @@
+// Finds the section of an address in a fixed number of loads, however many there are.
+//
+// Plan: the address space is cut into blocks of 64 MiB. A block is found by a
+// multiplicative hash that has no collisions among the blocks of this map. A block with
+// one section has one slot. One with several is cut into granules, of the largest power
+// of two (4 KiB .. 32 MiB) for which none holds two sections, and has a slot for each.
+// Nothing is compared on the way: an address that is in no section ends in the slot of
+// another, or of none, and is out of bounds there.
+#ifndef VM_MEM_GRANULE_TABLE_H_
+#define VM_MEM_GRANULE_TABLE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "vm_mem/guest_address.h"
+
+namespace vm_mem {
+
+class DirtyLog;
+struct MapSection;
+
+// What an access that stays within one section needs to know of it.
+struct MapSlot {
+  // By the binary logarithm of a word's size: how many such words from `begin` on
+  // ordinary loads (stores) of the host may access. All, where that is permitted and
+  // cannot fault, else none.
+  using Limits = std::array<std::uint64_t, 4>;
+
+  std::uint64_t begin = 0;
+  std::byte* host = nullptr;  // of `begin`
+  Limits loadable{};
+  Limits storable{};
+  // One byte a page, not zero where it is marked; the mask is 0 where there is no log,
+  // and the one byte is not zero then.
+  const std::atomic<std::uint8_t>* marks = nullptr;
+  std::uint64_t marks_mask = 0;
+  DirtyLog* dirty_log = nullptr;    // null where writes are not tracked
+  std::uint64_t region_offset = 0;  // of `begin`
+
+  // Bytes.
+  bool loads(std::uint64_t offset, std::uint64_t bytes) const {
+    return offset < loadable[0] && bytes <= loadable[0] - offset;
+  }
+  bool stores(std::uint64_t offset, std::uint64_t bytes) const {
+    return offset < storable[0] && bytes <= storable[0] - offset;
+  }
+  // Needs:  `page` in it, counted from `begin`.
+  bool is_marked(std::uint64_t page) const {
+    return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
+  }
+
+  friend bool operator==(const MapSlot&, const MapSlot&) = default;
+};
+
+// The slots of one block, one for each granule. At least two, so that the shift is
+// less than 64.
+struct BlockSlots {
+  std::uint64_t granule_shift;  // after the block's number is shifted out
+
+  const MapSlot* const* slots() const { return reinterpret_cast<const MapSlot* const*>(this + 1); }
+};
+
+// The blocks, by hash.
+struct BlockIndex {
+  static constexpr unsigned kBlockShift = 26;
+
+  std::uint64_t multiplier;
+  std::uint64_t hash_shift;
+
+  const BlockSlots* const* blocks() const {
+    return reinterpret_cast<const BlockSlots* const*>(this + 1);
+  }
+
+  // The slot of the section that holds `address`, if any does; else any other.
+  // Cost:  11 instructions, of which 5 load.
+  [[gnu::always_inline]] const MapSlot& slot_at(std::uint64_t address) const {
+    const std::uint64_t hash = ((address >> kBlockShift) * multiplier) >> hash_shift;
+    const BlockSlots& block = *blocks()[hash];
+    return *block.slots()[(address << (64 - kBlockShift)) >> block.granule_shift];
+  }
+};
+
+// Immutable. Tables of successive maps share what has not changed.
+class GranuleTable {
+ public:
+  GranuleTable();  // of no section
+  // Needs:  `sections` as MemoryMap has them.
+  // Cost:   proportional to the sections, the blocks that they touch, and the granules
+  //         of the blocks that are not shared with `previous`, which may be null.
+  GranuleTable(std::span<const MapSection> sections, const GranuleTable* previous);
+  GranuleTable(GranuleTable&&) noexcept;
+  GranuleTable& operator=(GranuleTable&&) noexcept;
+  ~GranuleTable();
+
+  const BlockIndex& index() const { return index_ == nullptr ? nowhere() : *index_; }
+  const MapSlot& slot_at(std::uint64_t address) const { return index().slot_at(address); }
+
+  // In this index every address is out of bounds.
+  static const BlockIndex& nowhere();
+
+ private:
+  class Builder;
+  struct SectionSlot;  // a MapSlot as a block of its own
+  struct MixedBlock;   // several slots, and the memory of their BlockSlots
+  struct FreeIndex {
+    void operator()(BlockIndex* index) const;
+  };
+
+  std::vector<std::shared_ptr<const SectionSlot>> sections_;  // in order of address
+  std::vector<std::shared_ptr<const MixedBlock>> mixed_;      // in order of address
+  std::unique_ptr<BlockIndex, FreeIndex> index_;
+};
+
+}  // namespace vm_mem
+
+#endif  // VM_MEM_GRANULE_TABLE_H_
