@@ -74,9 +74,6 @@ class DirtyLog {
   // left out. (KVM's dirty ring: collect the entries, reset the rings, then call this.)
   std::size_t merge_pages(std::span<const std::uint64_t> pages);
 
-  // One a page, not zero where it is marked: for writers that look before they mark.
-  const std::atomic<std::uint8_t>* bytes() const { return pages_.get(); }
-
   bool is_dirty(std::uint64_t offset) const;
   // Of the pages that no harvest has taken yet.
   std::uint64_t dirty_page_count() const;

@@ -49,8 +49,9 @@ struct MapSlot {
   bool stores(std::uint64_t offset, std::uint64_t bytes) const {
     return offset < storable[0] && bytes <= storable[0] - offset;
   }
-  // Needs:  `page` in it, counted from `begin`.
+  // After a store to it. Needs:  `page` in it, counted from `begin`.
   bool is_marked(std::uint64_t page) const {
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
     return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
   }
 
