@@ -120,5 +120,73 @@ TEST_F(MemoryReaderTest, ADeviceMayComeBackToItAndChangeTheMap) {
   EXPECT_EQ(mm().map()->sections().size(), 3u + 0x1000 / 8);
 }
 
+// Every place where the quick path must give way to the other one.
+TEST_F(MemoryReaderTest, LoadsAndStoresAsTheManagerDoesAtEveryOffset) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  ASSERT_TRUE(mm().add_ram(range(0x2000, 0x1000), {.dirty_tracking = DirtyTracking::kOn}).ok());
+  ASSERT_TRUE(mm().add_rom(range(0x3000, 0x1000), {}).ok());
+  const auto try_at = [&](auto word, std::uint64_t address) {
+    const GuestAddress at{address};
+    const AccessResult stored = reader().store(at, word);
+    auto found = word;
+    EXPECT_EQ(mm().load(at, found).done, reader().load(at, word).done) << std::hex << address;
+    EXPECT_TRUE(!stored.ok() || found == word);
+    EXPECT_EQ(mm().store(at, found), stored) << std::hex << address;
+  };
+  for (const std::uint64_t edge : {0x1000u, 0x2000u, 0x3000u, 0x4000u}) {
+    for (std::uint64_t at = edge - 17; at < edge + 17; ++at) {
+      try_at(static_cast<std::uint8_t>(at * 7), at);
+      try_at(static_cast<std::uint16_t>(at * 771), at);
+      try_at(static_cast<std::uint32_t>(at * 7'171'717), at);
+      try_at(at * 0x1234'5678'9abc'def1, at);
+    }
+  }
+}
+
+TEST_F(MemoryReaderTest, AStoreMarksItsPageOnce) {
+  const RegionId id =
+      mm().add_ram(range(0, 0x4000), {.dirty_tracking = DirtyTracking::kOn}).value();
+  ASSERT_TRUE(reader().store(GuestAddress{0x1ff8}, std::uint64_t{1}).ok());
+  EXPECT_EQ(mm().dirty_page_count(id).value(), 1u);
+  ASSERT_TRUE(reader().store(GuestAddress{0x1000}, std::uint8_t{1}).ok());
+  EXPECT_EQ(mm().dirty_page_count(id).value(), 1u);
+  ASSERT_TRUE(reader().store(GuestAddress{0x1ffc}, std::uint64_t{1}).ok());  // unaligned
+  EXPECT_EQ(mm().dirty_page_count(id).value(), 2u);
+}
+
+TEST_F(MemoryReaderTest, ModifiesWordsAndReadsBothByteOrders) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  const GuestAddress at{0x1008};
+  ASSERT_TRUE(reader().store_be(at, std::uint32_t{0x01020304}).ok());
+  std::uint32_t word = 0;
+  EXPECT_TRUE(reader().load_le(at, word).ok());
+  EXPECT_EQ(word, 0x04030201u);
+  EXPECT_TRUE(reader().load_be(at, word).ok());
+  EXPECT_EQ(word, 0x01020304u);
+  std::uint32_t previous = 0;
+  EXPECT_TRUE(reader().exchange(at, std::uint32_t{5}, previous).ok());
+  EXPECT_TRUE(reader().fetch_add(at, std::uint32_t{2}, previous).ok());
+  EXPECT_EQ(previous, 5u);
+  std::uint32_t expected = 7;
+  bool exchanged = false;
+  EXPECT_TRUE(reader().compare_exchange(at, expected, std::uint32_t{9}, exchanged).ok());
+  EXPECT_TRUE(exchanged);
+  EXPECT_EQ(reader().fetch_or(GuestAddress{0x1001}, std::uint32_t{1}, previous).fault,
+            AccessFault::kMisaligned);
+}
+
+TEST_F(MemoryReaderTest, CountsByRouteAndKeepsTheCountWhenItGoes) {
+  ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
+  std::vector<std::byte> buffer(24);
+  {
+    MemoryReader dma(mm(), Route::kDma);
+    EXPECT_TRUE(dma.read(GuestAddress{0x1000}, buffer).ok());
+    EXPECT_EQ(mm().statistics().at(Route::kDma, CopyPath::kInline).bytes, 24u);
+  }
+  const PathCount count = mm().statistics().at(Route::kDma, CopyPath::kInline);
+  EXPECT_EQ(count.bytes, 24u);
+  EXPECT_EQ(count.operations, 1u);
+}
+
 }  // namespace
 }  // namespace vm_mem
