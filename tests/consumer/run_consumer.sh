@@ -1,7 +1,9 @@
 #!/bin/sh
 # Builds and runs the consumer project, and the programs of the documents, in one of
 # the ways in which somebody takes up the library:
-#   run_consumer.sh installed|shared|subdirectory|pkg-config SOURCE_DIR BUILD_DIR WORK_DIR
+#   run_consumer.sh installed|shared|pkg-config SOURCE_DIR BUILD_DIR WORK_DIR
+# shared: as a subdirectory of the consumer's project that builds shared libraries, and
+# then as what that subdirectory installs. One compilation of the library serves both.
 set -eu
 mode=$1 source=$2 build=$3 work=$4
 
@@ -19,20 +21,28 @@ configure() {
     -DPROGRAMS="$(echo "$programs" | paste -sd ';' -)" "$@"
 }
 
+# Builds the consumer, where that is not done, and runs every program.
+run_programs() {
+  [ "$mode" = pkg-config ] || cmake --build "$work/consumer"
+  count=0
+  for program in $programs; do
+    name=$(basename "$program" .cc)
+    "$work/consumer/$name" || { echo "$mode: $name exited with $?" >&2; exit 1; }
+    count=$((count + 1))
+  done
+}
+
 case $mode in
   installed)
     cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
     configure -DCMAKE_PREFIX_PATH="$work/prefix"
     ;;
   shared)
-    cmake -S "$source" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=ON -DCMAKE_BUILD_TYPE=Release \
-      -DVM_BUILD_TESTS=OFF -DVM_BUILD_TOOLS=OFF
-    cmake --build "$work/build"
-    cmake --install "$work/build" --prefix "$work/prefix" >"$work/install.log"
+    configure -DVM_SOURCE_DIR="$source" -DBUILD_SHARED_LIBS=ON -DVM_INSTALL=ON
+    run_programs
+    cmake --install "$work/consumer" --prefix "$work/prefix" >"$work/install.log"
+    rm -rf "$work/consumer"
     configure -DCMAKE_PREFIX_PATH="$work/prefix"
-    ;;
-  subdirectory)
-    configure -DVM_SOURCE_DIR="$source"
     ;;
   pkg-config)
     cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
@@ -51,13 +61,5 @@ case $mode in
     ;;
 esac
 
-if [ "$mode" != pkg-config ]; then
-  cmake --build "$work/consumer"
-fi
-count=0
-for program in $programs; do
-  name=$(basename "$program" .cc)
-  "$work/consumer/$name" || { echo "$mode: $name exited with $?" >&2; exit 1; }
-  count=$((count + 1))
-done
+run_programs
 echo "$mode: $count programs built and run"

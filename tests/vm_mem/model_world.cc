@@ -1,10 +1,9 @@
 #include "tests/vm_mem/model_world.h"
 
-#include <rapidcheck.h>
-
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <stdexcept>
 
 #include "vm_mem/internal/copy_order.h"
 
@@ -74,31 +73,37 @@ std::map<std::string, std::uint64_t>& World::counts() {
   return counts;
 }
 
+void World::require(bool holds, int line) const {
+  if (holds) return;
+  throw std::logic_error("model_world.cc:" + std::to_string(line) + " does not hold after\n" +
+                         trace_.str());
+}
+
 void World::expect_same(const char* what, const AccessResult& real, const AccessResult& model) {
   ++counts()["access"];
   ++counts()[std::string(what) + " " + std::string(access_fault_name(model.fault))];
-  RC_LOG() << what << ": " << text_of(real) << ", model: " << text_of(model) << std::endl;
-  RC_ASSERT(real == model);
+  trace_ << what << ": " << text_of(real) << ", model: " << text_of(model) << "\n";
+  require(real == model);
   expect_same_state();
 }
 
 void World::expect_same_state() {
   const auto map = manager_->map();
-  RC_ASSERT(map->sections().size() == model_.regions().size());
+  require(map->sections().size() == model_.regions().size());
   for (auto& [key, region] : model_.regions()) {
     const MapSection* section = map->find(GuestAddress{region.begin});
-    RC_ASSERT(section != nullptr);
-    RC_ASSERT(section->range == range(region.begin, region.bytes));
-    RC_ASSERT(section->kind == region.kind);
+    require(section != nullptr);
+    require(section->range == range(region.begin, region.bytes));
+    require(section->kind == region.kind);
     if (region.backing == nullptr) continue;
     const std::uint8_t* bytes = region.backing->bytes.data() + region.offset;
-    RC_ASSERT(std::memcmp(section->host, bytes, region.bytes) == 0);
+    require(std::memcmp(section->host, bytes, region.bytes) == 0);
     if (!entries_.at(key).tracked) continue;
-    RC_ASSERT(manager_->dirty_page_count(entries_.at(key).id).value() ==
-              region.backing->dirty_pages.size());
+    require(manager_->dirty_page_count(entries_.at(key).id).value() ==
+            region.backing->dirty_pages.size());
   }
   for (std::size_t i = 0; i < kDeviceCount; ++i) {
-    RC_ASSERT(real_devices_[i].log() == model_devices_[i].log());
+    require(real_devices_[i].log() == model_devices_[i].log());
     counts()["device element"] += real_devices_[i].log().size();
     real_devices_[i].clear_log();
     model_devices_[i].clear_log();
@@ -110,8 +115,8 @@ void World::expect_added(const char* what, const absl::StatusOr<RegionId>& added
   const absl::StatusCode wanted =
       model_.is_free(region.begin, region.bytes) ? otherwise : absl::StatusCode::kAlreadyExists;
   ++counts()[std::string(what) + " " + absl::StatusCodeToString(wanted)];
-  RC_LOG() << what << ": " << added.status() << std::endl;
-  RC_ASSERT(added.status().code() == wanted);
+  trace_ << what << ": " << added.status() << "\n";
+  require(added.status().code() == wanted);
   if (added.ok()) {
     entry.id = *added;
     if (entry.shows == 0) entry.shows = next_key_;
@@ -177,11 +182,11 @@ void World::remove(std::uint64_t pick, RemovePolicy policy) {
   const absl::StatusCode wanted =
       shown ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kOk;
   ++counts()["remove " + absl::StatusCodeToString(wanted)];
-  RC_LOG() << "remove: " << removed << std::endl;
-  RC_ASSERT(removed.code() == wanted);
+  trace_ << "remove: " << removed << "\n";
+  require(removed.code() == wanted);
   if (removed.ok()) {
-    RC_ASSERT(manager_->remove_region(entries_.at(key).id, policy).code() ==
-              absl::StatusCode::kNotFound);
+    require(manager_->remove_region(entries_.at(key).id, policy).code() ==
+            absl::StatusCode::kNotFound);
     entries_.erase(key);
     model_.regions().erase(key);
   }
@@ -200,7 +205,7 @@ void World::read(std::uint64_t from, std::uint64_t bytes, Through through) {
                                   ? reader_.read(GuestAddress{from}, span_of(real))
                                   : manager_->read(GuestAddress{from}, span_of(real));
   expect_same("read", result, model_.read(from, model));
-  RC_ASSERT(real == model);
+  require(real == model);
 }
 
 void World::write(std::uint64_t to, std::uint64_t bytes, std::uint64_t seed, Through through) {
@@ -239,7 +244,7 @@ void World::compare(std::uint64_t a, std::uint64_t b, std::uint64_t bytes) {
   const AccessResult result =
       manager_->compare_block(GuestAddress{a}, GuestAddress{b}, bytes, real);
   expect_same("compare", result, model_.compare(a, b, bytes, model));
-  RC_ASSERT(sign(real) == model);
+  require(sign(real) == model);
 }
 
 void World::load(std::uint64_t from, unsigned bytes, std::memory_order order) {
@@ -248,7 +253,7 @@ void World::load(std::uint64_t from, unsigned bytes, std::memory_order order) {
     const auto untouched = model;
     const AccessResult result = manager_->load(GuestAddress{from}, real, order);
     expect_same("load", result, model_.load(from, model));
-    RC_ASSERT(bytes_of_word(real) == (result.ok() ? model : untouched));
+    require(bytes_of_word(real) == (result.ok() ? model : untouched));
   });
 }
 
@@ -263,7 +268,7 @@ template <typename Word>
 void World::modify_as(std::uint64_t at, unsigned operation, Word operand) {
   std::vector<std::uint8_t> bytes(sizeof(Word));
   const AccessResult wanted = model_.check_modify(at, sizeof(Word));
-  if (wanted.ok()) RC_ASSERT(model_.load(at, bytes).ok());
+  if (wanted.ok()) require(model_.load(at, bytes).ok());
   const Word old = word_of_bytes<Word>(bytes);
   Word previous = 0;
   AccessResult result;
@@ -287,9 +292,9 @@ void World::modify_as(std::uint64_t at, unsigned operation, Word operand) {
       next = static_cast<Word>(old ^ operand);
       result = manager_->fetch_xor(address, operand, previous);
   }
-  if (wanted.ok()) RC_ASSERT(model_.store(at, bytes_of_word(next)).ok());
+  if (wanted.ok()) require(model_.store(at, bytes_of_word(next)).ok());
   expect_same("modify", result, wanted);
-  RC_ASSERT(previous == (wanted.ok() ? old : Word{0}));
+  require(previous == (wanted.ok() ? old : Word{0}));
 }
 
 void World::modify(std::uint64_t at, unsigned bytes, unsigned operation, std::uint64_t operand) {
@@ -300,19 +305,19 @@ template <typename Word>
 void World::compare_exchange_as(std::uint64_t at, Word expected, Word desired) {
   std::vector<std::uint8_t> bytes(sizeof(Word));
   const AccessResult wanted = model_.check_modify(at, sizeof(Word));
-  if (wanted.ok()) RC_ASSERT(model_.load(at, bytes).ok());
+  if (wanted.ok()) require(model_.load(at, bytes).ok());
   const Word old = word_of_bytes<Word>(bytes);
   // Half of the time the right guess.
   Word guess = expected % 2 == 0 ? old : expected;
   const bool stores = guess == old;
-  if (wanted.ok() && stores) RC_ASSERT(model_.store(at, bytes_of_word(desired)).ok());
+  if (wanted.ok() && stores) require(model_.store(at, bytes_of_word(desired)).ok());
   const Word unchanged = guess;
   bool exchanged = false;
   const AccessResult result =
       manager_->compare_exchange(GuestAddress{at}, guess, desired, exchanged);
   expect_same("compare_exchange", result, wanted);
-  RC_ASSERT(exchanged == (wanted.ok() && stores));
-  RC_ASSERT(guess == (wanted.ok() ? old : unchanged));
+  require(exchanged == (wanted.ok() && stores));
+  require(guess == (wanted.ok() ? old : unchanged));
 }
 
 void World::compare_exchange(std::uint64_t at, unsigned bytes, std::uint64_t expected,

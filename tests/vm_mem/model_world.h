@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,8 @@ class World {
 
   World();
 
-  // Each does one thing to both sides; the failure of an expectation throws what
-  // rapidcheck shows.
+  // Each does one thing to both sides, and throws std::logic_error with all that was
+  // done where they differ.
   void add_ram(std::uint64_t begin, std::uint64_t bytes, RamOptions options);
   void add_rom(std::uint64_t begin, std::uint64_t bytes, std::uint64_t seed);
   void add_mmio(std::uint64_t begin, std::uint64_t bytes, std::size_t device);
@@ -55,6 +56,7 @@ class World {
     bool tracked = false;
   };
 
+  void require(bool holds, int line = __builtin_LINE()) const;
   void expect_added(const char* what, const absl::StatusOr<RegionId>& added,
                     const ModelRegion& region, absl::StatusCode otherwise, Entry entry);
   void expect_same(const char* what, const AccessResult& real, const AccessResult& model);
@@ -73,6 +75,7 @@ class World {
   Model model_;
   std::map<std::uint64_t, Entry> entries_;
   std::uint64_t next_key_ = 1;
+  std::ostringstream trace_;
 };
 
 }  // namespace vm_mem

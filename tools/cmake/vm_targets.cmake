@@ -54,17 +54,62 @@ endfunction()
 # The tests labelled concurrency: all that the tsan preset has to build.
 add_custom_target(concurrency_tests)
 
-# vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...]
+# Tests spend their compile time on what GoogleTest and the standard library declare,
+# and on optimizing assertions. A developer's build keeps the preset's flags and checks
+# the includes; a build of everything takes the short cuts.
+option(VM_QUICK_TEST_BUILD "Compile tests with a precompiled header and little optimization" OFF)
+if(VM_QUICK_TEST_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC's warnings about values are wrong of std::string and the like at -O1.
+  set(VM_QUICK_TEST_FLAGS -O1
+    -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread
+    -Wno-maybe-uninitialized)
+  if(VM_SANITIZE MATCHES "address")
+    set(VM_QUICK_TEST_FLAGS -O0)
+  endif()
+  if(VM_SANITIZE)
+    add_compile_options(-g1)  # a report needs names and lines, no types
+  endif()
+endif()
+
+# vm_quick_test_target(<target>): the short cuts, for one target of the tests.
+function(vm_quick_test_target target)
+  if(NOT VM_QUICK_TEST_FLAGS)
+    return()
+  endif()
+  target_compile_options(${target} PRIVATE ${VM_QUICK_TEST_FLAGS})
+  # Under AddressSanitizer it gains little, and one build has to notice a missing include.
+  # It is C++: a target with C sources does without.
+  get_target_property(sources ${target} SOURCES)
+  if(VM_SANITIZE MATCHES "address" OR sources MATCHES "\\.c(;|$)")
+    return()
+  endif()
+  if(NOT TARGET vm_test_precompiled)
+    add_library(vm_test_precompiled OBJECT ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cc)
+    target_link_libraries(vm_test_precompiled PRIVATE vm_build_flags vm_mem rapidcheck
+      rapidcheck_gtest GTest::gmock)
+    target_compile_options(vm_test_precompiled PRIVATE ${VM_QUICK_TEST_FLAGS})
+    target_precompile_headers(vm_test_precompiled PRIVATE
+      ${PROJECT_SOURCE_DIR}/tests/support/precompiled.h)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM vm_test_precompiled)
+endfunction()
+
+# vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...] [OPTIMIZED]
 #   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>])
 # One binary per test file; ctest names mirror the path:
 # vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
 # EMULATED_ENVIRONMENT is set where an emulator runs the test: fewer cases, say.
+# OPTIMIZED: the preset's flags always, because what the test checks is inlined into
+# it, or because it computes for long.
 function(vm_add_test path)
-  cmake_parse_arguments(arg "" "TIMEOUT;EMULATED_ENVIRONMENT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "OPTIMIZED" "TIMEOUT;EMULATED_ENVIRONMENT" "SOURCES;DEPS;LABELS" ${ARGN})
   string(REPLACE "/" "_" target ${path})
   add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}.cc ${arg_SOURCES})
   target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  if(NOT arg_OPTIMIZED)
+    vm_quick_test_target(${target})
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
