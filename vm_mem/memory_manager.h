@@ -7,8 +7,10 @@
 #define VM_MEM_MEMORY_MANAGER_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,9 +19,11 @@
 #include "absl/status/statusor.h"
 #include "vm_mem/access.h"
 #include "vm_mem/guest_address.h"
+#include "vm_mem/memory_lease.h"
 #include "vm_mem/memory_map.h"
 #include "vm_mem/mmio_handler.h"
 #include "vm_mem/ram_options.h"
+#include "vm_mem/region_info.h"
 #include "vm_mem/statistics.h"
 #include "vm_mem/typed_access.h"
 
@@ -30,11 +34,15 @@ class MemoryListener;
 struct MemoryManagerOptions {
   // The most regions that may exist at a time; more is refused.
   std::size_t max_regions = 65536;
+  // The most runs of guest addresses that they may be seen as. Aliases of containers
+  // in containers multiply.
+  std::size_t max_sections = 262144;
 };
 
 // What remove_region does while somebody still uses the region.
 enum class RemovePolicy : std::uint8_t {
-  kRefuse,  // do not wait: the memory goes when its last reader has finished
+  kRefuse,  // do not wait: kUnavailable while leased, else the memory goes when its
+            // last reader has finished
   kWait,    // return once the memory has been given back to the host
 };
 
@@ -51,25 +59,86 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //
   // Units:   ranges begin and end at multiples of 4096.
   // Errors:  kInvalidArgument     empty or misaligned range, null handler, content
-  //                               longer than the range, alias outside its region
-  //          kAlreadyExists       overlap; the message names both ranges
+  //                               longer than the range, alias outside its region or
+  //                               of a container that holds it, no container
+  //          kAlreadyExists       overlap at equal priority; the message names both
   //          kNotFound            no such region
-  //          kFailedPrecondition  an alias still shows the region
+  //          kFailedPrecondition  an alias still shows the region, a container still
+  //                               holds others, a call from a listener
+  //          kUnavailable         leased; the message names the count
   //          kResourceExhausted   the host refused (errno in the message), or
-  //                               max_regions reached
+  //                               max_regions or max_sections reached
   // Memory:  an access that starts after the call has returned sees the change.
   // Cost:    proportional to the number of regions; accesses are not stopped.
 
   absl::StatusOr<RegionId> add_ram(GuestRange range, RamOptions options = {});
   // `content` is copied; the rest of the range reads as zero.
-  absl::StatusOr<RegionId> add_rom(GuestRange range, std::span<const std::byte> content);
+  absl::StatusOr<RegionId> add_rom(GuestRange range, std::span<const std::byte> content,
+                                   Placement placement = {});
   // Needs:  `handler` lives until the region is removed and its last access ended.
-  absl::StatusOr<RegionId> add_mmio(GuestRange range, MmioHandler* handler);
-  // Shows [offset, offset + range.bytes()) of `target`, a RAM or ROM region, again.
-  absl::StatusOr<RegionId> add_alias(GuestRange range, RegionId target, std::uint64_t offset);
-  // Needs:  kWait: this thread is in no access (not in an MmioHandler), and no
-  //         reader that has not been parked stays idle meanwhile.
+  absl::StatusOr<RegionId> add_mmio(GuestRange range, MmioHandler* handler,
+                                    Placement placement = {});
+  // Shows [offset, offset + range.bytes()) of `target` again: of RAM, ROM, a device or a
+  // container with all that is seen in it. An alias of an alias shows what that one
+  // shows now.
+  absl::StatusOr<RegionId> add_alias(GuestRange range, RegionId target, std::uint64_t offset,
+                                     Placement placement = {});
+  // Holds regions, whose ranges then count from its beginning and are clipped to it.
+  // Where it has none, what lies below it is seen.
+  absl::StatusOr<RegionId> add_container(GuestRange range, Placement placement = {});
+  // Needs:  kWait: this thread is in no access (not in an MmioHandler), holds no lease
+  //         of the region, and no reader that has not been parked stays idle meanwhile.
   absl::Status remove_region(RegionId region, RemovePolicy policy);
+
+  // A disabled region takes no place and is not seen there; its aliases show it still.
+  absl::Status set_enabled(RegionId region, Enabled enabled);
+  // Of all that is seen of it, or, of an alias or a container, through it: the least of
+  // what lies on the way is permitted. Accesses that run, and leases, go on as they
+  // were; wait_for_readers() waits for the accesses.
+  absl::Status set_protection(RegionId region, Protection protection);
+  // RAM only. Marks from earlier tracking are kept.
+  absl::Status set_dirty_tracking(RegionId region, DirtyTracking tracking);
+  // To `begin` in its container. Leases keep their memory, and are no longer current.
+  absl::Status move_region(RegionId region, GuestAddress begin);
+  // RAM grows up to RamOptions::max_bytes, with zeros, and loses what it is cut by.
+  // Errors:  also kFailedPrecondition where an alias shows what would go
+  absl::Status resize_region(RegionId region, std::uint64_t bytes);
+
+  // Calls of this thread inside `edits` are published as one change when it returns, or
+  // not at all where it returns an error or throws, or where what they amount to is
+  // refused. They see each other; accesses and map() do not see them yet. A change()
+  // inside joins, and undoes its own part alone where it fails. kWait waits at the end.
+  absl::Status change(const std::function<absl::Status()>& edits);
+
+  // Waits until the last access, reader and lease that used a removed region has gone.
+  //
+  // Errors:  kNotFound           never was a region
+  //          kFailedPrecondition not removed, or called from inside a change
+  //          kDeadlineExceeded
+  absl::Status wait_until_unused(RegionId region, std::chrono::nanoseconds timeout);
+  // Waits until every access that began before this call has ended, and every
+  // map() taken before has been dropped. It raises the generation.
+  //
+  // Needs:   this thread is in no access; idle readers are parked.
+  // Errors:  kFailedPrecondition from inside a change; kDeadlineExceeded
+  absl::Status wait_for_readers(std::chrono::nanoseconds timeout);
+
+  // Errors:  kNotFound.
+  absl::StatusOr<RegionInfo> region_info(RegionId region) const;
+
+  // Pins the host memory behind `range`, of one or several regions. A region that is
+  // leased is not removed by kRefuse; kWait takes it away from new accesses and leases
+  // and returns after the last lease.
+  //
+  // Errors:  kInvalidArgument     empty
+  //          kNotFound            nothing is mapped at some byte
+  //          kPermissionDenied    ROM or protected memory does not permit `access`
+  //          kFailedPrecondition  a device, or memory that is not contiguous in the
+  //                               host; the message says how many bytes are
+  // Cost:    no lock; two allocations.
+  absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access);
+  // Those that exist, of all regions. Of one: region_info().
+  std::uint64_t leases() const;
 
   std::shared_ptr<const MemoryMap> map() const;
   // Of the current map. Cost: one acquire load.
@@ -82,7 +151,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   absl::StatusOr<std::uint64_t> dirty_page_count(RegionId region) const;
 
   // Tells `listener` of the current regions, then of every change.
-  // Needs:  it outlives this object or is removed; neither call from a listener.
+  // Needs:  it outlives this object or is removed; neither call from a listener, nor
+  //         inside change().
   void add_listener(MemoryListener* listener);
   void remove_listener(MemoryListener* listener);
 

@@ -24,12 +24,12 @@ enum class RegionKind : std::uint8_t { kRam, kRom, kMmio };
 // One run of guest addresses with one meaning.
 struct MapSection {
   GuestRange range;
-  RegionId region{};
+  RegionId region{};  // an alias where one shows it, the outermost
+  RegionId shown{};   // whose memory or handler it is
   RegionKind kind = RegionKind::kRam;
   Protection protection = Protection::kReadWrite;
   bool recoverable = false;           // an access can fault in the host: it is reported
-  std::uint64_t region_offset = 0;    // of range.begin() in its region; of an alias,
-                                      // in the region that it shows
+  std::uint64_t region_offset = 0;    // of range.begin() in `shown`
   std::byte* host = nullptr;          // of range.begin(); null for MMIO
   MmioHandler* handler = nullptr;     // MMIO only
   DirtyLog* dirty_log = nullptr;      // null where writes are not tracked

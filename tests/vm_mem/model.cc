@@ -65,7 +65,8 @@ void Model::store_byte(std::uint64_t address, std::uint8_t value) {
 AccessFault Model::read_element(std::uint64_t from, unsigned size, std::uint8_t* to) {
   const ModelRegion& region = *at(from);
   std::uint64_t value = 0;
-  const AccessFault fault = region.device->mmio_read(from - region.begin, size, value);
+  const AccessFault fault =
+      region.device->mmio_read(region.offset + (from - region.begin), size, value);
   if (fault == AccessFault::kNone) std::memcpy(to, &value, size);
   return fault;
 }
@@ -74,7 +75,7 @@ AccessFault Model::write_element(std::uint64_t to, unsigned size, const std::uin
   const ModelRegion& region = *at(to);
   std::uint64_t value = 0;
   std::memcpy(&value, from, size);
-  return region.device->mmio_write(to - region.begin, size, value);
+  return region.device->mmio_write(region.offset + (to - region.begin), size, value);
 }
 
 AccessResult Model::read(std::uint64_t from, std::vector<std::uint8_t>& to) {

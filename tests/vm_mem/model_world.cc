@@ -164,8 +164,9 @@ void World::add_alias(std::uint64_t begin, std::uint64_t bytes, std::uint64_t pi
   if (entries_.empty()) return;
   const std::uint64_t key = pick_key(pick);
   const ModelRegion& target = model_.regions().at(key);
-  const bool fits = target.backing != nullptr && offset + bytes <= target.bytes;
-  ModelRegion region{begin, bytes, target.kind, target.backing, target.offset + offset, nullptr};
+  const bool fits = offset + bytes <= target.bytes;
+  ModelRegion region{begin,        bytes, target.kind, target.backing, target.offset + offset,
+                     target.device};
   expect_added("add_alias", manager_->add_alias(range(begin, bytes), entries_.at(key).id, offset),
                region, fits ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument,
                {.shows = entries_.at(key).shows});

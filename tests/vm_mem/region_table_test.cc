@@ -97,14 +97,6 @@ TEST_F(RegionTableTest, RefusesAnAliasOutsideItsRegion) {
                  "must lie inside it, at a multiple of 0x1000");
 }
 
-TEST_F(RegionTableTest, RefusesAnAliasOfADevice) {
-  ScriptedDevice device;
-  const RegionId id = mm().add_mmio(range(0x30000, 0x1000), &device).value();
-  const absl::Status status = mm().add_alias(range(0x3000, 0x1000), id, 0).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(status.message(), "region 0x3 is MMIO: it has no alias");
-}
-
 TEST_F(RegionTableTest, RefusesMoreRegionsThanTheLimit) {
   ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
   ASSERT_TRUE(mm().add_alias(range(0x2000, 0x1000), ram(), 0).ok());

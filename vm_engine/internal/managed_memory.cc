@@ -12,6 +12,7 @@ using vm_mem::AccessFault;
 using vm_mem::AccessResult;
 using vm_mem::GuestAddress;
 using vm_mem::MapSection;
+using vm_mem::Protection;
 using vm_mem::RegionKind;
 
 vme_rc rc_of(AccessFault fault) {
@@ -35,6 +36,11 @@ Outcome outcome_of(const AccessResult& result) {
                  .side = result.side == vm_mem::AccessSide::kSource
                              ? std::uint8_t{VME_SIDE_SOURCE}
                              : std::uint8_t{VME_SIDE_DESTINATION}};
+}
+
+bool permits(const MapSection& section, std::uint32_t access) {
+  if (section.protection == Protection::kReadWrite && section.kind != RegionKind::kRom) return true;
+  return section.protection != Protection::kNone && access != VME_ACCESS_WRITE;
 }
 
 class ManagedMemory : public GuestMemory {
@@ -62,10 +68,8 @@ class ManagedMemory : public GuestMemory {
   Page page(std::uint64_t gpa, std::uint32_t access) override {
     const MapSection* section = held_->find(GuestAddress{gpa});
     if (section == nullptr) return Page{.rc = VME_UNMAPPED};
+    if (!permits(*section, access)) return Page{.rc = VME_PROT};
     if (section->kind == RegionKind::kMmio) return Page{.kind = PageKind::kDevice};
-    if (section->kind == RegionKind::kRom && access == VME_ACCESS_WRITE) {
-      return Page{.rc = VME_PROT};
-    }
     const std::uint64_t offset = gpa - section->range.begin().value;
     return Page{.host = section->host + offset,
                 .dirty_log = section->dirty_log,

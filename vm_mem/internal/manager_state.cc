@@ -1,61 +1,198 @@
 #include "vm_mem/internal/manager_state.h"
 
-#include <algorithm>
 #include <utility>
 
-namespace vm_mem {
+#include "absl/strings/str_format.h"
+#include "vm_mem/internal/flatten.h"
+#include "vm_mem/internal/region_text.h"
 
-void MemoryManager::State::publish(std::vector<MapSection> sections) {
+namespace vm_mem {
+namespace {
+
+using internal::PendingChange;
+using internal::Region;
+using internal::RegionNode;
+using internal::Removal;
+using internal::SectionDiff;
+
+// Leases of what was there and of what covers it now have to be looked at again.
+void raise_layouts(const std::vector<const MapSection*>& sections) {
+  for (const MapSection* section : sections) {
+    const internal::SectionOwner& owner = internal::owner_of(*section);
+    owner.shown->layout.fetch_add(1, std::memory_order_release);
+    if (owner.window != nullptr) owner.window->layout.fetch_add(1, std::memory_order_release);
+  }
+}
+
+absl::Status waits_for_itself() {
+  return absl::FailedPreconditionError("a change of the map may not wait for its readers");
+}
+
+absl::Status still_used(RegionId id, std::uint64_t leases) {
+  return absl::DeadlineExceededError(absl::StrFormat(
+      "region 0x%x is still used, by 0x%x leases among others", internal::number_of(id), leases));
+}
+
+}  // namespace
+
+// Leases that are left no longer show what any map shows.
+MemoryManager::State::~State() {
+  for (const RegionNode& node : regions_.tree().nodes()) node.region->layout.fetch_add(1);
+}
+
+absl::Status MemoryManager::State::batch(const std::function<absl::Status()>& edits) {
+  return change([&](PendingChange& change) {
+    PendingChange before = change;
+    try {
+      absl::Status status = edits();
+      if (!status.ok()) std::swap(change, before);
+      return status;
+    } catch (...) {
+      std::swap(change, before);
+      throw;
+    }
+  });
+}
+
+absl::Status MemoryManager::State::remove(RegionId id, RemovePolicy policy) {
+  return change([&](PendingChange& change) -> absl::Status {
+    const auto found = change.tree.find(id);
+    if (!found.ok()) return found.status();
+    const std::shared_ptr<Region> region = (*found)->region;
+    change.removals.reserve(change.removals.size() + 1);
+    if (absl::Status unshown = change.tree.check_unshown(**found); !unshown.ok()) return unshown;
+    if (policy == RemovePolicy::kRefuse) {
+      if (absl::Status unleased = check_unleased(*region); !unleased.ok()) return unleased;
+    }
+    change.tree.erase(id);
+    change.removals.push_back({region, policy});
+    change.edited = true;
+    return absl::OkStatus();
+  });
+}
+
+absl::Status MemoryManager::State::commit(PendingChange& change) {
+  if (!change.edited) return absl::OkStatus();
+  absl::StatusOr<std::vector<MapSection>> sections = internal::flatten(change.tree, max_sections_);
+  if (!sections.ok()) return sections.status();
+  const std::shared_ptr<const MemoryMap> before = maps_.current();
+  const std::shared_ptr<const MemoryMap> after = make_map(*std::move(sections));
+  const SectionDiff diff = internal::compare_sections(before->sections(), after->sections());
+  if (absl::Status replaced = replace(change, after); !replaced.ok()) return replaced;
+  raise_layouts(diff.removed);
+  raise_layouts(diff.added);
+  pending_.reset();
+  tell(diff);
+  return absl::OkStatus();
+}
+
+absl::Status MemoryManager::State::replace(PendingChange& change,
+                                           std::shared_ptr<const MemoryMap> map) {
+  internal::ClosedToLeases closed(change.removals);
+  if (absl::Status unused = closed.check_unused(); !unused.ok()) return unused;
+  note_removals(change.removals);
+  publish(std::move(map));
+  closed.commit();
+  regions_.publish(std::move(change.tree));
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const MemoryMap> MemoryManager::State::make_map(std::vector<MapSection> sections) {
   const std::uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
   const std::shared_ptr<const MemoryMap> previous = maps_.current();
-  maps_.publish(std::make_shared<const MemoryMap>(std::move(sections), generation, previous.get()));
+  return census_->enroll(
+      std::make_unique<const MemoryMap>(std::move(sections), generation, previous.get()));
+}
+
+void MemoryManager::State::publish(std::shared_ptr<const MemoryMap> map) {
+  const std::uint64_t generation = map->generation();
+  maps_.publish(std::move(map));
   generation_.store(generation);
   readers_.invalidate();
 }
 
-absl::StatusOr<RegionId> MemoryManager::State::insert(
-    const std::shared_ptr<internal::Region>& region) {
-  try {
-    regions_.insert(region);
-    publish(regions_.sections());
-  } catch (...) {  // out of memory; without_exceptions() makes it a status
-    regions_.erase(*region);
-    throw;
-  }
-  const MapSection section = internal::section_of(region);
-  for (MemoryListener* listener : listeners_) {
-    listener->begin();
-    listener->region_added(section);
-    listener->commit();
-  }
-  return region->id;
+void MemoryManager::State::note_removals(const std::vector<Removal>& removals) {
+  std::erase_if(removed_, [](const auto& entry) { return entry.second.expired(); });
+  for (const Removal& removal : removals) removed_[removal.region->id] = removal.region;
 }
 
-absl::StatusOr<std::shared_ptr<internal::Departure>> MemoryManager::State::remove(RegionId id) {
-  const std::lock_guard lock(change_mutex_);
-  absl::StatusOr<std::shared_ptr<const internal::Region>> region = regions_.find_removable(id);
-  if (!region.ok()) return region.status();
-  publish(regions_.sections(region->get()));
-  regions_.erase(**region);
-  const MapSection section = internal::section_of(*region);
+void MemoryManager::State::tell(const SectionDiff& diff) {
   for (MemoryListener* listener : listeners_) {
     listener->begin();
-    listener->region_removed(section);
+    for (const MapSection* section : diff.removed) listener->region_removed(*section);
+    for (const MapSection* section : diff.added) listener->region_added(*section);
+    for (const MapSection* section : diff.log_stopped) listener->dirty_log_stopped(*section);
+    for (const MapSection* section : diff.log_started) listener->dirty_log_started(*section);
     listener->commit();
   }
-  return (*region)->departure;
+}
+
+MemoryManager::State::Departures MemoryManager::State::awaited(const PendingChange& change) {
+  Departures departures;
+  for (const Removal& removal : change.removals) {
+    if (removal.policy == RemovePolicy::kWait) departures.push_back(removal.region->departure);
+  }
+  return departures;
+}
+
+absl::StatusOr<RegionNode> MemoryManager::State::find_node(RegionId id) const {
+  if (!is_changing() || !pending_) return regions_.find_node(id);
+  const auto found = pending_->tree.find(id);
+  if (!found.ok()) return found.status();
+  return **found;
+}
+
+absl::Status MemoryManager::State::wait_until_unused(RegionId id,
+                                                     std::chrono::nanoseconds timeout) {
+  if (is_changing()) return waits_for_itself();
+  absl::StatusOr<std::weak_ptr<Region>> left = find_removed(id);
+  if (!left.ok()) return left.status();
+  std::shared_ptr<internal::Departure> departure;
+  if (const std::shared_ptr<Region> region = left->lock()) departure = region->departure;
+  if (departure == nullptr || departure->wait_for(timeout)) return absl::OkStatus();
+  const std::shared_ptr<Region> region = left->lock();
+  return still_used(id, region == nullptr ? 0 : region->leases.load());
+}
+
+absl::StatusOr<std::weak_ptr<Region>> MemoryManager::State::find_removed(RegionId id) {
+  const std::lock_guard lock(change_mutex_);
+  if (id == kRootContainer || internal::number_of(id) > last_id_) {
+    return internal::no_such_region(id);
+  }
+  if (regions_.tree().find(id).ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("region 0x%x has not been removed", internal::number_of(id)));
+  }
+  const auto entry = removed_.find(id);
+  return entry == removed_.end() ? std::weak_ptr<Region>() : entry->second;
+}
+
+// The same map again, under a new generation: whoever still uses an older one began
+// before this call.
+absl::Status MemoryManager::State::wait_for_readers(std::chrono::nanoseconds timeout) {
+  if (is_changing()) return waits_for_itself();
+  std::uint64_t generation = 0;
+  {
+    const Changing changing(*this);
+    const std::shared_ptr<const MemoryMap> now = maps_.current();
+    publish(make_map({now->sections().begin(), now->sections().end()}));
+    generation = generation_.load(std::memory_order_relaxed);
+  }
+  if (census_->wait_for_older(generation, timeout)) return absl::OkStatus();
+  return absl::DeadlineExceededError("an access or a reader still uses an older map");
 }
 
 void MemoryManager::State::add_listener(MemoryListener* listener) {
-  const std::lock_guard lock(change_mutex_);
+  const Changing changing(*this);
+  const std::shared_ptr<const MemoryMap> now = maps_.current();
   listener->begin();
-  for (const MapSection& section : regions_.sections()) listener->region_added(section);
+  for (const MapSection& section : now->sections()) listener->region_added(section);
   listener->commit();
   listeners_.push_back(listener);
 }
 
 void MemoryManager::State::remove_listener(MemoryListener* listener) {
-  const std::lock_guard lock(change_mutex_);
+  const Changing changing(*this);
   std::erase(listeners_, listener);
 }
 

@@ -1,5 +1,7 @@
 #include "vm_mem/internal/region.h"
 
+#include <algorithm>
+
 namespace vm_mem::internal {
 
 void Departure::signal() {
@@ -13,23 +15,20 @@ void Departure::wait() {
   changed_.wait(lock, [this] { return happened_; });
 }
 
+bool Departure::wait_for(std::chrono::nanoseconds timeout) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::min(timeout, kLongestWait), [this] { return happened_; });
+}
+
 Region::~Region() {
   mapping.reset();
+  delete dirty_log.load(std::memory_order_relaxed);
   departure->signal();
 }
 
-MapSection section_of(const std::shared_ptr<const Region>& region) {
-  const Region& backing = region->target == nullptr ? *region : *region->target;
-  MapSection section;
-  section.range = region->range;
-  section.region = region->id;
-  section.kind = region->kind;
-  section.region_offset = region->target_offset;
-  if (backing.mapping) section.host = backing.mapping->bytes().data() + region->target_offset;
-  section.handler = region->handler;
-  section.dirty_log = backing.dirty_log.get();
-  section.owner = region;
-  return section;
+void Region::make_dirty_log() {
+  if (dirty_log.load(std::memory_order_relaxed) != nullptr) return;
+  dirty_log.store(new DirtyLog(capacity), std::memory_order_release);
 }
 
 }  // namespace vm_mem::internal

@@ -1,7 +1,9 @@
-// One region as the manager keeps it: what backs it, and who waits for its end.
+// What stands behind a region: the memory or the handler, and who waits for its end.
 #ifndef VM_MEM_INTERNAL_REGION_H_
 #define VM_MEM_INTERNAL_REGION_H_
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -14,11 +16,16 @@
 
 namespace vm_mem::internal {
 
+// The longest that a condition is waited for: the clock can represent its end.
+inline constexpr std::chrono::nanoseconds kLongestWait = std::chrono::hours(24 * 365 * 10);
+
 // An event that happens once.
 class Departure {
  public:
   void signal();
   void wait();
+  // False where it has not happened within `timeout`.
+  bool wait_for(std::chrono::nanoseconds timeout);
 
  private:
   std::mutex mutex_;
@@ -26,27 +33,46 @@ class Departure {
   bool happened_ = false;
 };
 
-// Maps share it as MapSection::owner. Destruction gives the memory back, then
-// signals the departure.
-struct Region {
-  Region() = default;
+struct Region;
+
+// What MapSection::owner points to.
+struct SectionOwner {
+  Region* shown = nullptr;   // whose memory or handler the section is
+  Region* window = nullptr;  // the alias that shows it, or null
+};
+
+// One for each region, aliases and containers too. Maps, changes and leases share it.
+// Destruction gives the memory back, then signals the departure.
+struct Region : SectionOwner {
+  Region() : SectionOwner{this, nullptr} {}
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
   ~Region();
+  // Makes the log, for `capacity` bytes, where there is none.
+  void make_dirty_log();
 
   RegionId id{};
-  GuestRange range;
-  RegionKind kind = RegionKind::kRam;
-  MmioHandler* handler = nullptr;        // MMIO only
-  std::optional<HostMapping> mapping;    // RAM and ROM
-  std::unique_ptr<DirtyLog> dirty_log;   // RAM that is tracked
-  std::shared_ptr<const Region> target;  // of an alias
-  std::uint64_t target_offset = 0;
+  MmioHandler* handler = nullptr;      // MMIO only
+  std::optional<HostMapping> mapping;  // RAM and ROM
+  std::uint64_t capacity = 0;          // bytes of the mapping that may be shown
+  bool recoverable = false;            // an access can fault in the host
+  // RAM only: made when it is first wanted, and this object's until its end.
+  std::atomic<DirtyLog*> dirty_log{nullptr};
   std::shared_ptr<Departure> departure = std::make_shared<Departure>();
+
+  // A lessor counts itself and then looks whether the region is leaving; a remover
+  // says that it leaves and then looks at the count. Both sides are sequentially
+  // consistent, so at least one of them sees the other.
+  std::atomic<std::uint64_t> leases{0};
+  std::atomic<bool> leaving{false};
+  // Rises after each change of where and how maps show the region.
+  std::atomic<std::uint64_t> layout{0};
 };
 
-// The one run of guest addresses that shows `region`, which it owns.
-MapSection section_of(const std::shared_ptr<const Region>& region);
+// The region that a section shows, and the alias that it does so through, if any.
+inline const SectionOwner& owner_of(const MapSection& section) {
+  return *static_cast<const SectionOwner*>(section.owner.get());
+}
 
 }  // namespace vm_mem::internal
 

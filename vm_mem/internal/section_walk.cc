@@ -5,6 +5,12 @@
 #include "vm_mem/dirty_log.h"
 
 namespace vm_mem::internal {
+AccessFault refusal(const MapSection& section, Access access) {
+  if (section.protection == Protection::kNone) return AccessFault::kProtected;
+  const bool read_only =
+      section.protection == Protection::kRead || section.kind == RegionKind::kRom;
+  return access == Access::kWrite && read_only ? AccessFault::kReadOnly : AccessFault::kNone;
+}
 
 Permitted permitted_prefix(const MemoryMap& map, GuestAddress at, std::uint64_t bytes,
                            Access access) {
@@ -15,10 +21,8 @@ Permitted permitted_prefix(const MemoryMap& map, GuestAddress at, std::uint64_t 
       permitted.fault = AccessFault::kUnmapped;
       break;
     }
-    if (access == Access::kWrite && section->kind == RegionKind::kRom) {
-      permitted.fault = AccessFault::kReadOnly;
-      break;
-    }
+    permitted.fault = refusal(*section, access);
+    if (permitted.fault != AccessFault::kNone) break;
     const GuestAddress reached = at.offset_by(permitted.bytes);
     permitted.bytes +=
         std::min(bytes - permitted.bytes, section->range.end().value - reached.value);

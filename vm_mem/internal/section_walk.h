@@ -12,6 +12,9 @@ namespace vm_mem::internal {
 
 enum class Access : std::uint8_t { kRead, kWrite };
 
+// Why the section does not permit the access, or kNone.
+AccessFault refusal(const MapSection& section, Access access);
+
 // The longest prefix of a range that the map permits, and what stops it there.
 struct Permitted {
   std::uint64_t bytes = 0;

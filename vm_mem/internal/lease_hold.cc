@@ -1,0 +1,138 @@
+#include "vm_mem/internal/lease_hold.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/dirty_log.h"
+#include "vm_mem/internal/region_text.h"
+#include "vm_mem/internal/section_walk.h"
+
+namespace vm_mem::internal {
+namespace {
+
+absl::Status check_permitted(const MapSection& section, GuestAddress at, LeaseAccess access) {
+  const Access wanted = access == LeaseAccess::kReadWrite ? Access::kWrite : Access::kRead;
+  if (refusal(section, wanted) != AccessFault::kNone) {
+    return absl::PermissionDeniedError(absl::StrFormat(
+        "%s of region 0x%x at 0x%x is not permitted",
+        wanted == Access::kWrite ? "writing" : "reading", number_of(section.shown), at.value));
+  }
+  if (section.kind != RegionKind::kMmio) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("region 0x%x at 0x%x is a device", number_of(section.shown), at.value));
+}
+
+absl::Status not_contiguous(GuestRange range, std::uint64_t bytes) {
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "of range %s only 0x%x bytes are contiguous in the host", text_of(range), bytes));
+}
+
+absl::Status count_lease(Region& region) {
+  region.leases.fetch_add(1);
+  if (!region.leaving.load()) return absl::OkStatus();
+  region.leases.fetch_sub(1);
+  return absl::UnavailableError(
+      absl::StrFormat("region 0x%x is being removed", number_of(region.id)));
+}
+
+}  // namespace
+
+LeaseHold::LeaseHold(LeaseAccess access, LeaseCount all) : access_(access), all_(std::move(all)) {
+  all_->fetch_add(1, std::memory_order_relaxed);
+}
+
+LeaseHold::~LeaseHold() {
+  for (const Piece& piece : pieces_) {
+    piece.regions.shown->leases.fetch_sub(1);
+    if (piece.regions.window != nullptr) piece.regions.window->leases.fetch_sub(1);
+  }
+  all_->fetch_sub(1, std::memory_order_relaxed);
+}
+
+absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange range,
+                                             LeaseAccess access, const LeaseCount& all) {
+  if (range.empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat("empty range at 0x%x", range.begin().value));
+  }
+  auto hold = std::make_unique<LeaseHold>(access, all);
+  std::byte* first = nullptr;
+  while (hold->leased_bytes() < range.bytes()) {
+    const std::uint64_t leased = hold->leased_bytes();
+    const GuestAddress at = range.begin().offset_by(leased);
+    const MapSection* section = map.find(at);
+    if (section == nullptr) {
+      return absl::NotFoundError(absl::StrFormat("nothing is mapped at 0x%x", at.value));
+    }
+    if (absl::Status free = check_permitted(*section, at, access); !free.ok()) return free;
+    const Run run = run_at(map, at, range.bytes() - leased);
+    if (leased == 0) first = run.host();
+    if (run.host() != first + leased) return not_contiguous(range, leased);
+    if (absl::Status taken = hold->take(*section, run.offset, run.bytes); !taken.ok()) return taken;
+  }
+  MemoryLease lease;
+  lease.bytes_ = {first, range.bytes()};
+  lease.range_ = range;
+  lease.generation_ = map.generation();
+  lease.hold_ = std::move(hold);
+  return lease;
+}
+
+absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes) {
+  Piece piece{.owner = section.owner, .regions = owner_of(section)};
+  piece.region_offset = section.region_offset + offset;
+  piece.begin = leased_bytes();
+  piece.end = piece.begin + bytes;
+  pieces_.reserve(pieces_.size() + 1);
+  Region& shown = *piece.regions.shown;
+  Region* const window = piece.regions.window;
+  if (absl::Status counted = count_lease(shown); !counted.ok()) return counted;
+  if (window != nullptr) {
+    if (absl::Status counted = count_lease(*window); !counted.ok()) {
+      shown.leases.fetch_sub(1);
+      return counted;
+    }
+    piece.window_layout = window->layout.load(std::memory_order_acquire);
+  }
+  piece.shown_layout = shown.layout.load(std::memory_order_acquire);
+  pieces_.push_back(std::move(piece));
+  return absl::OkStatus();
+}
+
+bool LeaseHold::current() const {
+  return std::all_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
+    const Region* window = piece.regions.window;
+    return piece.regions.shown->layout.load(std::memory_order_acquire) == piece.shown_layout &&
+           (window == nullptr ||
+            window->layout.load(std::memory_order_acquire) == piece.window_layout);
+  });
+}
+
+void LeaseHold::mark(std::uint64_t offset, std::uint64_t bytes) {
+  const std::uint64_t end = offset + bytes;
+  if (bytes != 0) {
+    const bool first = told_end_ == 0;
+    told_begin_ = first ? offset : std::min(told_begin_, offset);
+    told_end_ = std::max(told_end_, end);
+  }
+  told_ = true;
+  // The log of today: tracking may have begun after the lease.
+  for (const Piece& piece : pieces_) {
+    const std::uint64_t from = std::max(offset, piece.begin);
+    const std::uint64_t to = std::min(end, piece.end);
+    DirtyLog* const log = piece.regions.shown->dirty_log.load(std::memory_order_acquire);
+    if (log == nullptr || from >= to) continue;
+    log->mark(piece.region_offset + (from - piece.begin), to - from);
+  }
+}
+
+void LeaseHold::mark_at_end() {
+  if (!writes()) return;
+  if (told_) {
+    mark(told_begin_, told_end_ - told_begin_);
+  } else {
+    mark(0, leased_bytes());
+  }
+}
+
+}  // namespace vm_mem::internal

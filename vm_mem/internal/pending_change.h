@@ -1,0 +1,50 @@
+// A change of the map before it is published.
+#ifndef VM_MEM_INTERNAL_PENDING_CHANGE_H_
+#define VM_MEM_INTERNAL_PENDING_CHANGE_H_
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "vm_mem/internal/region_tree.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vm_mem::internal {
+
+struct Removal {
+  std::shared_ptr<Region> region;
+  RemovePolicy policy = RemovePolicy::kRefuse;
+};
+
+struct PendingChange {
+  explicit PendingChange(RegionTree regions) : tree(std::move(regions)) {}
+
+  RegionTree tree;
+  std::vector<Removal> removals;
+  bool edited = false;
+};
+
+// While it lives the removed regions take no new leases. commit() leaves it at that;
+// otherwise they take them again.
+class ClosedToLeases {
+ public:
+  explicit ClosedToLeases(const std::vector<Removal>& removals);
+  ClosedToLeases(const ClosedToLeases&) = delete;
+  ClosedToLeases& operator=(const ClosedToLeases&) = delete;
+  ~ClosedToLeases();
+
+  // Errors:  kUnavailable where a region that must not wait is leased
+  absl::Status check_unused() const;
+  void commit() { committed_ = true; }
+
+ private:
+  const std::vector<Removal>& removals_;
+  bool committed_ = false;
+};
+
+// Errors:  kUnavailable where `region` is leased; the message names the count
+absl::Status check_unleased(const Region& region);
+
+}  // namespace vm_mem::internal
+
+#endif  // VM_MEM_INTERNAL_PENDING_CHANGE_H_

@@ -1,0 +1,213 @@
+// The members of MemoryManager that change the map or ask about regions.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/host_mapping.h"
+#include "vm_mem/internal/manager_state.h"
+#include "vm_mem/internal/ram_backing.h"
+#include "vm_mem/internal/region_text.h"
+#include "vm_mem/internal/without_exceptions.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vm_mem {
+namespace {
+
+using internal::number_of;
+using internal::PendingChange;
+using internal::Region;
+using internal::RegionNode;
+using internal::RegionTree;
+using internal::without_exceptions;
+
+using MadeNode = absl::StatusOr<RegionNode>;
+
+RegionNode node_of(RegionType type) {
+  RegionNode node;
+  node.type = type;
+  node.region = std::make_shared<Region>();
+  return node;
+}
+
+MadeNode make_ram(GuestRange range, const RamOptions& options) {
+  absl::StatusOr<HostMapping> mapping = internal::map_ram(range.bytes(), options);
+  if (!mapping.ok()) return mapping.status();
+  RegionNode node = node_of(RegionType::kRam);
+  node.protection = options.protection;
+  node.dirty_tracking = options.dirty_tracking;
+  node.region->mapping = *std::move(mapping);
+  node.region->capacity = std::max(range.bytes(), options.max_bytes);
+  node.region->recoverable = internal::recovers(options);
+  if (options.dirty_tracking == DirtyTracking::kOn) node.region->make_dirty_log();
+  return node;
+}
+
+MadeNode make_rom(GuestRange range, std::span<const std::byte> content) {
+  if (content.size() > range.bytes()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("content of 0x%x bytes for a ROM of 0x%x", content.size(), range.bytes()));
+  }
+  absl::StatusOr<HostMapping> mapping = HostMapping::anonymous(range.bytes());
+  if (!mapping.ok()) return mapping.status();
+  std::copy(content.begin(), content.end(), mapping->bytes().begin());
+  if (absl::Status locked = mapping->make_read_only(); !locked.ok()) return locked;
+  RegionNode node = node_of(RegionType::kRom);
+  node.protection = Protection::kRead;
+  node.region->mapping = *std::move(mapping);
+  node.region->capacity = range.bytes();
+  return node;
+}
+
+MadeNode make_mmio(GuestRange range, MmioHandler* handler) {
+  if (handler == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("no handler for the MMIO region at 0x%x", range.begin().value));
+  }
+  RegionNode node = node_of(RegionType::kMmio);
+  node.region->handler = handler;
+  return node;
+}
+
+// One edit of the tree alone.
+template <typename Edit>
+auto on_tree(Edit edit) {
+  return [edit](PendingChange& change) -> absl::Status {
+    absl::Status status = edit(change.tree);
+    change.edited = change.edited || status.ok();
+    return status;
+  };
+}
+
+absl::Status track(RegionTree& tree, RegionId id, DirtyTracking tracking) {
+  if (absl::Status set = tree.set_dirty_tracking(id, tracking); !set.ok()) return set;
+  if (tracking == DirtyTracking::kOn) (*tree.find(id))->region->make_dirty_log();
+  return absl::OkStatus();
+}
+
+absl::Status resize(RegionTree& tree, RegionId id, std::uint64_t bytes) {
+  const auto found = tree.find(id);
+  if (!found.ok()) return found.status();
+  const bool shrinks = bytes < (*found)->range.bytes();
+  if (shrinks) {
+    if (absl::Status unleased = check_unleased(*(*found)->region); !unleased.ok()) return unleased;
+  }
+  return tree.resize(id, bytes);
+}
+
+}  // namespace
+
+absl::StatusOr<RegionId> MemoryManager::add_ram(GuestRange range, RamOptions options) {
+  return without_exceptions([&] {
+    return state_->add(range, {options.priority, options.container},
+                       [&](const RegionTree&) { return make_ram(range, options); });
+  });
+}
+
+absl::StatusOr<RegionId> MemoryManager::add_rom(GuestRange range,
+                                                std::span<const std::byte> content,
+                                                Placement placement) {
+  return without_exceptions([&] {
+    return state_->add(range, placement,
+                       [&](const RegionTree&) { return make_rom(range, content); });
+  });
+}
+
+absl::StatusOr<RegionId> MemoryManager::add_mmio(GuestRange range, MmioHandler* handler,
+                                                 Placement placement) {
+  return without_exceptions([&] {
+    return state_->add(range, placement,
+                       [&](const RegionTree&) { return make_mmio(range, handler); });
+  });
+}
+
+absl::StatusOr<RegionId> MemoryManager::add_alias(GuestRange range, RegionId target,
+                                                  std::uint64_t offset, Placement placement) {
+  return without_exceptions([&] {
+    return state_->add(range, placement, [&](const RegionTree& tree) {
+      MadeNode node = tree.alias_node(range, target, offset, placement);
+      if (node.ok()) node->region = std::make_shared<Region>();
+      return node;
+    });
+  });
+}
+
+absl::StatusOr<RegionId> MemoryManager::add_container(GuestRange range, Placement placement) {
+  return without_exceptions([&] {
+    return state_->add(range, placement,
+                       [](const RegionTree&) { return MadeNode(node_of(RegionType::kContainer)); });
+  });
+}
+
+absl::Status MemoryManager::remove_region(RegionId region, RemovePolicy policy) {
+  return without_exceptions([&] { return state_->remove(region, policy); });
+}
+
+absl::Status MemoryManager::set_enabled(RegionId region, Enabled enabled) {
+  return without_exceptions([&] {
+    return state_->change(
+        on_tree([=](RegionTree& tree) { return tree.set_enabled(region, enabled); }));
+  });
+}
+
+absl::Status MemoryManager::set_protection(RegionId region, Protection protection) {
+  return without_exceptions([&] {
+    return state_->change(
+        on_tree([=](RegionTree& tree) { return tree.set_protection(region, protection); }));
+  });
+}
+
+absl::Status MemoryManager::set_dirty_tracking(RegionId region, DirtyTracking tracking) {
+  return without_exceptions([&] {
+    return state_->change(on_tree([=](RegionTree& tree) { return track(tree, region, tracking); }));
+  });
+}
+
+absl::Status MemoryManager::move_region(RegionId region, GuestAddress begin) {
+  return without_exceptions([&] {
+    return state_->change(on_tree([=](RegionTree& tree) { return tree.move(region, begin); }));
+  });
+}
+
+absl::Status MemoryManager::resize_region(RegionId region, std::uint64_t bytes) {
+  return without_exceptions([&] {
+    return state_->change(on_tree([=](RegionTree& tree) { return resize(tree, region, bytes); }));
+  });
+}
+
+absl::Status MemoryManager::change(const std::function<absl::Status()>& edits) {
+  return without_exceptions([&] { return state_->batch(edits); });
+}
+
+absl::Status MemoryManager::wait_until_unused(RegionId region, std::chrono::nanoseconds timeout) {
+  return state_->wait_until_unused(region, timeout);
+}
+
+absl::Status MemoryManager::wait_for_readers(std::chrono::nanoseconds timeout) {
+  return without_exceptions([&] { return state_->wait_for_readers(timeout); });
+}
+
+absl::StatusOr<RegionInfo> MemoryManager::region_info(RegionId region) const {
+  const absl::StatusOr<RegionNode> node = state_->find_node(region);
+  if (!node.ok()) return node.status();
+  return RegionInfo{.region = node->id,
+                    .type = node->type,
+                    .range = node->range,
+                    .placement = node->placement,
+                    .enabled = node->enabled,
+                    .protection = node->protection,
+                    .dirty_tracking = node->dirty_tracking,
+                    .target = node->target,
+                    .target_offset = node->target_offset,
+                    .leases = node->region->leases.load()};
+}
+
+absl::StatusOr<int> MemoryManager::region_fd(RegionId region) const {
+  const absl::StatusOr<RegionNode> node = state_->find_node(region);
+  if (!node.ok()) return node.status();
+  const std::optional<HostMapping>& mapping = node->region->mapping;
+  if (mapping && mapping->fd() >= 0) return mapping->fd();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("region 0x%x is not backed by a memfd", number_of(region)));
+}
+
+}  // namespace vm_mem
