@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "vm_mem/host_file.h"
 #include "vm_mem/host_memory_options.h"
 #include "vm_mem/protection.h"
 #include "vm_mem/region_id.h"
@@ -23,11 +24,6 @@ enum class Backing : std::uint8_t {
 };
 
 enum class DirtyTracking : std::uint8_t { kOff, kOn };
-
-enum class FileSharing : std::uint8_t {
-  kShared,   // writes reach the file, and every other mapping of it
-  kPrivate,  // writes stay here; the file is only read
-};
 
 // Whether an access to the region survives a fault in the host (a truncated file, a
 // punched hole, a page that somebody protected) and reports it as kHostFault.
