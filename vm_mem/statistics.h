@@ -5,7 +5,9 @@
 #define VM_MEM_STATISTICS_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "vm_mem/access.h"
@@ -36,6 +38,10 @@ struct Statistics {
     return counts[static_cast<std::size_t>(route)][static_cast<std::size_t>(path)];
   }
 };
+
+// One line of JSON: {"routes":{"cpu":{"inline":{"operations":0,"bytes":0},"vector":...},
+// "dma":...}}, keys in the order of the enumerations, none left out.
+std::string statistics_json(const Statistics& statistics);
 
 }  // namespace vm_mem
 

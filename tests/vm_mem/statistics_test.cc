@@ -83,5 +83,25 @@ TEST(StatisticsTest, TypedAccessIsNotCounted) {
   EXPECT_EQ(total(memory->statistics(), Route::kCpu).operations, 0u);
 }
 
+TEST(StatisticsTest, JsonNamesEveryRouteAndPathInOrder) {
+  Statistics statistics;
+  std::uint64_t number = 0;
+  for (auto& route : statistics.counts) {
+    for (PathCount& count : route) count = {++number, 100 * number};
+  }
+  statistics.counts[3][2].bytes = ~std::uint64_t{0};
+  EXPECT_EQ(statistics_json(statistics),
+            R"({"routes":{)"
+            R"("cpu":{"inline":{"operations":1,"bytes":100},)"
+            R"("vector":{"operations":2,"bytes":200},"stream":{"operations":3,"bytes":300}},)"
+            R"("dma":{"inline":{"operations":4,"bytes":400},)"
+            R"("vector":{"operations":5,"bytes":500},"stream":{"operations":6,"bytes":600}},)"
+            R"("engine":{"inline":{"operations":7,"bytes":700},)"
+            R"("vector":{"operations":8,"bytes":800},"stream":{"operations":9,"bytes":900}},)"
+            R"("snapshot":{"inline":{"operations":10,"bytes":1000},)"
+            R"("vector":{"operations":11,"bytes":1100},)"
+            R"("stream":{"operations":12,"bytes":18446744073709551615}}}})");
+}
+
 }  // namespace
 }  // namespace vm_mem
