@@ -82,39 +82,42 @@ AccessResult MemoryReader::access(Outermost outermost, Nested nested) {
 
 template <typename Outermost, typename Nested>
 AccessResult MemoryReader::bulk(Outermost outermost, Nested nested) {
-  return access([&](const MemoryMap& map) { return counted(outermost(map)); }, nested);
+  const auto counted = [&](const MemoryMap& map) {
+    const AccessResult result = outermost(map);
+    count(result.done);
+    return result;
+  };
+  return access(counted, nested);
 }
 
-AccessResult MemoryReader::counted(const AccessResult& result) {
-  Count& count = counts_[static_cast<std::size_t>(internal::copy_path(result.done))];
-  add(count.operations, 1);
-  add(count.bytes, result.done);
-  return result;
+void MemoryReader::count(std::uint64_t bytes) {
+  Count& own = counts_[static_cast<std::size_t>(internal::copy_path(bytes))];
+  add(own.operations, 1);
+  add(own.bytes, bytes);
 }
 
 void MemoryReader::mark_first(const MapSlot& slot, GuestAddress at) {
   mark(slot, at.value - slot.begin, 1);
 }
 
-AccessResult MemoryReader::read(GuestAddress from, std::span<std::byte> to) {
-  const MapSlot& slot = slot_at(from);
-  const std::uint64_t offset = from.value - slot.begin;
-  if (slot.loads(offset, to.size())) [[likely]] {
-    internal::copy_from_guest(to.data(), slot.host + offset, to.size());
-    return done(to.size());
-  }
+void MemoryReader::read_slot(const MapSlot& slot, std::uint64_t offset, std::span<std::byte> to) {
+  count(to.size());
+  internal::copy_from_guest(to.data(), slot.host + offset, to.size());
+}
+
+void MemoryReader::write_slot(const MapSlot& slot, std::uint64_t offset,
+                              std::span<const std::byte> from) {
+  count(from.size());
+  internal::copy_to_guest(slot.host + offset, from.data(), from.size());
+  mark(slot, offset, from.size());
+}
+
+AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte> to) {
   return bulk([&](const MemoryMap& map) { return internal::read_memory(map, from, to); },
               [&] { return manager_->read(from, to, route_); });
 }
 
-AccessResult MemoryReader::write(GuestAddress to, std::span<const std::byte> from) {
-  const MapSlot& slot = slot_at(to);
-  const std::uint64_t offset = to.value - slot.begin;
-  if (slot.stores(offset, from.size())) [[likely]] {
-    internal::copy_to_guest(slot.host + offset, from.data(), from.size());
-    mark(slot, offset, from.size());
-    return done(from.size());
-  }
+AccessResult MemoryReader::write_sections(GuestAddress to, std::span<const std::byte> from) {
   return bulk([&](const MemoryMap& map) { return internal::write_memory(map, to, from); },
               [&] { return manager_->write(to, from, route_); });
 }
@@ -127,7 +130,8 @@ AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::u
   if (source.loads(source_offset, bytes) && destination.stores(offset, bytes)) [[likely]] {
     internal::copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
     mark(destination, offset, bytes);
-    return done(bytes);
+    count(bytes);
+    return {.done = bytes};
   }
   return bulk([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
               [&] { return manager_->copy_block(to, from, bytes, route_); });
@@ -139,7 +143,8 @@ AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uin
   if (slot.stores(offset, bytes)) [[likely]] {
     internal::fill_guest(slot.host + offset, value, bytes);
     mark(slot, offset, bytes);
-    return done(bytes);
+    count(bytes);
+    return {.done = bytes};
   }
   return bulk([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },
               [&] { return manager_->fill_block(to, value, bytes, route_); });

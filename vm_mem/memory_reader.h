@@ -45,8 +45,22 @@ class MemoryReader : public TypedAccess<MemoryReader> {
 
   // As the members of MemoryManager of the same names. Cost: within one section of
   // memory that cannot fault in the host, one lookup and the copy.
-  AccessResult read(GuestAddress from, std::span<std::byte> to);
-  AccessResult write(GuestAddress to, std::span<const std::byte> from);
+  AccessResult read(GuestAddress from, std::span<std::byte> to) {
+    const MapSlot& slot = slot_at(from);
+    const std::uint64_t offset = from.value - slot.begin;
+    if (!slot.loads(offset, to.size())) [[unlikely]]
+      return read_sections(from, to);
+    read_slot(slot, offset, to);
+    return {.done = to.size()};
+  }
+  AccessResult write(GuestAddress to, std::span<const std::byte> from) {
+    const MapSlot& slot = slot_at(to);
+    const std::uint64_t offset = to.value - slot.begin;
+    if (!slot.stores(offset, from.size())) [[unlikely]]
+      return write_sections(to, from);
+    write_slot(slot, offset, from);
+    return {.done = from.size()};
+  }
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
   AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);
@@ -75,13 +89,16 @@ class MemoryReader : public TypedAccess<MemoryReader> {
     return index_.load(std::memory_order_acquire)->slot_at(address.value);
   }
   static void mark_first(const MapSlot& slot, GuestAddress at);
+  void read_slot(const MapSlot& slot, std::uint64_t offset, std::span<std::byte> to);
+  void write_slot(const MapSlot& slot, std::uint64_t offset, std::span<const std::byte> from);
+  AccessResult read_sections(GuestAddress from, std::span<std::byte> to);
+  AccessResult write_sections(GuestAddress to, std::span<const std::byte> from);
+  void count(std::uint64_t bytes);
   void renew();
   template <typename Outermost, typename Nested>
   AccessResult access(Outermost outermost, Nested nested);
   template <typename Outermost, typename Nested>
   AccessResult bulk(Outermost outermost, Nested nested);
-  AccessResult counted(const AccessResult& result);
-  AccessResult done(std::uint64_t bytes) { return counted({.done = bytes}); }
   AccessResult load_bits(GuestAddress from, unsigned bytes, std::uint64_t& bits,
                          std::memory_order order);
   AccessResult store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
