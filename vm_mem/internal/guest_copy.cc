@@ -99,27 +99,90 @@ Body body_of(const std::byte* guest, std::size_t n) {
 // Streams what the policy streams; a destination between words would make the
 // streaming kernel split the source's.
 void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
-  const CopyKernels& row = active_kernels();
-  const bool streams = past_word(dst) == 0 && copy_path(n) == CopyPath::kStream;
+  const CopyState& state = copy_state();
+  const CopyKernels& row = *state.row.load(std::memory_order_relaxed);
+  const bool streams = n >= state.stream_min.load(std::memory_order_relaxed) && past_word(dst) == 0;
   (streams ? row.stream : row.copy_words)(dst, src, n);
+}
+
+// The 8 bytes at any address, from the words that hold them.
+std::uint64_t gather_word(const std::byte* guest) {
+  const std::size_t past = past_word(guest);
+  const std::byte* const words = guest - past;
+  const auto first = load_atomic<std::uint64_t>(words);
+  if (past == 0) return first;
+  const auto second = load_atomic<std::uint64_t>(words + kWord);
+  if constexpr (std::endian::native == std::endian::little) {
+    return first >> (8 * past) | second << (64 - 8 * past);
+  } else {
+    return first << (8 * past) | second >> (64 - 8 * past);
+  }
+}
+
+// Less than a word, to and from the beginning of one, or up to one: naturally aligned
+// pieces, without a loop.
+void write_below_word(std::byte* guest, const std::byte* host, std::size_t n) {
+  if ((n & 4) != 0) {
+    ToGuest::move_word<std::uint32_t>(guest, host);
+    guest += 4, host += 4;
+  }
+  if ((n & 2) != 0) {
+    ToGuest::move_word<std::uint16_t>(guest, host);
+    guest += 2, host += 2;
+  }
+  if ((n & 1) != 0) ToGuest::move_word<std::uint8_t>(guest, host);
+}
+void write_up_to_word(std::byte* guest, const std::byte* host, std::size_t n) {
+  if ((n & 1) != 0) {
+    ToGuest::move_word<std::uint8_t>(guest, host);
+    guest += 1, host += 1;
+  }
+  if ((n & 2) != 0) {
+    ToGuest::move_word<std::uint16_t>(guest, host);
+    guest += 2, host += 2;
+  }
+  if ((n & 4) != 0) ToGuest::move_word<std::uint32_t>(guest, host);
+}
+void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
+  if ((n & 4) != 0) {
+    FromGuest::move_word<std::uint32_t>(host, guest);
+    guest += 4, host += 4;
+  }
+  if ((n & 2) != 0) {
+    FromGuest::move_word<std::uint16_t>(host, guest);
+    guest += 2, host += 2;
+  }
+  if ((n & 1) != 0) FromGuest::move_word<std::uint8_t>(host, guest);
 }
 
 }  // namespace
 
 void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
-  if (n <= kMaxPieces) return write_pieces(guest_dst, host_src, n);
+  if (n <= kMaxPieces) {
+    if (n != kMaxPieces || past_word(guest_dst) != 0) return write_pieces(guest_dst, host_src, n);
+    move_piece<ToGuest>(guest_dst, host_src, kWord);
+    return move_piece<ToGuest>(guest_dst + kWord, host_src + kWord, kWord);
+  }
   const Body body = body_of(guest_dst, n);
-  write_pieces(guest_dst, host_src, body.begin);
+  write_up_to_word(guest_dst, host_src, body.begin);
   copy_words(guest_dst + body.begin, host_src + body.begin, body.bytes);
-  write_pieces(guest_dst + body.end(), host_src + body.end(), n - body.end());
+  write_below_word(guest_dst + body.end(), host_src + body.end(), n - body.end());
 }
 
+// The first bytes are stored as a whole word, what is too much of it being stored again
+// by the body.
 void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
-  if (n <= kMaxPieces) return read_pieces(host_dst, guest_src, n);
+  if (n <= kMaxPieces) {
+    if (n < kWord) return read_pieces(host_dst, guest_src, n);
+    const std::uint64_t first = gather_word(guest_src);
+    const std::uint64_t last = gather_word(guest_src + n - kWord);
+    store_word(host_dst, first);
+    return store_word(host_dst + n - kWord, last);
+  }
   const Body body = body_of(guest_src, n);
-  read_pieces(host_dst, guest_src, body.begin);
+  if (body.begin != 0) store_word(host_dst, gather_word(guest_src));
   copy_words(host_dst + body.begin, guest_src + body.begin, body.bytes);
-  read_pieces(host_dst + body.end(), guest_src + body.end(), n - body.end());
+  read_below_word(host_dst + body.end(), guest_src + body.end(), n - body.end());
 }
 
 void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
