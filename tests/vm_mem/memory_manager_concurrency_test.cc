@@ -3,10 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include "vm_mem/memory_manager.h"
@@ -45,70 +43,6 @@ class Repeated {
   std::thread thread_;
 };
 
-enum class Direction : std::uint8_t { kHostToGuest, kGuestToGuest };
-
-// Width, and the host buffer's offset from an aligned address.
-using TearCase = std::tuple<Direction, std::size_t, std::size_t>;
-
-class TornAccessTest : public testing::TestWithParam<TearCase> {
- protected:
-  static constexpr std::uint64_t kBase = 0x1000;
-
-  TornAccessTest() { EXPECT_TRUE(memory_->add_ram(range(0, 0x4000)).ok()); }
-
-  // Alternates between all zeros and all ones at `at`.
-  void write_once(GuestAddress at, std::uint64_t round) {
-    alignas(16) std::byte buffer[32];
-    std::byte* const from = buffer + std::get<2>(GetParam());
-    const std::size_t width = std::get<1>(GetParam());
-    std::memset(from, round % 2 == 0 ? 0 : 0xff, width);
-    if (std::get<0>(GetParam()) == Direction::kGuestToGuest) {
-      const GuestAddress other{0x2000 + std::get<2>(GetParam()) * 16 + at.value % 8};
-      ASSERT_TRUE(memory_->write(other, {from, width}).ok());
-      ASSERT_TRUE(memory_->copy_block(at, other, width).ok());
-    } else {
-      ASSERT_TRUE(memory_->write(at, {from, width}).ok());
-    }
-  }
-
-  // True where all bytes at `at` are alike.
-  bool read_whole(GuestAddress at) {
-    alignas(16) std::byte buffer[32];
-    const std::size_t width = std::get<1>(GetParam());
-    std::byte* const to = buffer + std::get<2>(GetParam());
-    EXPECT_TRUE(memory_->read(at, {to, width}).ok());
-    return std::all_of(to, to + width, [to](std::byte byte) { return byte == *to; });
-  }
-
- private:
-  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
-};
-
-TEST_P(TornAccessTest, AnAlignedAccessIsSeenWholeOrNotAtAll) {
-  const std::size_t width = std::get<1>(GetParam());
-  for (std::uint64_t offset = 0; offset < 64; offset += width) {
-    const GuestAddress at{kBase + offset};
-    std::uint64_t round = 0;
-    const Repeated writer([this, at, &round] { write_once(at, round++); });
-    writer.reach(1);
-    int torn = 0;
-    for (int i = 0; i < 500; ++i) torn += read_whole(at) ? 0 : 1;
-    writer.reach(100);
-    EXPECT_EQ(torn, 0) << "offset " << offset;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Matrix, TornAccessTest,
-    testing::Combine(testing::Values(Direction::kHostToGuest, Direction::kGuestToGuest),
-                     testing::Values<std::size_t>(1, 2, 4, 8), testing::Range<std::size_t>(0, 8)),
-    [](const auto& tear) {
-      const bool guest = std::get<0>(tear.param) == Direction::kGuestToGuest;
-      return std::string(guest ? "GuestToGuest" : "HostToGuestAndBack") + "_width" +
-             std::to_string(std::get<1>(tear.param)) + "_host" +
-             std::to_string(std::get<2>(tear.param));
-    });
-
 class MemoryManagerConcurrencyTest : public testing::Test {
  protected:
   MemoryManager& mm() { return *memory_; }
@@ -116,30 +50,6 @@ class MemoryManagerConcurrencyTest : public testing::Test {
  private:
   std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
 };
-
-TEST_F(MemoryManagerConcurrencyTest, LongCopiesNeverTearAnAlignedWord) {
-  ASSERT_TRUE(mm().add_ram(range(0, 0x8000)).ok());
-  constexpr std::size_t kBytes = 1000;
-  std::uint64_t round = 0;
-  const Repeated writer([&] {
-    const std::vector<std::byte> from(kBytes + 3,
-                                      ++round % 2 == 0 ? std::byte{0} : std::byte{0xff});
-    EXPECT_TRUE(mm().write(GuestAddress{0x1000}, {from.data() + 3, kBytes}).ok());
-    EXPECT_TRUE(mm().copy_block(GuestAddress{0x2000}, GuestAddress{0x1000}, kBytes).ok());
-  });
-  writer.reach(1);
-  std::vector<std::byte> to(kBytes + 5);
-  int torn = 0;
-  for (int i = 0; i < 2000; ++i) {
-    const GuestAddress at{i % 2 == 0 ? 0x1000u : 0x2000u};
-    EXPECT_TRUE(mm().read(at, {to.data() + 5, kBytes}).ok());
-    for (std::size_t word = 5; word < kBytes + 5; word += 8) {
-      torn +=
-          std::all_of(&to[word], &to[word] + 8, [&](std::byte b) { return b == to[word]; }) ? 0 : 1;
-    }
-  }
-  EXPECT_EQ(torn, 0);
-}
 
 TEST_F(MemoryManagerConcurrencyTest, AReleaseStoreIsSeenAfterTheBytesBeforeIt) {
   ASSERT_TRUE(mm().add_ram(range(0, 0x4000)).ok());
