@@ -95,6 +95,7 @@ AccessResult MemoryManager::compare_exchange_bits(GuestAddress at, unsigned byte
 Statistics MemoryManager::statistics() const {
   Statistics sum = state_->statistics().sum();
   state_->readers().add_counts_to(sum);
+  sum.leases = leases();
   return sum;
 }
 

@@ -31,12 +31,19 @@ namespace vm_mem {
 
 class MemoryListener;
 
+// Who answers SIGBUS and SIGSEGV for regions whose memory can fault in the host.
+enum class FaultHandler : std::uint8_t {
+  kInstall,   // the library, once a region needs it: install_host_fault_handler()
+  kEmbedder,  // a handler of the embedder's, which calls recover_host_fault()
+};
+
 struct MemoryManagerOptions {
   // The most regions that may exist at a time; more is refused.
   std::size_t max_regions = 65536;
   // The most runs of guest addresses that they may be seen as. Aliases of containers
   // in containers multiply.
   std::size_t max_sections = 262144;
+  FaultHandler fault_handler = FaultHandler::kInstall;
 };
 
 // What remove_region does while somebody still uses the region.
@@ -100,8 +107,11 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   absl::Status set_dirty_tracking(RegionId region, DirtyTracking tracking);
   // To `begin` in its container. Leases keep their memory, and are no longer current.
   absl::Status move_region(RegionId region, GuestAddress begin);
-  // RAM grows up to RamOptions::max_bytes, with zeros, and loses what it is cut by.
-  // Errors:  also kFailedPrecondition where an alias shows what would go
+  // RAM grows up to RamOptions::max_bytes, in place and with zeros (a file: with what it
+  // holds), and what is cut off goes back to the host. Accesses that still see that part
+  // end well.
+  // Errors:  also kFailedPrecondition where an alias shows what would go, kUnavailable
+  //          where a leased region would be cut, those of HostMapping::resize
   absl::Status resize_region(RegionId region, std::uint64_t bytes);
 
   // Calls of this thread inside `edits` are published as one change when it returns, or
@@ -139,6 +149,19 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access);
   // Those that exist, of all regions. Of one: region_info().
   std::uint64_t leases() const;
+
+  // Gives the pages of RAM back to the host, as a balloon or free-page reporting asks:
+  // they read as zero and are marked dirty. Accesses meanwhile see the old bytes or zero.
+  //
+  // Units:   multiples of the host's pages behind the region.
+  // Errors:  checked for all of the range first:
+  //          kInvalidArgument     misaligned
+  //          kNotFound            nothing is mapped at some byte
+  //          kPermissionDenied    protected
+  //          kFailedPrecondition  not RAM; a call from inside a change
+  //          kUnavailable         a region in the range is leased
+  //          then those of HostMapping::discard, which leave it done up to there
+  absl::Status discard(GuestRange range);
 
   std::shared_ptr<const MemoryMap> map() const;
   // Of the current map. Cost: one acquire load.

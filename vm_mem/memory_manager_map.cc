@@ -84,16 +84,6 @@ absl::Status track(RegionTree& tree, RegionId id, DirtyTracking tracking) {
   return absl::OkStatus();
 }
 
-absl::Status resize(RegionTree& tree, RegionId id, std::uint64_t bytes) {
-  const auto found = tree.find(id);
-  if (!found.ok()) return found.status();
-  const bool shrinks = bytes < (*found)->range.bytes();
-  if (shrinks) {
-    if (absl::Status unleased = check_unleased(*(*found)->region); !unleased.ok()) return unleased;
-  }
-  return tree.resize(id, bytes);
-}
-
 }  // namespace
 
 absl::StatusOr<RegionId> MemoryManager::add_ram(GuestRange range, RamOptions options) {
@@ -169,9 +159,11 @@ absl::Status MemoryManager::move_region(RegionId region, GuestAddress begin) {
 }
 
 absl::Status MemoryManager::resize_region(RegionId region, std::uint64_t bytes) {
-  return without_exceptions([&] {
-    return state_->change(on_tree([=](RegionTree& tree) { return resize(tree, region, bytes); }));
-  });
+  return without_exceptions([&] { return state_->resize(region, bytes); });
+}
+
+absl::Status MemoryManager::discard(GuestRange range) {
+  return without_exceptions([&] { return state_->discard(range); });
 }
 
 absl::Status MemoryManager::change(const std::function<absl::Status()>& edits) {

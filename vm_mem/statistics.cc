@@ -49,7 +49,7 @@ std::string statistics_json(const Statistics& statistics) {
     json += separator(route);
     append_route(json, statistics, static_cast<Route>(route));
   }
-  json += "}}";
+  absl::StrAppendFormat(&json, "},\"leases\":%u}", statistics.leases);
   return json;
 }
 

@@ -33,6 +33,7 @@ struct PathCount {
 // added up may be seen before or after.
 struct Statistics {
   std::array<std::array<PathCount, kCopyPathCount>, kRouteCount> counts{};
+  std::uint64_t leases = 0;  // that exist now: 0 once everything has been let go
 
   const PathCount& at(Route route, CopyPath path) const {
     return counts[static_cast<std::size_t>(route)][static_cast<std::size_t>(path)];

@@ -61,9 +61,11 @@ TEST_F(MemoryLeaseTest, IsCountedWhileItLives) {
     const MemoryLease two = lease(0x10000, 0x8000, LeaseAccess::kRead);
     EXPECT_EQ(mm().leases(), 2u);
     EXPECT_EQ(leases_of(ram()), 2u);
+    EXPECT_EQ(mm().statistics().leases, 2u);
   }
   EXPECT_EQ(mm().leases(), 0u);
   EXPECT_EQ(leases_of(ram()), 0u);
+  EXPECT_EQ(mm().statistics().leases, 0u);
 }
 
 TEST_F(MemoryLeaseTest, MovedFromOrReleasedItHasNothing) {
@@ -270,15 +272,15 @@ TEST_F(MemoryLeaseTest, LeasesAndRemovalsExcludeEachOther) {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> leased{0};
   std::vector<std::thread> lessors;
-  for (int i = 0; i < 2; ++i) {
-    lessors.emplace_back([&] {
+  for (const std::size_t own : {0x800u, 0x900u}) {
+    lessors.emplace_back([&, own] {
       while (!stop.load()) {
         auto window = mm().lease(range(0x40000, 0x1000), LeaseAccess::kReadWrite);
         if (!window.ok()) {
           EXPECT_EQ(window.status().code(), absl::StatusCode::kNotFound);
           continue;
         }
-        window->bytes()[0x800] = std::byte{1};
+        window->bytes()[own] = std::byte{1};
         leased.fetch_add(1);
       }
     });

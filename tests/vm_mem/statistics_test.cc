@@ -90,6 +90,7 @@ TEST(StatisticsTest, JsonNamesEveryRouteAndPathInOrder) {
     for (PathCount& count : route) count = {++number, 100 * number};
   }
   statistics.counts[3][2].bytes = ~std::uint64_t{0};
+  statistics.leases = 3;
   EXPECT_EQ(statistics_json(statistics),
             R"({"routes":{)"
             R"("cpu":{"inline":{"operations":1,"bytes":100},)"
@@ -100,7 +101,7 @@ TEST(StatisticsTest, JsonNamesEveryRouteAndPathInOrder) {
             R"("vector":{"operations":8,"bytes":800},"stream":{"operations":9,"bytes":900}},)"
             R"("snapshot":{"inline":{"operations":10,"bytes":1000},)"
             R"("vector":{"operations":11,"bytes":1100},)"
-            R"("stream":{"operations":12,"bytes":18446744073709551615}}}})");
+            R"("stream":{"operations":12,"bytes":18446744073709551615}}},"leases":3})");
 }
 
 }  // namespace

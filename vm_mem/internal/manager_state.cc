@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/discard.h"
 #include "vm_mem/internal/flatten.h"
+#include "vm_mem/internal/region_resize.h"
 #include "vm_mem/internal/region_text.h"
 
 namespace vm_mem {
@@ -71,6 +73,20 @@ absl::Status MemoryManager::State::remove(RegionId id, RemovePolicy policy) {
   });
 }
 
+absl::Status MemoryManager::State::resize(RegionId id, std::uint64_t bytes) {
+  return change([&](PendingChange& change) {
+    return internal::resize_region(change, regions_.tree(), id, bytes);
+  });
+}
+
+absl::Status MemoryManager::State::discard(GuestRange range) {
+  if (is_changing()) {
+    return absl::FailedPreconditionError("memory is not discarded inside a change of the map");
+  }
+  const Changing changing(*this);
+  return internal::discard(*maps_.current(), range);
+}
+
 absl::Status MemoryManager::State::commit(PendingChange& change) {
   if (!change.edited) return absl::OkStatus();
   absl::StatusOr<std::vector<MapSection>> sections = internal::flatten(change.tree, max_sections_);
@@ -81,6 +97,7 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
   if (absl::Status replaced = replace(change, after); !replaced.ok()) return replaced;
   raise_layouts(diff.removed);
   raise_layouts(diff.added);
+  internal::give_back_cuts(change.cuts, regions_.tree());
   pending_.reset();
   tell(diff);
   return absl::OkStatus();

@@ -50,6 +50,8 @@ class MemoryManager::State {
   absl::StatusOr<RegionId> add(GuestRange range, Placement placement, Make make);
   // Takes the region out of the map; its memory goes when nobody holds it.
   absl::Status remove(RegionId id, RemovePolicy policy);
+  absl::Status resize(RegionId id, std::uint64_t bytes);
+  absl::Status discard(GuestRange range);
 
   // Of the pending change where this thread makes one, else of what is published.
   absl::StatusOr<internal::RegionNode> find_node(RegionId id) const;

@@ -2,6 +2,7 @@
 #ifndef VM_MEM_INTERNAL_PENDING_CHANGE_H_
 #define VM_MEM_INTERNAL_PENDING_CHANGE_H_
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -16,11 +17,19 @@ struct Removal {
   RemovePolicy policy = RemovePolicy::kRefuse;
 };
 
+// Bytes of RAM that a smaller region no longer shows.
+struct Cut {
+  std::shared_ptr<Region> region;
+  std::uint64_t from = 0;
+  std::uint64_t to = 0;
+};
+
 struct PendingChange {
   explicit PendingChange(RegionTree regions) : tree(std::move(regions)) {}
 
   RegionTree tree;
   std::vector<Removal> removals;
+  std::vector<Cut> cuts;
   bool edited = false;
 };
 

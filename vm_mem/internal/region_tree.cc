@@ -203,6 +203,12 @@ absl::Status RegionTree::set_protection(RegionId id, Protection protection) {
     return absl::InvalidArgumentError(
         absl::StrFormat("region 0x%x is ROM: it cannot be written", number_of(id)));
   }
+  const std::optional<HostMapping>& mapping = nodes_[slot].region->mapping;
+  if (protection == Protection::kReadWrite && mapping && !mapping->writable()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "region 0x%x is a file that is mapped to be read: add it writable and protect it then",
+        number_of(id)));
+  }
   nodes_[slot].protection = protection;
   return absl::OkStatus();
 }

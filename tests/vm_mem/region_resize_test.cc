@@ -1,0 +1,137 @@
+#include "vm_mem/internal/region_resize.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "vm_mem/memory_manager.h"
+
+namespace vm_mem {
+namespace {
+
+GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
+  return GuestRange::make(GuestAddress{begin}, bytes).value();
+}
+
+class RegionResizeTest : public testing::TestWithParam<Backing> {
+ protected:
+  MemoryManager& mm() { return *memory_; }
+  RegionId ram() const { return ram_; }
+  const std::byte* host() { return mm().map()->find(GuestAddress{0x10000})->host; }
+  void store(std::uint64_t at, std::uint8_t value) {
+    ASSERT_TRUE(mm().store(GuestAddress{at}, value).ok());
+  }
+  int load(std::uint64_t at) {
+    std::uint8_t value = 0;
+    return mm().load(GuestAddress{at}, value).ok() ? value : -1;
+  }
+
+ private:
+  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
+  RegionId ram_ = memory_
+                      ->add_ram(range(0x10000, 0x4000), {.backing = GetParam(),
+                                                         .dirty_tracking = DirtyTracking::kOn,
+                                                         .max_bytes = 0x8000})
+                      .value();
+};
+
+TEST_P(RegionResizeTest, GrowsInPlaceWithZeros) {
+  const std::byte* before = host();
+  store(0x13fff, 7);
+  ASSERT_TRUE(mm().resize_region(ram(), 0x8000).ok());
+  EXPECT_EQ(host(), before);
+  EXPECT_EQ(load(0x13fff), 7);
+  EXPECT_EQ(load(0x14000), 0);
+  store(0x17fff, 9);
+  EXPECT_EQ(load(0x17fff), 9);
+  EXPECT_EQ(mm().region_info(ram())->range, range(0x10000, 0x8000));
+}
+
+TEST_P(RegionResizeTest, WhatGrowsIsDirty) {
+  ASSERT_TRUE(mm().resize_region(ram(), 0x7000).ok());
+  EXPECT_EQ(mm().dirty_page_count(ram()).value(), 3u);
+}
+
+TEST_P(RegionResizeTest, WhatIsCutIsGoneForGood) {
+  store(0x10000, 1);
+  store(0x12000, 2);
+  ASSERT_TRUE(mm().resize_region(ram(), 0x1000).ok());
+  EXPECT_EQ(load(0x12000), -1);
+  ASSERT_TRUE(mm().resize_region(ram(), 0x4000).ok());
+  EXPECT_EQ(load(0x10000), 1);
+  EXPECT_EQ(load(0x12000), 0);
+}
+
+TEST_P(RegionResizeTest, WhoStillSeesThePartSeesBytesOrZeros) {
+  store(0x12000, 2);
+  const auto map = mm().map();
+  ASSERT_TRUE(mm().resize_region(ram(), 0x1000).ok());
+  std::byte* const stale = map->sections()[0].host + 0x2000;
+  EXPECT_EQ(*stale, std::byte{0});
+  *stale = std::byte{5};  // a late write
+  ASSERT_TRUE(mm().resize_region(ram(), 0x4000).ok());
+  EXPECT_EQ(load(0x12000), 0);
+}
+
+TEST_P(RegionResizeTest, AnUndoneChangeLosesNothing) {
+  store(0x12000, 2);
+  const absl::Status status = mm().change([&]() -> absl::Status {
+    EXPECT_TRUE(mm().resize_region(ram(), 0x1000).ok());
+    EXPECT_TRUE(mm().resize_region(ram(), 0x8000).ok());
+    return absl::AbortedError("no");
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(load(0x12000), 2);
+  EXPECT_EQ(load(0x14000), -1);
+}
+
+TEST_P(RegionResizeTest, OneChangeMayCutAndGrow) {
+  store(0x12000, 2);
+  ASSERT_TRUE(mm().change([&]() -> absl::Status {
+                    EXPECT_TRUE(mm().resize_region(ram(), 0x1000).ok());
+                    return mm().resize_region(ram(), 0x3000);
+                  })
+                  .ok());
+  EXPECT_EQ(load(0x12000), 2);
+  EXPECT_EQ(load(0x13000), -1);
+}
+
+TEST_P(RegionResizeTest, RefusesMoreThanTheMostAndWhatIsTaken) {
+  const auto map = mm().map();
+  EXPECT_EQ(mm().resize_region(ram(), 0x9000).message(),
+            "0x9000 bytes for region 0x1, which can have at most 0x8000");
+  EXPECT_EQ(mm().resize_region(ram(), 0).message(), "empty range at 0x10000");
+  EXPECT_EQ(mm().map(), map);
+  ASSERT_TRUE(mm().add_ram(range(0x14000, 0x1000)).ok());
+  EXPECT_EQ(mm().resize_region(ram(), 0x5000).message(),
+            "range [0x10000, 0x15000) overlaps region 0x2 at [0x14000, 0x15000)");
+}
+
+TEST_P(RegionResizeTest, ALeaseStopsACutAndNotAGrowth) {
+  MemoryLease window = mm().lease(range(0x10000, 8), LeaseAccess::kReadWrite).value();
+  EXPECT_EQ(mm().resize_region(ram(), 0x3000).code(), absl::StatusCode::kUnavailable);
+  ASSERT_TRUE(mm().resize_region(ram(), 0x5000).ok());
+  window.bytes()[0] = std::byte{3};
+  window.release();
+  EXPECT_EQ(load(0x10000), 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(PerBacking, RegionResizeTest,
+                         testing::Values(Backing::kAnonymous, Backing::kMemfd),
+                         [](const auto& backing) {
+                           return backing.param == Backing::kMemfd ? "Memfd" : "Anonymous";
+                         });
+
+TEST(RegionResizeOfOthersTest, DevicesAndContainersTakeAnySize) {
+  const auto memory = MemoryManager::create({}).value();
+  const RegionId box = memory->add_container(range(0x1000, 0x1000)).value();
+  EXPECT_TRUE(memory->resize_region(box, std::uint64_t{1} << 40).ok());
+  const RegionId rom = memory->add_rom(range(0x1000, 0x2000), {}, {.priority = 1}).value();
+  EXPECT_TRUE(memory->resize_region(rom, 0x1000).ok());
+  EXPECT_TRUE(memory->resize_region(rom, 0x2000).ok());
+  EXPECT_EQ(memory->resize_region(rom, 0x3000).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace vm_mem
