@@ -89,11 +89,34 @@ Pass prepare_peer_store(std::span<const PeerRange> ranges, Tracked tracked) {
   return [memory](std::span<const std::uint64_t> addresses) { memory->write_obj(addresses, 0); };
 }
 
+template <class Access>
+Prepare prepare_our_blocks(std::size_t bytes) {
+  return [bytes](std::span<const PeerRange> ranges, Tracked tracked) -> Pass {
+    const auto side = std::make_shared<OurSide>(ranges, tracked);
+    const auto host = std::make_shared<std::vector<std::byte>>(bytes);
+    return [side, host](std::span<const std::uint64_t> addresses) {
+      Access access{*host};
+      walk(side->reader, addresses, access);
+    };
+  };
+}
+
+Prepare prepare_peer_blocks(std::size_t bytes, bool reads) {
+  return [bytes, reads](std::span<const PeerRange> ranges, Tracked tracked) -> Pass {
+    const auto memory = std::make_shared<VmMemory>(ranges, tracked);
+    const auto host = std::make_shared<std::vector<std::byte>>(bytes);
+    return [memory, host, reads](std::span<const std::uint64_t> addresses) {
+      reads ? memory->read_block(addresses, *host) : memory->write_block(addresses, *host);
+    };
+  };
+}
+
 struct Work {
   std::string name;  // <row>/<part>; of a row's parts the highest counts
   Layout layout;
   Prepare prepare;
   Tracked tracked = Tracked::kNo;
+  std::uint64_t bytes = 8;  // of one access
 };
 
 void add_works(std::vector<Work>& works, const std::string& row, const std::string& suffix,
@@ -103,10 +126,28 @@ void add_works(std::vector<Work>& works, const std::string& row, const std::stri
   works.push_back({row + "_4096" + suffix + "/blocks", many_regions(false), prepare, tracked});
 }
 
+// As the timed rows of blocks: dirty tracking on both sides.
+void add_blocks(std::vector<Work>& works) {
+  const bool with_peer = vm_memory_missing().empty();
+  for (const std::size_t bytes :
+       {std::size_t{16}, std::size_t{64}, std::size_t{256}, std::size_t{4096}}) {
+    const auto add = [&](const char* row, const char* suffix, const Prepare& prepare) {
+      works.push_back({fmt::format("{}_{}{}/all", row, bytes, suffix), one_region(), prepare,
+                       Tracked::kYes, bytes});
+    };
+    add("read", "", prepare_our_blocks<ReadBlock>(bytes));
+    add("write", "", prepare_our_blocks<WriteBlock>(bytes));
+    if (!with_peer) continue;
+    add("read", "_vm_memory", prepare_peer_blocks(bytes, true));
+    add("write", "_vm_memory", prepare_peer_blocks(bytes, false));
+  }
+}
+
 std::vector<Work> all_works() {
   std::vector<Work> works = {{"empty/all", one_region(), prepare_ours<NoAccess>, Tracked::kNo}};
   add_works(works, "load8", "", prepare_ours<LoadWord>, Tracked::kNo);
   add_works(works, "store8_dirty", "", prepare_ours<StoreWord>, Tracked::kYes);
+  add_blocks(works);
   if (!vm_memory_missing().empty()) return works;
   add_works(works, "load8", "_vm_memory", prepare_peer_load, Tracked::kNo);
   add_works(works, "store8_dirty", "_vm_memory", prepare_peer_store, Tracked::kYes);
@@ -116,7 +157,7 @@ std::vector<Work> all_works() {
 // The first pass makes pages and marks; it is in every count, and no difference of two.
 void do_work(const Work& work, std::uint64_t count) {
   const std::vector<std::uint64_t> addresses =
-      random_addresses(work.layout.accessed, kAddresses, 8, 8, 1);
+      random_addresses(work.layout.accessed, kAddresses, work.bytes, 8, 1);
   const Pass pass = work.prepare(work.layout.regions, work.tracked);
   pass(addresses);
   for (std::uint64_t done = 0; done < count; done += kAddresses) pass(addresses);
