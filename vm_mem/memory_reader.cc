@@ -39,6 +39,7 @@ class MemoryReader::Access {
 
 MemoryReader::MemoryReader(MemoryManager& manager, Route route)
     : manager_(&manager), route_(route) {
+  internal::copy_state();  // for ready_copy_path()
   manager_->state_->readers().add(this);
 }
 
@@ -72,6 +73,12 @@ void MemoryReader::park() {
   map_.reset();
 }
 
+[[gnu::always_inline]] inline void MemoryReader::count(Counts& counts, std::uint64_t bytes) {
+  Count& own = counts[static_cast<std::size_t>(internal::ready_copy_path(bytes))];
+  add(own.operations, 1);
+  add(own.bytes, bytes);
+}
+
 template <typename Outermost, typename Nested>
 AccessResult MemoryReader::access(Outermost outermost, Nested nested) {
   if (depth_ > 0) return nested();
@@ -84,32 +91,30 @@ template <typename Outermost, typename Nested>
 AccessResult MemoryReader::bulk(Outermost outermost, Nested nested) {
   const auto counted = [&](const MemoryMap& map) {
     const AccessResult result = outermost(map);
-    count(result.done);
+    count(counts_, result.done);
     return result;
   };
   return access(counted, nested);
-}
-
-void MemoryReader::count(std::uint64_t bytes) {
-  Count& own = counts_[static_cast<std::size_t>(internal::copy_path(bytes))];
-  add(own.operations, 1);
-  add(own.bytes, bytes);
 }
 
 void MemoryReader::mark_first(const MapSlot& slot, GuestAddress at) {
   mark(slot, at.value - slot.begin, 1);
 }
 
-void MemoryReader::read_slot(const MapSlot& slot, std::uint64_t offset, std::span<std::byte> to) {
-  count(to.size());
-  internal::copy_from_guest(to.data(), slot.host + offset, to.size());
+void MemoryReader::mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes) {
+  mark(slot, offset, bytes);
 }
 
-void MemoryReader::write_slot(const MapSlot& slot, std::uint64_t offset,
-                              std::span<const std::byte> from) {
-  count(from.size());
-  internal::copy_to_guest(slot.host + offset, from.data(), from.size());
-  mark(slot, offset, from.size());
+void MemoryReader::copy_out(std::byte* to, const std::byte* guest, std::size_t bytes,
+                            Counts& counts) {
+  count(counts, bytes);
+  internal::copy_from_guest(to, guest, bytes);
+}
+
+void MemoryReader::copy_in(std::byte* guest, const std::byte* from, std::size_t bytes,
+                           Counts& counts) {
+  count(counts, bytes);
+  internal::copy_to_guest(guest, from, bytes);
 }
 
 AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte> to) {
@@ -130,7 +135,7 @@ AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::u
   if (source.loads(source_offset, bytes) && destination.stores(offset, bytes)) [[likely]] {
     internal::copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
     mark(destination, offset, bytes);
-    count(bytes);
+    count(counts_, bytes);
     return {.done = bytes};
   }
   return bulk([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
@@ -143,7 +148,7 @@ AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uin
   if (slot.stores(offset, bytes)) [[likely]] {
     internal::fill_guest(slot.host + offset, value, bytes);
     mark(slot, offset, bytes);
-    count(bytes);
+    count(counts_, bytes);
     return {.done = bytes};
   }
   return bulk([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },

@@ -50,15 +50,19 @@ class MemoryReader : public TypedAccess<MemoryReader> {
     const std::uint64_t offset = from.value - slot.begin;
     if (!slot.loads(offset, to.size())) [[unlikely]]
       return read_sections(from, to);
-    read_slot(slot, offset, to);
+    copy_out(to.data(), slot.host + offset, to.size(), counts_);
     return {.done = to.size()};
   }
   AccessResult write(GuestAddress to, std::span<const std::byte> from) {
     const MapSlot& slot = slot_at(to);
     const std::uint64_t offset = to.value - slot.begin;
-    if (!slot.stores(offset, from.size())) [[unlikely]]
+    const std::uint64_t last = from.size() - 1;  // from offset; no bytes are past any limit
+    const std::uint64_t limit = slot.storable[0];
+    if (offset >= limit || last >= limit - offset) [[unlikely]]
       return write_sections(to, from);
-    write_slot(slot, offset, from);
+    copy_in(slot.host + offset, from.data(), from.size(), counts_);
+    if (!slot.are_marked(offset, last)) [[unlikely]]
+      mark_block(slot, offset, from.size());
     return {.done = from.size()};
   }
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
@@ -84,16 +88,20 @@ class MemoryReader : public TypedAccess<MemoryReader> {
     std::atomic<std::uint64_t> operations{0};
     std::atomic<std::uint64_t> bytes{0};
   };
+  using Counts = std::array<Count, kCopyPathCount>;
 
   const MapSlot& slot_at(GuestAddress address) const {
     return index_.load(std::memory_order_acquire)->slot_at(address.value);
   }
   static void mark_first(const MapSlot& slot, GuestAddress at);
-  void read_slot(const MapSlot& slot, std::uint64_t offset, std::span<std::byte> to);
-  void write_slot(const MapSlot& slot, std::uint64_t offset, std::span<const std::byte> from);
+  static void mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes);
+  // Counted, within one section of memory that cannot fault. The arguments lie where the
+  // copies want them: the call is one of a chain of jumps.
+  static void copy_out(std::byte* to, const std::byte* guest, std::size_t bytes, Counts& counts);
+  static void copy_in(std::byte* guest, const std::byte* from, std::size_t bytes, Counts& counts);
   AccessResult read_sections(GuestAddress from, std::span<std::byte> to);
   AccessResult write_sections(GuestAddress to, std::span<const std::byte> from);
-  void count(std::uint64_t bytes);
+  static void count(Counts& counts, std::uint64_t bytes);
   void renew();
   template <typename Outermost, typename Nested>
   AccessResult access(Outermost outermost, Nested nested);
@@ -116,8 +124,8 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   int depth_ = 0;
   bool park_wanted_ = false;
   std::shared_ptr<const MemoryMap> map_;
-  std::shared_ptr<const MemoryMap> nested_;   // for map() inside an access
-  std::array<Count, kCopyPathCount> counts_;  // written by this thread alone
+  std::shared_ptr<const MemoryMap> nested_;  // for map() inside an access
+  Counts counts_;                            // written by this thread alone
 };
 
 // Turned right by the size's logarithm, the offset is the number of a word; one that is

@@ -96,13 +96,36 @@ Body body_of(const std::byte* guest, std::size_t n) {
   return {begin, (n - begin) / kWord * kWord};
 }
 
+// At the first use of the copy core.
+[[gnu::noinline, gnu::cold]] void start_and_copy_words(std::byte* dst, const std::byte* src,
+                                                       std::size_t n) {
+  active_kernels().copy_words(dst, src, n);
+}
+
 // Streams what the policy streams; a destination between words would make the
-// streaming kernel split the source's.
-void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
-  const CopyState& state = copy_state();
-  const CopyKernels& row = *state.row.load(std::memory_order_relaxed);
-  const bool streams = n >= state.stream_min.load(std::memory_order_relaxed) && past_word(dst) == 0;
-  (streams ? row.stream : row.copy_words)(dst, src, n);
+// streaming kernel split the source's. Every way out of here is a jump.
+inline void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
+  const CopyKernels* row = raw_copy_state.row.load(std::memory_order_acquire);
+  if (row == nullptr) [[unlikely]]
+    return start_and_copy_words(dst, src, n);
+  const bool streams =
+      n >= raw_copy_state.stream_min.load(std::memory_order_relaxed) && past_word(dst) == 0;
+  if (streams) [[unlikely]]
+    return row->stream(dst, src, n);
+  row->copy_words(dst, src, n);
+}
+
+// Nothing but whole words: no ends to take care of.
+bool whole_words(const std::byte* p, std::size_t n) {
+  return ((reinterpret_cast<std::uintptr_t>(p) | n) & (kWord - 1)) == 0;
+}
+
+// Needs:  whole words on the guest's side. One or two are each one access.
+template <typename Direction>
+inline void move_words(std::byte* dst, const std::byte* src, std::size_t n) {
+  if (n > kMaxPieces) return copy_words(dst, src, n);
+  if (n >= kWord) Direction::template move_word<std::uint64_t>(dst, src);
+  if (n > kWord) Direction::template move_word<std::uint64_t>(dst + kWord, src + kWord);
 }
 
 // The 8 bytes at any address, from the words that hold them.
@@ -155,34 +178,40 @@ void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
   if ((n & 1) != 0) FromGuest::move_word<std::uint8_t>(host, guest);
 }
 
-}  // namespace
-
-void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
-  if (n <= kMaxPieces) {
-    if (n != kMaxPieces || past_word(guest_dst) != 0) return write_pieces(guest_dst, host_src, n);
-    move_piece<ToGuest>(guest_dst, host_src, kWord);
-    return move_piece<ToGuest>(guest_dst + kWord, host_src + kWord, kWord);
-  }
-  const Body body = body_of(guest_dst, n);
-  write_up_to_word(guest_dst, host_src, body.begin);
-  copy_words(guest_dst + body.begin, host_src + body.begin, body.bytes);
-  write_below_word(guest_dst + body.end(), host_src + body.end(), n - body.end());
+[[gnu::noinline]] void write_ragged(std::byte* guest, const std::byte* host, std::size_t n) {
+  if (n <= kMaxPieces) return write_pieces(guest, host, n);
+  const Body body = body_of(guest, n);
+  write_up_to_word(guest, host, body.begin);
+  copy_words(guest + body.begin, host + body.begin, body.bytes);
+  write_below_word(guest + body.end(), host + body.end(), n - body.end());
 }
 
 // The first bytes are stored as a whole word, what is too much of it being stored again
 // by the body.
-void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
+[[gnu::noinline]] void read_ragged(std::byte* host, const std::byte* guest, std::size_t n) {
+  if (n < kWord) return read_pieces(host, guest, n);
   if (n <= kMaxPieces) {
-    if (n < kWord) return read_pieces(host_dst, guest_src, n);
-    const std::uint64_t first = gather_word(guest_src);
-    const std::uint64_t last = gather_word(guest_src + n - kWord);
-    store_word(host_dst, first);
-    return store_word(host_dst + n - kWord, last);
+    const std::uint64_t first = gather_word(guest);
+    const std::uint64_t last = gather_word(guest + n - kWord);
+    store_word(host, first);
+    return store_word(host + n - kWord, last);
   }
-  const Body body = body_of(guest_src, n);
-  if (body.begin != 0) store_word(host_dst, gather_word(guest_src));
-  copy_words(host_dst + body.begin, guest_src + body.begin, body.bytes);
-  read_below_word(host_dst + body.end(), guest_src + body.end(), n - body.end());
+  const Body body = body_of(guest, n);
+  if (body.begin != 0) store_word(host, gather_word(guest));
+  copy_words(host + body.begin, guest + body.begin, body.bytes);
+  read_below_word(host + body.end(), guest + body.end(), n - body.end());
+}
+
+}  // namespace
+
+void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
+  if (whole_words(guest_dst, n)) return move_words<ToGuest>(guest_dst, host_src, n);
+  write_ragged(guest_dst, host_src, n);
+}
+
+void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
+  if (whole_words(guest_src, n)) return move_words<FromGuest>(host_dst, guest_src, n);
+  read_ragged(host_dst, guest_src, n);
 }
 
 void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
