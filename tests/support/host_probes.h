@@ -8,13 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <span>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -30,11 +28,26 @@ inline int open_descriptors() {
   return count;
 }
 
-// Whether the mapping exists, accessible or not.
-inline bool is_mapped(const std::byte* page) {
-  unsigned char resident = 0;
-  return ::mincore(const_cast<std::byte*>(page), 1, &resident) == 0 || errno != ENOMEM;
+// The line of /proc/self/`file` that begins with the range of the mapping at `at`, and the
+// lines after it up to the next range; empty where nothing is mapped there.
+inline std::string mapping_entry(const char* file, const std::byte* at) {
+  const auto wanted = reinterpret_cast<std::uintptr_t>(at);
+  std::ifstream maps(std::string("/proc/self/") + file);
+  std::string entry;
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      inside = begin <= wanted && wanted < end;
+    }
+    if (inside) entry += line + "\n";
+  }
+  return entry;
 }
+
+// Whether the mapping exists, accessible or not.
+inline bool is_mapped(const std::byte* page) { return !mapping_entry("maps", page).empty(); }
 
 // Whether a load there would succeed; asked of the kernel, so that nothing faults.
 inline bool is_readable(const std::byte* at) {
@@ -55,26 +68,21 @@ inline std::size_t resident_pages(std::span<const std::byte> memory) {
       resident.begin(), resident.end(), [](unsigned char page) { return (page & 1) != 0; }));
 }
 
-// The flags of the mapping at `at`, as /proc/self/smaps writes them ("rd wr mr ..");
-// empty where it does not tell.
-inline std::string vm_flags(const std::byte* at) {
-  const auto wanted = reinterpret_cast<std::uintptr_t>(at);
-  std::ifstream smaps("/proc/self/smaps");
-  bool inside = false;
-  for (std::string line; std::getline(smaps, line);) {
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
-      inside = begin <= wanted && wanted < end;
-    } else if (inside && line.starts_with("VmFlags:")) {
-      return line.substr(8) + " ";
-    }
-  }
-  return "";
+// Whether smaps shows a flag, two letters, of the mapping at `at`.
+inline bool has_flag(const std::byte* at, const std::string& flag) {
+  const std::string entry = mapping_entry("smaps", at);
+  const std::size_t flags = entry.find("VmFlags:");
+  return flags != std::string::npos && entry.find(" " + flag + " ", flags) != std::string::npos;
 }
 
-inline bool has_flag(const std::byte* at, const std::string& flag) {
-  return vm_flags(at).find(" " + flag + " ") != std::string::npos;
+// Emulators of other processors, and some sandboxes, accept an advice and do nothing.
+inline bool advice_reaches_the_host() {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
+  void* page = ::mmap(nullptr, page_bytes(), PROT_READ, kFlags, -1, 0);
+  const bool reaches = page != MAP_FAILED && ::madvise(page, page_bytes(), MADV_DONTDUMP) == 0 &&
+                       has_flag(static_cast<const std::byte*>(page), "dd");
+  if (page != MAP_FAILED) ::munmap(page, page_bytes());
+  return reaches;
 }
 
 }  // namespace vm_test

@@ -363,7 +363,7 @@ TEST(HostMappingTest, NoErrorLeavesADescriptorOpen) {
   const absl::Status refused[] = {
       HostMapping::memfd(0).status(),
       HostMapping::memfd(std::size_t{1} << 62).status(),
-      HostMapping::memfd(std::size_t{1} << 50).status(),
+      HostMapping::memfd(std::size_t{1} << 60).status(),
       HostMapping::memfd(0x10000, cancelled).status(),
       HostMapping::memfd(0x10000, merged).status(),
       HostMapping::memfd(0x10000, {.max_bytes = 0x1000}).status(),

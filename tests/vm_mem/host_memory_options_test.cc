@@ -20,6 +20,7 @@
 namespace vm_mem {
 namespace {
 
+using vm_test::advice_reaches_the_host;
 using vm_test::has_flag;
 using vm_test::is_readable;
 using vm_test::page_bytes;
@@ -28,13 +29,6 @@ constexpr std::size_t kBytes = std::size_t{4} << 20;
 
 absl::StatusOr<HostMapping> anonymous(const HostMemoryOptions& host, std::size_t max_bytes = 0) {
   return HostMapping::anonymous(kBytes, {.max_bytes = max_bytes, .host = host});
-}
-
-// Emulators of other processors show no flags, and may take an advice without following it.
-bool host_tells_flags() {
-  const HostMapping page = HostMapping::anonymous(page_bytes()).value();
-  return ::madvise(page.bytes().data(), page_bytes(), MADV_DONTDUMP) == 0 &&
-         has_flag(page.bytes().data(), "dd");
 }
 
 // The address and thread sanitizers answer mlock themselves, and need mappings of their own.
@@ -67,7 +61,7 @@ TEST(HostMemoryOptionsTest, AGuardPageFollowsTheLargestSize) {
 }
 
 TEST(HostMemoryOptionsTest, AdviceReachesTheHostForWhatIsThereAndWhatIsAdded) {
-  if (!host_tells_flags()) GTEST_SKIP() << "/proc/self/smaps shows no VmFlags";
+  if (!advice_reaches_the_host()) GTEST_SKIP() << "madvise has no effect that smaps shows";
   HostMapping mapping = anonymous({.dump = CoreDump::kExcluded}, 2 * kBytes).value();
   EXPECT_TRUE(has_flag(mapping.bytes().data(), "dd"));
   ASSERT_TRUE(mapping.resize(2 * kBytes).ok());
@@ -76,7 +70,7 @@ TEST(HostMemoryOptionsTest, AdviceReachesTheHostForWhatIsThereAndWhatIsAdded) {
 }
 
 TEST(HostMemoryOptionsTest, HugePagesAreAdvisedEitherWay) {
-  if (!host_tells_flags()) GTEST_SKIP() << "/proc/self/smaps shows no VmFlags";
+  if (!advice_reaches_the_host()) GTEST_SKIP() << "madvise has no effect that smaps shows";
   const auto always =
       HostMapping::anonymous(page_bytes(), {.host = {.huge_pages = HugePageAdvice::kAlways}});
   if (absl::IsUnimplemented(always.status())) GTEST_SKIP() << always.status();
@@ -88,7 +82,7 @@ TEST(HostMemoryOptionsTest, HugePagesAreAdvisedEitherWay) {
 }
 
 TEST(HostMemoryOptionsTest, PrivateMemoryMergesWhereTheHostCan) {
-  if (!host_tells_flags()) GTEST_SKIP() << "/proc/self/smaps shows no VmFlags";
+  if (!advice_reaches_the_host()) GTEST_SKIP() << "madvise has no effect that smaps shows";
   const auto merged = anonymous({.merge = PageMerging::kOn});
   if (absl::IsUnimplemented(merged.status())) GTEST_SKIP() << merged.status();
   ASSERT_TRUE(merged.ok()) << merged.status();
@@ -116,6 +110,7 @@ TEST(HostMemoryOptionsTest, LockedPagesAreThereAndLocked) {
   locked->bytes()[0] = std::byte{5};
   const absl::Status discarded = locked->discard(0, 4 * page_bytes());
   if (absl::IsFailedPrecondition(discarded)) GTEST_SKIP() << discarded;
+  if (!advice_reaches_the_host()) GTEST_SKIP() << "madvise has no effect that smaps shows";
   EXPECT_TRUE(discarded.ok()) << discarded;
   EXPECT_EQ(locked->bytes()[0], std::byte{0});
 }
@@ -197,7 +192,9 @@ TEST(HostMemoryOptionsTest, RefusesNodesThatDoNotFitThePolicyOrTheHost) {
 }
 
 TEST(HostMemoryOptionsDeathTest, TooManyMappingsAreRefusedWithTheLimitsName) {
-  if (!mlock_reaches_the_host()) GTEST_SKIP() << "a sanitizer needs mappings of its own";
+  if (!mlock_reaches_the_host() || !advice_reaches_the_host()) {
+    GTEST_SKIP() << "a sanitizer or an emulator needs mappings of its own";
+  }
   std::size_t limit = 0;
   std::ifstream("/proc/sys/vm/max_map_count") >> limit;
   if (limit == 0 || limit > 200'000) GTEST_SKIP() << "vm.max_map_count is " << limit;

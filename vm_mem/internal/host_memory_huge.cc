@@ -54,8 +54,6 @@ std::optional<HugePagePool> huge_page_pool(std::uint64_t huge_page_bytes) {
 }
 
 std::string huge_page_file(std::uint64_t huge_page_bytes) {
-  constexpr std::uint64_t kUsualDefault = std::uint64_t{2} << 20;
-  if (huge_page_bytes == kUsualDefault) return "/proc/sys/vm/nr_hugepages";
   return pool_folder(huge_page_bytes) + "/nr_hugepages";
 }
 

@@ -151,15 +151,18 @@ absl::Status PrefaultRun::run(unsigned thread_count) {
 
 }  // namespace
 
+// A host that answers 0 and does nothing (an emulator, a sandbox) does not have it either.
 Populate best_populate() {
   static const Populate best = [] {
     constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
     const std::size_t bytes = host_page_bytes();
     void* page = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags, -1, 0);
     if (page == MAP_FAILED) return Populate::kTouch;
-    const int error = advise({static_cast<std::byte*>(page), bytes}, kPopulateWrite);
+    unsigned char resident = 0;
+    const bool populated = advise({static_cast<std::byte*>(page), bytes}, kPopulateWrite) == 0 &&
+                           ::mincore(page, bytes, &resident) == 0 && (resident & 1) != 0;
     ::munmap(page, bytes);
-    return error == 0 ? Populate::kAdvice : Populate::kTouch;
+    return populated ? Populate::kAdvice : Populate::kTouch;
   }();
   return best;
 }
