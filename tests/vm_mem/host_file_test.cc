@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 
 #include "tests/support/host_probes.h"
@@ -101,6 +102,24 @@ TEST_F(HostFileTest, AFileThatMayOnlyBeReadServesPrivateAndReadOnlyMemory) {
   EXPECT_EQ(text_at(rom, 0, 4), "ffff");
   expect_refused(HostMapping::file(kBytes, {.fd = own.get()}), absl::StatusCode::kPermissionDenied,
                  "may not be written");
+}
+
+// In a child, which gives up the privilege to write any file.
+[[noreturn]] void exit_with_what_opening_says(const std::string& path) {
+  if (::chmod(path.c_str(), 0444) != 0 || (::geteuid() == 0 && ::setuid(65534) != 0)) {
+    std::_Exit(2);
+  }
+  const absl::Status written = HostMapping::file(kBytes, {.path = path}).status();
+  const bool clear = absl::IsPermissionDenied(written) &&
+                     written.message().find(path + " may not be written (errno 13)") == 0;
+  const HostFile copy = {.path = path, .sharing = FileSharing::kPrivate};
+  const HostFile rom = {.path = path, .access = FileAccess::kReadOnly};
+  const bool read = HostMapping::file(kBytes, copy).ok() && HostMapping::file(kBytes, rom).ok();
+  std::_Exit(clear && read ? 0 : 1);
+}
+
+TEST_F(HostFileTest, AReadOnlyFileIsRefusedForSharedWritableMemoryAlone) {
+  EXPECT_EXIT(exit_with_what_opening_says(file_.path()), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(HostFileTest, ReadOnlyMemoryCannotBeWritten) {

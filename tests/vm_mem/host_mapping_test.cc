@@ -367,7 +367,7 @@ TEST(HostMappingTest, NoErrorLeavesADescriptorOpen) {
       HostMapping::memfd(0x10000, cancelled).status(),
       HostMapping::memfd(0x10000, merged).status(),
       HostMapping::memfd(0x10000, {.max_bytes = 0x1000}).status(),
-      HostMapping::hugetlb(std::size_t{1} << 46, 2 << 20).status(),
+      HostMapping::hugetlb(std::size_t{1} << 60, 2 << 20).status(),
   };
   for (const absl::Status& status : refused) EXPECT_FALSE(status.ok());
   EXPECT_EQ(open_descriptors(), before);
