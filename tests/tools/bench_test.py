@@ -140,8 +140,9 @@ class BenchTest(unittest.TestCase):
                 self.assertFalse(self.json.exists())
 
     def test_a_wrong_isa_is_refused_with_what_was_read(self):
-        result = bench("copy", "--programs", PROGRAMS, "--only", "hot_1m", VM_MEM_ISA="nosuch")
-        self.assert_refused(result, 2, ".*VM_MEM_ISA.*nosuch.*")
+        for suite, regime in (("copy", "hot_1m"), ("guest", "churn")):
+            result = bench(suite, "--programs", PROGRAMS, "--only", regime, VM_MEM_ISA="nosuch")
+            self.assert_refused(result, 2, ".*VM_MEM_ISA.*nosuch.*")
 
     def test_a_missing_program_is_named(self):
         result = bench("copy", "--programs", self.folder)
