@@ -1,8 +1,10 @@
 // Several changes as one, changes under readers, and waiting for the end of both.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -87,7 +89,6 @@ TEST_F(MapChangeTest, AnErrorUndoesAllOfIt) {
   const RegionId kept = mm().add_ram(range(0x1000, 0x1000)).value();
   recorder().take();
   const auto map = mm().map();
-  std::weak_ptr<const void> nothing;
   const absl::Status status = mm().change([&]() -> absl::Status {
     EXPECT_TRUE(mm().add_ram(range(0x8000, 0x1000)).ok());
     EXPECT_TRUE(mm().remove_region(kept, RemovePolicy::kWait).ok());
@@ -139,6 +140,33 @@ TEST_F(MapChangeTest, WhatItAmountsToMayBeRefused) {
   EXPECT_EQ(status.message(), "the regions would show as more than 0x3 sections");
   EXPECT_EQ(memory->generation(), 0u);
   EXPECT_TRUE(memory->map()->sections().empty());
+}
+
+std::ptrdiff_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return std::distance(begin(all), end(all));
+}
+
+// The host's limits are hit in the middle: what was mapped before goes again.
+TEST_F(MapChangeTest, WhatTheHostRefusesHalfWayIsUndone) {
+  const std::ptrdiff_t before = open_descriptors();
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit low{static_cast<rlim_t>(before) + 8, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  std::uint64_t added = 0;
+  const absl::Status status = mm().change([&]() -> absl::Status {
+    for (;; ++added) {
+      const auto ram = mm().add_ram(range(added << 12, 0x1000), {.backing = Backing::kMemfd});
+      if (!ram.ok()) return ram.status();
+    }
+  });
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("errno 24"), absl::string_view::npos) << status;
+  EXPECT_GT(added, 0u);
+  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_EQ(mm().generation(), 0u);
 }
 
 TEST_F(MapChangeTest, AChangeOfNothingPublishesNothing) {
