@@ -46,13 +46,23 @@ VM_MEM_INLINE bool streams(std::size_t n) { return n >= limit(raw_copy_state.str
 
 VM_MEM_INLINE bool streams_by_pages() { return limit(raw_copy_state.stream_pages) > 1; }
 
+// Whether what a copy of this size writes may lie in the first cache.
+VM_MEM_INLINE bool may_be_recent(std::size_t n) {
+  return n < limit(raw_copy_state.rep_movsb_hot_min);
+}
+
+// Where no string instruction will do.
+VM_MEM_INLINE LongCopyPath loop_path(std::size_t n) {
+  return n >= limit(raw_copy_state.prefetch_min) ? LongCopyPath::kPrefetch : LongCopyPath::kLoop;
+}
+
 VM_MEM_INLINE LongCopyPath long_copy_path(const std::byte* dst, std::size_t n) {
   const CopyState& state = raw_copy_state;
   if (n >= limit(state.rep_movsb_min) && n <= limit(state.rep_movsb_max)) {
-    const bool recent = n < limit(state.rep_movsb_hot_min) && recently_written(dst);
+    const bool recent = may_be_recent(n) && recently_written(dst);
     return recent ? LongCopyPath::kLoop : LongCopyPath::kString;
   }
-  return n >= limit(state.prefetch_min) ? LongCopyPath::kPrefetch : LongCopyPath::kLoop;
+  return loop_path(n);
 }
 
 VM_MEM_INLINE FillPath fill_path(const std::byte* dst, std::size_t n) {
