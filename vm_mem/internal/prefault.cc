@@ -26,6 +26,7 @@ constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE
 constexpr std::size_t kLeastChunk = std::size_t{2} << 20;
 constexpr std::size_t kMostChunk = std::size_t{64} << 20;
 constexpr std::size_t kChunksPerThread = 8;
+constexpr std::size_t kMostThreads = 256;  // beyond it they only wait for each other
 
 int advise(std::span<std::byte> part, int advice) {
   while (::madvise(part.data(), part.size(), advice) != 0) {
@@ -67,7 +68,7 @@ class PrefaultRun {
     chunk_bytes_ = (chunk + request.page_bytes - 1) / request.page_bytes * request.page_bytes;
   }
 
-  absl::Status run(unsigned thread_count);
+  absl::Status run(std::size_t thread_count);
 
  private:
   std::size_t total() const { return request_.memory.size(); }
@@ -132,7 +133,7 @@ void PrefaultRun::work_and_report() {
   }
 }
 
-absl::Status PrefaultRun::run(unsigned thread_count) {
+absl::Status PrefaultRun::run(std::size_t thread_count) {
   {
     std::vector<std::jthread> threads;
     threads.reserve(thread_count);
@@ -171,7 +172,7 @@ absl::Status prefault(const PrefaultRequest& request, const HostMemoryOptions& o
                       Populate how) {
   if (options.prefault_threads == 0 || request.memory.empty()) return absl::OkStatus();
   const std::size_t pages = request.memory.size() / request.page_bytes;
-  const auto useful = static_cast<unsigned>(std::min<std::size_t>(options.prefault_threads, pages));
+  const std::size_t useful = std::min({std::size_t{options.prefault_threads}, pages, kMostThreads});
   return PrefaultRun(request, options, how).run(useful);
 }
 
