@@ -51,9 +51,9 @@ class DirtyPages {
  private:
   friend class internal::DirtyBook;
 
-  // Makes room for a region of `word_count` words and for the runs of `page_count` pages.
-  void reserve(std::size_t word_count, std::uint64_t page_count);
-  // Counts the pages of words_ and finds their runs.
+  void clear();
+  // Finds the runs of words_, which have page_count_ bits set.
+  // Errors:  std::bad_alloc.
   void find_runs(const internal::DirtyKernels& kernels);
 
   std::vector<std::uint64_t> words_;

@@ -14,10 +14,13 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_mem/access.h"
+#include "vm_mem/dirty_pages.h"
 #include "vm_mem/guest_address.h"
 #include "vm_mem/memory_lease.h"
 #include "vm_mem/memory_map.h"
@@ -170,8 +173,42 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // The memfd behind a RAM region; it stays the manager's.
   // Errors:  kNotFound; kFailedPrecondition where the backing has none.
   absl::StatusOr<int> region_fd(RegionId region) const;
+  // The pages that are marked and that no client has harvested yet.
   // Errors:  kNotFound; kFailedPrecondition where writes are not tracked.
   absl::StatusOr<std::uint64_t> dirty_page_count(RegionId region) const;
+
+  // --- Dirty pages. docs/guest_memory.md has how to use them.
+  //
+  // A client is told every page that was written since it was added or last told, be it
+  // that other clients have harvested meanwhile. Regions that come later are covered too:
+  // their pages count as clean until they are written.
+  //
+  // Memory:  a harvest may run beside writers. Whatever is stored before the call begins
+  //          (in the happens-before sense) is in the pages it reports; what it reports
+  //          may be read after it has returned, and a write that this misses is reported
+  //          by the next harvest. It covers the threads of this process, and engines with
+  //          a soft TLB once they have refreshed.
+  // Errors:  kNotFound            no such client or region
+  //          kFailedPrecondition  writes to the region are not tracked, or it is an alias
+  //          kInvalidArgument     no name
+  //          kAlreadyExists       a client has that name
+  //          kResourceExhausted   64 clients, or no memory
+  //          kOutOfRange          a region of 16 TiB or more
+  //          kUnimplemented       the host has no barrier for all threads of a process
+  //          kUnavailable         it had one, and refuses it now
+  //          After an error nothing is lost: the pages are reported by a later harvest.
+  // Cost:    a pass over the log (1 to 10 us a GiB of the region) and the barrier; writers
+  //          are not stopped. For each further client a pass over a bitmap.
+
+  absl::StatusOr<DirtyClient> add_dirty_client(std::string_view name,
+                                               DirtyStart start = DirtyStart::kClean);
+  absl::Status remove_dirty_client(DirtyClient client);
+  absl::Status harvest_dirty(DirtyClient client, RegionId region, DirtyPages& out);
+  // Every tracked region, in order of their ids, with one barrier for all.
+  absl::Status harvest_dirty(DirtyClient client, std::vector<DirtyRegion>& out);
+  // Advances with every harvest that cleared marks. A writer that marks a page once and
+  // then stores to it many times marks it again when this has changed.
+  std::uint64_t dirty_epoch() const;
 
   // Tells `listener` of the current regions, then of every change.
   // Needs:  it outlives this object or is removed; neither call from a listener, nor

@@ -76,6 +76,12 @@ void Session::report_count(std::string_view name, std::uint64_t count) {
   write_row("instr", name, fmt::format(R"("count":{})", count));
 }
 
+void Session::report_events(std::string_view name, std::uint64_t count) {
+  fmt::print("count {}/{} {}\n", suite_, name, count);
+  std::fflush(stdout);
+  write_row("count", name, fmt::format(R"("count":{})", count));
+}
+
 void Session::report_skip(std::string_view name, std::string_view missing) {
   fmt::print("skip {}/{}: {}\n", suite_, name, missing);
   std::fflush(stdout);
@@ -124,6 +130,10 @@ int run_suite(Session& session, const std::vector<Regime>& regimes) {
       continue;
     }
     session.progress(regime.name);
+    if (regime.events) {
+      session.report_events(regime.name, regime.events(session));
+      continue;
+    }
     session.report_ratio(regime.name, regime.measure(session));
   }
   session.close();

@@ -2,6 +2,7 @@
 //
 //   ratio <suite>/<name> <median> (<min>-<max>) vs <peer>
 //   instr <suite>/<name> <count>
+//   count <suite>/<name> <count>
 //   skip <suite>/<name>: <what has to be installed>
 //
 // A ratio is the peer's time / ours: above 1 is faster.
@@ -41,6 +42,8 @@ class Session {
 
   void report_ratio(std::string_view name, const Ratio& ratio);
   void report_count(std::string_view name, std::uint64_t count);
+  // Of events, not of instructions.
+  void report_events(std::string_view name, std::uint64_t count);
   void report_skip(std::string_view name, std::string_view missing);
   // One of the points of regime `name`: in the JSON, and printed where asked for.
   void report_point(std::string_view name, std::string_view point, const Outcome& outcome);
@@ -61,9 +64,10 @@ class Session {
 
 struct Regime {
   std::string name;
-  std::function<Ratio(Session&)> measure;
+  std::function<Ratio(Session&)> measure;  // null where events are counted
   // What its peer lacks on this machine. Unless empty, it is told and nothing measured.
   std::string missing = {};
+  std::function<std::uint64_t(Session&)> events = {};
 };
 
 // A suite program's main(): measures the regimes that the command line asks for.

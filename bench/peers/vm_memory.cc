@@ -25,6 +25,7 @@ void vm_bench_bitmap_destroy(void* bitmap);
 void vm_bench_bitmap_mark(const void* bitmap, const std::uint64_t* offsets, std::size_t count,
                           std::size_t bytes);
 std::uint64_t vm_bench_bitmap_harvest(const void* bitmap, std::uint64_t* pages);
+std::uint64_t vm_bench_bitmap_harvest_by_page(const void* bitmap, std::uint64_t* pages);
 }
 
 namespace vm_bench {
@@ -96,6 +97,12 @@ void VmMemoryBitmap::mark(std::span<const std::uint64_t> offsets, std::size_t by
 VmMemoryBitmap::Harvest VmMemoryBitmap::harvest() const {
   Harvest harvest;
   harvest.runs = vm_bench_bitmap_harvest(bitmap_.get(), &harvest.pages);
+  return harvest;
+}
+
+VmMemoryBitmap::Harvest VmMemoryBitmap::harvest_by_page() const {
+  Harvest harvest;
+  harvest.runs = vm_bench_bitmap_harvest_by_page(bitmap_.get(), &harvest.pages);
   return harvest;
 }
 

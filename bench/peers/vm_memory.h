@@ -59,8 +59,10 @@ class VmMemoryBitmap {
 
   // Marks `bytes` bytes from each offset, one range after the other.
   void mark(std::span<const std::uint64_t> offsets, std::size_t bytes) const;
-  // Takes all marks and lists the runs of marked pages.
+  // Takes all marks and lists the runs of marked pages: by words, as well as one can; and
+  // page by page, as cloud-hypervisor does.
   Harvest harvest() const;
+  Harvest harvest_by_page() const;
 
  private:
   struct Destroy {

@@ -19,5 +19,6 @@ VmMemoryBitmap::VmMemoryBitmap(std::size_t) {}
 void VmMemoryBitmap::Destroy::operator()(void*) const {}
 void VmMemoryBitmap::mark(std::span<const std::uint64_t>, std::size_t) const {}
 VmMemoryBitmap::Harvest VmMemoryBitmap::harvest() const { return {}; }
+VmMemoryBitmap::Harvest VmMemoryBitmap::harvest_by_page() const { return {}; }
 
 }  // namespace vm_bench

@@ -1,3 +1,4 @@
+vm_add_test(vm_mem/dirty_kvm_test DEPS vm_mem)
 vm_add_test(vm_mem/cpu_features_x86_test DEPS vm_mem)
 vm_add_test(vm_mem/cpu_identity_x86_test DEPS vm_mem)
 

@@ -20,17 +20,22 @@ Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
     tlb[mode].mask = std::uint64_t{VME_TLB_ENTRIES - 1} * VME_TLB_ENTRY_BYTES;
     tlb[mode].table = tables_[mode].data();
   }
+  for (Table& table : tables_) table.fill(kEmptyEntry);
   memory_->renew();
-  flush();
 }
+
+Cpu::~Cpu() { flush(); }
 
 Cpu* Cpu::from(vme_cpu* cpu) {
   if (cpu == nullptr || cpu->reserved != kMagic) return nullptr;
   return static_cast<Cpu*>(cpu);
 }
 
+// Flushed first: the pages to be marked are those of the map that is still held.
 void Cpu::sync() {
-  if (memory_->renew()) flush();
+  if (!memory_->stale()) return;
+  flush();
+  memory_->renew();
 }
 
 void Cpu::park() {
@@ -39,11 +44,24 @@ void Cpu::park() {
 }
 
 void Cpu::flush() {
-  for (Table& table : tables_) table.fill(kEmptyEntry);
+  for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) {
+    for (std::size_t index = 0; index < VME_TLB_ENTRIES; ++index) drop(mode, index);
+  }
 }
 
 void Cpu::flush_page(std::uint64_t gva) {
-  for (Table& table : tables_) table[index_of(gva)] = kEmptyEntry;
+  for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) drop(mode, index_of(gva));
+}
+
+// A page that is open for direct stores was marked when it was opened. Marked again after
+// the last of them, it is not lost to a harvest that came in between.
+void Cpu::drop(unsigned mode, std::size_t index) {
+  vme_tlb_entry& entry = tables_[mode][index];
+  const Detail& detail = details_[mode][index];
+  if (detail.dirty_log != nullptr && entry.write != kEmpty && (entry.write & kSlow) == 0) {
+    detail.dirty_log->mark(detail.region_offset, kPageBytes);
+  }
+  entry = kEmptyEntry;
 }
 
 std::size_t Cpu::index_of(std::uint64_t gva) {
@@ -102,6 +120,7 @@ void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, cons
     comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlow : tag;
   }
   entry.addend = reinterpret_cast<std::uintptr_t>(page.host) - fast;
+  drop(mode, index_of(gva));
   tables_[mode][index_of(gva)] = entry;
   details_[mode][index_of(gva)] = Detail{.gpa_page = gpa_page,
                                          .kind = page.kind,

@@ -41,12 +41,16 @@ struct Place {
 class Cpu : public vme_cpu {
  public:
   Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory);
+  ~Cpu();
+  Cpu(const Cpu&) = delete;
+  Cpu& operator=(const Cpu&) = delete;
 
   // Null for what is not a vCPU of this library, as far as the public block shows.
   static Cpu* from(vme_cpu* cpu);
 
-  // Empties the TLB where the memory map has changed. Every way in calls it, and
-  // those calls that may have run a device's code call it on the way out.
+  // Empties the TLB where the memory map has changed, or dirty pages were harvested. Every
+  // way in calls it, and those calls that may have run a device's code call it on the way
+  // out.
   void sync();
   void park();
   void flush();
@@ -86,6 +90,7 @@ class Cpu : public vme_cpu {
   void install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
                std::uint32_t permitted);
   static void open_for_writing(vme_tlb_entry& entry, const Detail& detail);
+  void drop(unsigned mode, std::size_t index);
 
   const vme_engine& engine_;
   std::unique_ptr<GuestMemory> memory_;

@@ -40,8 +40,10 @@ class GuestMemory {
  public:
   virtual ~GuestMemory() = default;
 
-  // True where the map is another one than before: forget what page() said.
-  virtual bool renew() = 0;
+  // True where the map has changed, or dirty pages were harvested, since the last renew():
+  // forget what page() said, then renew.
+  virtual bool stale() const = 0;
+  virtual void renew() = 0;
   virtual void park() = 0;
 
   // Whether the answer of page() holds for all of its bytes. Where it does not, a run

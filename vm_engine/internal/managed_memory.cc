@@ -50,12 +50,17 @@ class ManagedMemory : public GuestMemory {
 
   // The reader renews its own map with every access. The one that host pointers were
   // taken from is held apart, so that it outlives them.
-  bool renew() override {
+  bool stale() const override {
+    const vm_mem::MemoryManager& manager = reader_.manager();
+    return held_ == nullptr || held_->generation() != manager.generation() ||
+           dirty_epoch_ != manager.dirty_epoch();
+  }
+
+  void renew() override {
     vm_mem::MemoryManager& manager = reader_.manager();
-    if (held_ != nullptr && held_->generation() == manager.generation()) return false;
+    dirty_epoch_ = manager.dirty_epoch();
     held_ = manager.map();
     reader_.map();
-    return true;
   }
 
   void park() override {
@@ -92,6 +97,7 @@ class ManagedMemory : public GuestMemory {
  private:
   vm_mem::MemoryReader reader_;
   std::shared_ptr<const vm_mem::MemoryMap> held_;
+  std::uint64_t dirty_epoch_ = 0;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "vm_mem/internal/dirty_book.h"
 #include "vm_mem/internal/map_census.h"
 #include "vm_mem/internal/map_publisher.h"
 #include "vm_mem/internal/pending_change.h"
@@ -64,6 +65,7 @@ class MemoryManager::State {
   void remove_listener(MemoryListener* listener);
 
   internal::MapPublisher& maps() { return maps_; }
+  internal::DirtyBook& dirty_book() { return dirty_book_; }
   internal::StatisticsCounter& statistics() { return statistics_; }
   internal::ReaderList& readers() { return readers_; }
   // Outlives this object in the leases that are left.
@@ -85,6 +87,7 @@ class MemoryManager::State {
 
   internal::MapPublisher maps_;
   internal::RegionTable regions_;
+  internal::DirtyBook dirty_book_{regions_};
   internal::StatisticsCounter statistics_;
   internal::ReaderList readers_;
   const std::size_t max_sections_;

@@ -31,6 +31,18 @@ absl::StatusOr<std::shared_ptr<DirtyLog>> RegionTable::find_dirty_log(RegionId i
       absl::StrFormat("writes to region 0x%x are not tracked", number_of(id)));
 }
 
+std::vector<TrackedLog> RegionTable::tracked() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<TrackedLog> tracked;
+  for (const RegionNode& node : tree_.nodes()) {
+    if (node.dirty_tracking != DirtyTracking::kOn) continue;
+    tracked.push_back({.region = node.id,
+                       .pages = node.range.bytes() / kDirtyPageBytes,
+                       .log = {node.region, node.region->dirty_log.load()}});
+  }
+  return tracked;
+}
+
 // The old tree may be the last that holds a region: it goes without the lock.
 void RegionTable::publish(RegionTree tree) {
   const std::lock_guard lock(mutex_);

@@ -3,13 +3,22 @@
 #define VM_MEM_INTERNAL_REGION_TABLE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "vm_mem/internal/region_tree.h"
 
 namespace vm_mem::internal {
+
+// A region whose writes are tracked.
+struct TrackedLog {
+  RegionId region{};
+  std::uint64_t pages = 0;        // that the region has now
+  std::shared_ptr<DirtyLog> log;  // keeps the region alive
+};
 
 class RegionTable {
  public:
@@ -22,6 +31,9 @@ class RegionTable {
   //
   // Errors:  kNotFound; kFailedPrecondition where writes are not tracked.
   absl::StatusOr<std::shared_ptr<DirtyLog>> find_dirty_log(RegionId id) const;
+
+  // In order of their ids.
+  std::vector<TrackedLog> tracked() const;
 
   // For the thread that may call publish(): nobody else changes the tree.
   const RegionTree& tree() const { return tree_; }

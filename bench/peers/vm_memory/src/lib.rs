@@ -311,3 +311,34 @@ fn append_runs(runs: &mut Vec<(u64, u64)>, first: u64, mut word: u64) {
         shifted += ones;
     }
 }
+
+/// Takes the marks and looks at every page, as cloud-hypervisor does to make the table that
+/// a migration sends (`MemoryRangeTable::from_bitmap`). Returns and receives the same.
+///
+/// # Safety
+/// As `vm_bench_bitmap_harvest`.
+#[no_mangle]
+pub unsafe extern "C" fn vm_bench_bitmap_harvest_by_page(
+    bitmap: *const AtomicBitmap,
+    pages: *mut u64,
+) -> u64 {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    let mut run: Option<(u64, u64)> = None;
+    for (index, &word) in (*bitmap).get_and_reset().iter().enumerate() {
+        for bit in 0..64 {
+            let dirty = (word >> bit) & 1 != 0;
+            if dirty {
+                if let Some(run) = &mut run {
+                    run.1 += 1;
+                } else {
+                    run = Some((index as u64 * 64 + bit, 1));
+                }
+            } else if let Some(run) = run.take() {
+                runs.push(run);
+            }
+        }
+    }
+    runs.extend(run);
+    *pages = runs.iter().map(|run| run.1).sum();
+    runs.len() as u64
+}
