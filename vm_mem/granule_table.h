@@ -55,11 +55,12 @@ struct MapSlot {
     return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
   }
 
-  // The same for [offset, offset + last]; false for more than two pages.
+  // The same for [offset, offset + last]; false for more than two pages that are tracked.
   bool are_marked(std::uint64_t offset, std::uint64_t last) const {
     const std::uint64_t first_page = offset / kGuestPageBytes;
     const std::uint64_t last_page = (offset + last) / kGuestPageBytes;
-    return is_marked(first_page) && is_marked(last_page) && last_page - first_page <= 1;
+    return is_marked(first_page) && is_marked(last_page) &&
+           ((last_page - first_page) & marks_mask) <= 1;
   }
 
   friend bool operator==(const MapSlot&, const MapSlot&) = default;

@@ -120,15 +120,13 @@ struct Bulk {
   std::byte* guest = nullptr;
 };
 
-void add_bulk(std::vector<NamedContest>& contests, std::size_t bytes, Tracked tracked) {
+std::vector<NamedContest> bulk_contests(std::size_t bytes, Tracked tracked) {
   const auto bulk = std::make_shared<Bulk>(bytes, tracked);
-  const std::string suffix = tracked == Tracked::kYes ? "_tracked" : "";
-  contests.push_back(
-      {"read" + suffix,
-       {.ours = passes([bulk] { bulk->read(); }), .peer = passes([bulk] { bulk->copy_out(); })}});
-  contests.push_back(
-      {"write" + suffix,
-       {.ours = passes([bulk] { bulk->write(); }), .peer = passes([bulk] { bulk->copy_in(); })}});
+  return {
+      {"read",
+       {.ours = passes([bulk] { bulk->read(); }), .peer = passes([bulk] { bulk->copy_out(); })}},
+      {"write",
+       {.ours = passes([bulk] { bulk->write(); }), .peer = passes([bulk] { bulk->copy_in(); })}}};
 }
 
 }  // namespace
@@ -154,12 +152,9 @@ Regime odd_blocks(std::string name) {
   return {name, measure, std::string(vm_memory_missing())};
 }
 
-Regime bulk_overhead(std::string name, std::size_t bytes) {
-  return {name, [name, bytes](Session& session) {
-            std::vector<NamedContest> contests;
-            add_bulk(contests, bytes, Tracked::kNo);
-            add_bulk(contests, bytes, Tracked::kYes);
-            return lower_of(session, name, "memcpy_raw", contests, settle);
+Regime bulk_overhead(std::string name, std::size_t bytes, Tracked tracked) {
+  return {name, [name, bytes, tracked](Session& session) {
+            return lower_of(session, name, "memcpy_raw", bulk_contests(bytes, tracked), settle);
           }};
 }
 

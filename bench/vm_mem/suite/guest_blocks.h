@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bench/harness/suite.h"
+#include "bench/peers/vm_memory.h"
 
 namespace vm_bench {
 
@@ -17,8 +18,8 @@ Regime blocks(std::size_t bytes);
 Regime odd_blocks(std::string name);
 
 // What memcpy_raw takes for `bytes` bytes of a region, beside MemoryReader: the worse of
-// reading and writing, with dirty tracking as a further point.
-Regime bulk_overhead(std::string name, std::size_t bytes);
+// reading and writing.
+Regime bulk_overhead(std::string name, std::size_t bytes, Tracked tracked);
 
 }  // namespace vm_bench
 
