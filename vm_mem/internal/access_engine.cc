@@ -7,6 +7,7 @@
 
 #include "vm_mem/internal/device_access.h"
 #include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/internal/section_walk.h"
 
 namespace vm_mem::internal {
@@ -30,6 +31,31 @@ AccessResult for_each_run(const MemoryMap& map, GuestAddress at, std::uint64_t b
   return {fault, side, false, done, at.offset_by(done)};
 }
 
+DeviceProgress progress_of(const Run& run, std::uint64_t done) {
+  return {done < run.bytes ? AccessFault::kHostFault : AccessFault::kNone, done};
+}
+
+DeviceProgress read_run(const Run& run, std::byte* to) {
+  if (run.is_device()) return read_device(run, to);
+  if (run.is_recoverable()) {
+    return progress_of(run, copy_from_guest_or_fault(to, run.host(), run.bytes));
+  }
+  copy_from_guest(to, run.host(), run.bytes);
+  return {.done = run.bytes};
+}
+
+DeviceProgress write_run(const Run& run, const std::byte* from) {
+  if (run.is_device()) return write_device(run, from);
+  std::uint64_t done = run.bytes;
+  if (run.is_recoverable()) {
+    done = copy_to_guest_or_fault(run.host(), from, run.bytes);
+  } else {
+    copy_to_guest(run.host(), from, run.bytes);
+  }
+  mark_dirty(run.first(done));
+  return progress_of(run, done);
+}
+
 DeviceProgress fill_device(const Run& run, std::byte value) {
   std::array<std::byte, 64> pattern;
   pattern.fill(value);
@@ -45,36 +71,37 @@ DeviceProgress fill_device(const Run& run, std::byte value) {
   return progress;
 }
 
+DeviceProgress fill_run(const Run& run, std::byte value) {
+  if (run.is_device()) return fill_device(run, value);
+  std::uint64_t done = run.bytes;
+  if (run.is_recoverable()) {
+    done = fill_guest_or_fault(run.host(), value, run.bytes);
+  } else {
+    fill_guest(run.host(), value, run.bytes);
+  }
+  mark_dirty(run.first(done));
+  return progress_of(run, done);
+}
+
 }  // namespace
 
 AccessResult read_memory(const MemoryMap& map, GuestAddress from, std::span<std::byte> to) {
-  return for_each_run(map, from, to.size(), Access::kRead,
-                      [to](const Run& run, std::uint64_t position) -> DeviceProgress {
-                        if (run.is_device()) return read_device(run, to.data() + position);
-                        copy_from_guest(to.data() + position, run.host(), run.bytes);
-                        return {.done = run.bytes};
-                      });
+  return for_each_run(
+      map, from, to.size(), Access::kRead,
+      [to](const Run& run, std::uint64_t position) { return read_run(run, to.data() + position); });
 }
 
 AccessResult write_memory(const MemoryMap& map, GuestAddress to, std::span<const std::byte> from) {
   return for_each_run(map, to, from.size(), Access::kWrite,
-                      [from](const Run& run, std::uint64_t position) -> DeviceProgress {
-                        if (run.is_device()) return write_device(run, from.data() + position);
-                        copy_to_guest(run.host(), from.data() + position, run.bytes);
-                        mark_dirty(run);
-                        return {.done = run.bytes};
+                      [from](const Run& run, std::uint64_t position) {
+                        return write_run(run, from.data() + position);
                       });
 }
 
 AccessResult fill_memory(const MemoryMap& map, GuestAddress to, std::byte value,
                          std::uint64_t bytes) {
   return for_each_run(map, to, bytes, Access::kWrite,
-                      [value](const Run& run, std::uint64_t) -> DeviceProgress {
-                        if (run.is_device()) return fill_device(run, value);
-                        fill_guest(run.host(), value, run.bytes);
-                        mark_dirty(run);
-                        return {.done = run.bytes};
-                      });
+                      [value](const Run& run, std::uint64_t) { return fill_run(run, value); });
 }
 
 }  // namespace vm_mem::internal

@@ -4,25 +4,41 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/guest_copy.h"
 #include "vm_mem/internal/pair_walk.h"
+#include "vm_mem/internal/recoverable_copy.h"
 
 namespace vm_mem::internal {
 namespace {
 
-int compare_piece(const PairStep& step) {
+// How many bytes the host provides.
+std::uint64_t read_chunk(const Run& run, std::uint64_t offset, std::span<std::byte> to) {
+  const std::byte* const from = run.host() + offset;
+  if (run.is_recoverable()) return copy_from_guest_or_fault(to.data(), from, to.size());
+  copy_from_guest(to.data(), from, to.size());
+  return to.size();
+}
+
+// Its `done` are the bytes that were looked at and are equal, where nothing differs.
+AccessResult compare_piece(const PairStep& step, int& order) {
   std::array<std::byte, 1024> a;
   std::array<std::byte, 1024> b;
-  int order = 0;
-  for (std::uint64_t done = 0; done < step.bytes && order == 0; done += a.size()) {
+  for (std::uint64_t done = 0; done < step.bytes; done += a.size()) {
     const std::uint64_t bytes = std::min<std::uint64_t>(a.size(), step.bytes - done);
-    copy_from_guest(a.data(), step.destination.host() + done, bytes);
-    copy_from_guest(b.data(), step.source.host() + done, bytes);
-    order = std::memcmp(a.data(), b.data(), bytes);
+    const std::uint64_t of_a = read_chunk(step.destination, done, std::span(a).first(bytes));
+    const std::uint64_t of_b = read_chunk(step.source, done, std::span(b).first(bytes));
+    const std::uint64_t both = std::min(of_a, of_b);
+    order = std::memcmp(a.data(), b.data(), both);
+    if (order != 0) break;
+    if (both < bytes) {
+      const AccessSide side = of_b <= of_a ? AccessSide::kSource : AccessSide::kDestination;
+      return {.fault = AccessFault::kHostFault, .side = side, .done = done + both};
+    }
   }
-  return order;
+  return {.done = step.bytes};
 }
 
 // Reads the element of `a`, the destination side, first.
@@ -39,7 +55,7 @@ AccessResult compare_element(const MemoryMap& map, const PairStep& step, int& or
     return {.fault = fault, .side = AccessSide::kSource};
   }
   if (order == 0) order = std::memcmp(a.data(), b.data(), bytes);
-  return {};
+  return {.done = bytes};
 }
 
 }  // namespace
@@ -52,14 +68,18 @@ AccessResult compare_memory(const MemoryMap& map, GuestAddress a, GuestAddress b
   while (result.done < permitted.bytes) {
     const std::uint64_t left = permitted.bytes - result.done;
     const PairStep step = step_at(map, a.offset_by(result.done), b.offset_by(result.done), left);
-    if (step.is_piece()) {
-      if (order == 0) order = compare_piece(step);
-    } else if (const AccessResult device = compare_element(map, step, order); !device.ok()) {
-      result.fault = device.fault;
-      result.side = device.side;
+    AccessResult compared{.done = step.bytes};
+    if (!step.is_piece()) {
+      compared = compare_element(map, step, order);
+    } else if (order == 0) {
+      compared = compare_piece(step, order);
+    }
+    result.done += compared.done;
+    if (!compared.ok()) {
+      result.fault = compared.fault;
+      result.side = compared.side;
       break;
     }
-    result.done += step.bytes;
   }
   if (result.ok()) return {.done = result.done};
   result.at = (result.side == AccessSide::kDestination ? a : b).offset_by(result.done);

@@ -13,6 +13,7 @@
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/recoverable_asm.h"
 #include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
@@ -43,6 +44,10 @@ struct Lane {
 };
 
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/recoverable_avx512.inc"
+using FaultLane = FaultLane64;
+VM_MEM_INLINE void leave_vectors() {}
+#include "vm_mem/internal/recoverable_shapes.inc"
 #include "vm_mem/internal/small_ladder.inc"
 
 constexpr std::size_t kSmallMax = 4 * kLane;
@@ -94,6 +99,6 @@ bool supported_here() { return cpu_features().avx512; }
 
 }  // namespace
 
-constinit const CopyKernels kAvx512Kernels = make_row("avx512", supported_here);
+constinit const CopyKernels kAvx512Kernels = make_row("avx512", supported_here, kRecoverable);
 
 }  // namespace vm_mem::internal

@@ -6,6 +6,9 @@
 //  3. Several steps: ascending where no step writes what a later step reads;
 //     else descending where that is safe; devices are never walked backward.
 //  4. Neither (aliases can rotate memory into itself): through a buffer.
+//
+// Pieces that the host may fail to provide are moved in the order of the whole, so that
+// what is done when one fails is a prefix or, descending, a suffix.
 #include <algorithm>
 #include <array>
 #include <span>
@@ -15,39 +18,65 @@
 #include "vm_mem/internal/copy_order.h"
 #include "vm_mem/internal/guest_copy.h"
 #include "vm_mem/internal/pair_walk.h"
+#include "vm_mem/internal/recoverable_copy.h"
 
 namespace vm_mem::internal {
 namespace {
 
 constexpr std::size_t kStackBuffer = 4096;
 
-void move_piece(const PairStep& piece) {
-  copy_within_guest(piece.destination.host(), piece.source.host(), piece.bytes);
-  mark_dirty(piece.destination);
+GuestMove move_ascending(const PairStep& piece) {
+  std::byte* const to = piece.destination.host();
+  const std::byte* const from = piece.source.host();
+  GuestMove moved{.done = piece.bytes};
+  if (piece.destination.is_recoverable() || piece.source.is_recoverable()) {
+    moved = copy_ascending_or_fault(to, from, piece.bytes);
+  } else {
+    copy_within_guest(to, from, piece.bytes);
+  }
+  mark_dirty(piece.destination.first(moved.done));
+  return moved;
+}
+
+GuestMove move_descending(const PairStep& piece) {
+  std::byte* const to = piece.destination.host();
+  const std::byte* const from = piece.source.host();
+  GuestMove moved{.done = piece.bytes};
+  if (piece.destination.is_recoverable() || piece.source.is_recoverable()) {
+    moved = copy_descending_or_fault(to, from, piece.bytes);
+  } else {
+    copy_within_guest(to, from, piece.bytes);
+  }
+  mark_dirty(piece.destination.last(moved.done));
+  return moved;
 }
 
 AccessResult move_element(const MemoryMap& map, const PairStep& step) {
   std::array<std::byte, 8> buffer;
   const auto bytes = static_cast<unsigned>(step.bytes);
-  AccessFault fault = load_element(map, step.source, bytes, buffer.data());
+  const AccessFault fault = load_element(map, step.source, bytes, buffer.data());
   if (fault != AccessFault::kNone) return {.fault = fault, .side = AccessSide::kSource};
-  fault = store_element(map, step.destination, bytes, buffer.data());
-  return {.fault = fault, .side = AccessSide::kDestination};
+  const DeviceProgress stored = store_element(map, step.destination, bytes, buffer.data());
+  if (stored.fault == AccessFault::kNone) return {.done = step.bytes};
+  return {.fault = stored.fault, .side = AccessSide::kDestination, .done = stored.done};
+}
+
+AccessResult move_step(const MemoryMap& map, const PairStep& step) {
+  if (!step.is_piece()) return move_element(map, step);
+  const GuestMove moved = move_ascending(step);
+  if (moved.done == step.bytes) return {.done = step.bytes};
+  return {.fault = AccessFault::kHostFault, .side = moved.side, .done = moved.done};
 }
 
 // Each of these moves the prefix, whose bytes are all mapped. The result has its
-// `fault`, `side` and `done` set.
+// `fault`, `side`, `from_end` and `done` set.
 AccessResult copy_ascending(const MemoryMap& map, const CopyRange& range) {
   AccessResult result;
-  while (result.done < range.bytes) {
+  while (result.ok() && result.done < range.bytes) {
     const PairStep step = step_at(map, range.to.offset_by(result.done),
                                   range.from.offset_by(result.done), range.bytes - result.done);
-    if (step.is_piece()) {
-      move_piece(step);
-    } else if (const AccessResult moved = move_element(map, step); !moved.ok()) {
-      return {.fault = moved.fault, .side = moved.side, .done = result.done};
-    }
-    result.done += step.bytes;
+    const AccessResult moved = move_step(map, step);
+    result = {.fault = moved.fault, .side = moved.side, .done = result.done + moved.done};
   }
   return result;
 }
@@ -55,8 +84,11 @@ AccessResult copy_ascending(const MemoryMap& map, const CopyRange& range) {
 AccessResult copy_descending(const MemoryMap& map, const CopyRange& range) {
   for (std::uint64_t left = range.bytes; left > 0;) {
     const PairStep piece = piece_before(map, range, left);
-    move_piece(piece);
-    left -= piece.bytes;
+    const GuestMove moved = move_descending(piece);
+    left -= moved.done;
+    if (moved.done < piece.bytes) {
+      return {AccessFault::kHostFault, moved.side, true, range.bytes - left, {}};
+    }
   }
   return {.done = range.bytes};
 }
@@ -78,13 +110,27 @@ AccessResult copy_buffered(const MemoryMap& map, const CopyRange& range) {
   return copy_through(map, range, large->bytes());
 }
 
-AccessResult copy_prefix(const MemoryMap& map, const CopyRange& range) {
+// What cannot be the end of the whole because the map stops it before must not descend
+// to a failure in the middle.
+bool must_not_descend(const MemoryMap& map, const CopyRange& range,
+                      const PermittedPair& permitted) {
+  return permitted.fault != AccessFault::kNone && is_recoverable(map, range);
+}
+
+AccessResult copy_prefix(const MemoryMap& map, const CopyRange& range,
+                         const PermittedPair& permitted) {
   switch (copy_order(map, range)) {
     case CopyOrder::kAscending: return copy_ascending(map, range);
-    case CopyOrder::kDescending: return copy_descending(map, range);
+    case CopyOrder::kDescending:
+      if (must_not_descend(map, range, permitted)) break;
+      return copy_descending(map, range);
     case CopyOrder::kBuffered: break;
   }
   return copy_buffered(map, range);
+}
+
+std::uint64_t first_byte_not_done(const AccessResult& result, std::uint64_t bytes) {
+  return result.from_end ? bytes - result.done - 1 : result.done;
 }
 
 }  // namespace
@@ -92,13 +138,14 @@ AccessResult copy_prefix(const MemoryMap& map, const CopyRange& range) {
 AccessResult copy_memory(const MemoryMap& map, GuestAddress to, GuestAddress from,
                          std::uint64_t bytes) {
   const PermittedPair permitted = permitted_pair(map, to, Access::kWrite, from, bytes);
-  AccessResult result = copy_prefix(map, {to, from, permitted.bytes});
+  AccessResult result = copy_prefix(map, {to, from, permitted.bytes}, permitted);
   if (result.ok()) {
     result.fault = permitted.fault;
     result.side = permitted.side;
   }
   if (result.ok()) return {.done = result.done};
-  result.at = (result.side == AccessSide::kDestination ? to : from).offset_by(result.done);
+  result.at = (result.side == AccessSide::kDestination ? to : from)
+                  .offset_by(first_byte_not_done(result, bytes));
   return result;
 }
 

@@ -18,6 +18,18 @@
 
 namespace vm_mem::internal {
 
+// The same for memory whose pages the host may fail to provide. Each returns n, or fewer
+// where a load or a store faulted: so many bytes at the beginning are done, and nothing
+// is written beyond the first byte that cannot be. What is done may be done again.
+//
+// Needs:  the handler of vm_mem/host_fault.h; n a multiple of 8; disjoint ranges; dst at
+//         a multiple of 8, for copy_words dst or src.
+struct RecoverableKernels {
+  std::size_t (*copy_words)(std::byte* dst, const std::byte* src, std::size_t n);
+  std::size_t (*stream)(std::byte* dst, const std::byte* src, std::size_t n);
+  std::size_t (*set)(std::byte* dst, std::byte value, std::size_t n);
+};
+
 // One implementation of every operation. A row is complete: no entry is ever null,
 // and rows never borrow from each other. Every operation takes any length, 0
 // included, and any alignment.
@@ -37,6 +49,7 @@ struct CopyKernels {
   bool (*is_zero)(const std::byte* p, std::size_t n);
   // Disjoint; past the caches where the ISA can, with a store fence at the end.
   void (*stream)(std::byte* dst, const std::byte* src, std::size_t n);
+  RecoverableKernels recoverable;
 };
 
 // Every row built into this binary, best first. The last is kScalarKernels.

@@ -9,6 +9,7 @@
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/recoverable_asm.h"
 #include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
@@ -18,12 +19,16 @@ namespace {
 #include "vm_mem/internal/lane_neon.inc"
 using Lane = Lane16;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/recoverable_neon.inc"
+using FaultLane = FaultLane16;
+VM_MEM_INLINE void leave_vectors() {}
+#include "vm_mem/internal/recoverable_shapes.inc"
 #include "vm_mem/internal/plain_by_ladder.inc"
 
 bool supported_here() { return cpu_features().neon; }
 
 }  // namespace
 
-constinit const CopyKernels kNeonKernels = make_row("neon", supported_here);
+constinit const CopyKernels kNeonKernels = make_row("neon", supported_here, kRecoverable);
 
 }  // namespace vm_mem::internal

@@ -21,6 +21,11 @@ struct Pieces {
   std::size_t count = 0;
   bool complete = true;  // false: there are more than kMost
   bool has_device = false;
+  bool has_recoverable = false;
+
+  // One piece is moved by memmove and hazards nothing to itself, unless it is cut: with
+  // devices into elements, and where the host may fail at a byte in the middle.
+  bool are_cut() const { return has_device || has_recoverable; }
 
   std::span<const Piece> all() const { return {list.data(), count}; }
 };
@@ -32,6 +37,7 @@ Pieces pieces_of(const MemoryMap& map, const CopyRange& range) {
     const Run to = run_at(map, range.to.offset_by(done), range.bytes - done);
     const Run from = run_at(map, range.from.offset_by(done), range.bytes - done);
     pieces.has_device = pieces.has_device || to.is_device() || from.is_device();
+    pieces.has_recoverable = pieces.has_recoverable || to.is_recoverable() || from.is_recoverable();
     if (pieces.count == Pieces::kMost) {
       pieces.complete = false;
     } else {
@@ -48,10 +54,8 @@ bool overlap(const std::byte* a, std::uint64_t a_bytes, const std::byte* b, std:
   return a != nullptr && b != nullptr && a < b + b_bytes && b < a + a_bytes;
 }
 
-// One piece is moved by memmove and hazards nothing to itself, unless it is cut into
-// elements; it is not, but in a copy with devices the order is that of single bytes.
-bool overruns_itself(const Piece& piece) {
-  return overlap(piece.to, piece.bytes, piece.from, piece.bytes) && piece.to > piece.from;
+bool overlaps_itself(const Piece& piece) {
+  return overlap(piece.to, piece.bytes, piece.from, piece.bytes);
 }
 
 struct Hazards {
@@ -63,7 +67,10 @@ Hazards hazards_of(const Pieces& pieces) {
   Hazards hazards;
   for (std::size_t low = 0; low < pieces.count; ++low) {
     const Piece& below = pieces.list[low];
-    if (pieces.has_device && overruns_itself(below)) hazards.ascending = true;
+    if (pieces.are_cut() && overlaps_itself(below)) {
+      hazards.ascending |= below.to > below.from;
+      hazards.descending |= below.to < below.from;
+    }
     for (std::size_t high = low + 1; high < pieces.count; ++high) {
       const Piece& above = pieces.list[high];
       hazards.ascending |= overlap(below.to, below.bytes, above.from, above.bytes);
@@ -86,13 +93,17 @@ CopyOrder order_by_address(const CopyRange& range) {
 
 CopyOrder copy_order(const MemoryMap& map, const CopyRange& range) {
   const Pieces pieces = pieces_of(map, range);
-  if (!pieces.has_device && pieces.count <= 1) return CopyOrder::kAscending;
+  if (!pieces.are_cut() && pieces.count <= 1) return CopyOrder::kAscending;
   if (!pieces.has_device && !map.has_aliases()) return order_by_address(range);
   if (!pieces.complete) return CopyOrder::kBuffered;
   const Hazards hazards = hazards_of(pieces);
   if (!hazards.ascending) return CopyOrder::kAscending;
   if (!hazards.descending && !pieces.has_device) return CopyOrder::kDescending;
   return CopyOrder::kBuffered;
+}
+
+bool is_recoverable(const MemoryMap& map, const CopyRange& range) {
+  return pieces_of(map, range).has_recoverable;
 }
 
 PairStep piece_before(const MemoryMap& map, const CopyRange& range, std::uint64_t left) {

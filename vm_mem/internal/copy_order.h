@@ -18,10 +18,15 @@ struct CopyRange {
 
 enum class CopyOrder : std::uint8_t { kAscending, kDescending, kBuffered };
 
-// kDescending only where no byte of either side is a device's.
+// kDescending only where no byte of either side is a device's. Where the host may fail to
+// provide a byte, the order is one that holds inside each piece too, so that a failure
+// leaves the beginning or, of kDescending, the end.
 // Cost:  quadratic in the number of pieces where the map has aliases or a device
 //        takes part, up to a small limit.
 CopyOrder copy_order(const MemoryMap& map, const CopyRange& range);
+
+// Whether the host may fail to provide some byte of either side.
+bool is_recoverable(const MemoryMap& map, const CopyRange& range);
 
 // The longest piece that ends `left` bytes into the range. Needs: memory there.
 PairStep piece_before(const MemoryMap& map, const CopyRange& range, std::uint64_t left);

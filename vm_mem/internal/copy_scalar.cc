@@ -7,6 +7,7 @@
 #include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/recoverable_asm.h"
 #include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
@@ -19,12 +20,16 @@ struct Lane : Lane8 {
 };
 
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/recoverable_lane8.inc"
+using FaultLane = FaultLane8;
+VM_MEM_INLINE void leave_vectors() {}
+#include "vm_mem/internal/recoverable_shapes.inc"
 #include "vm_mem/internal/plain_by_ladder.inc"
 
 bool supported_here() { return true; }
 
 }  // namespace
 
-constinit const CopyKernels kScalarKernels = make_row("scalar", supported_here);
+constinit const CopyKernels kScalarKernels = make_row("scalar", supported_here, kRecoverable);
 
 }  // namespace vm_mem::internal

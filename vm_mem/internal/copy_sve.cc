@@ -19,6 +19,7 @@
 #include "vm_mem/internal/cpu_features.h"
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
+#include "vm_mem/internal/recoverable_asm.h"
 #include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 
@@ -30,6 +31,10 @@ VM_MEM_TARGET_BEGIN(VM_MEM_SVE)
 #include "vm_mem/internal/lane_neon.inc"
 using Lane = Lane16;
 #include "vm_mem/internal/copy_shapes.inc"
+#include "vm_mem/internal/recoverable_neon.inc"
+using FaultLane = FaultLane16;
+VM_MEM_INLINE void leave_vectors() {}
+#include "vm_mem/internal/recoverable_shapes.inc"
 #include "vm_mem/internal/plain_by_ladder.inc"
 
 VM_MEM_INLINE bool fits_two_vectors(std::size_t n) { return n <= 2 * svcntb(); }
@@ -86,7 +91,7 @@ VM_MEM_TARGET_END
 bool supported_here() { return cpu_features().sve && cpu_features().neon; }
 
 consteval CopyKernels make_scalable_row() {
-  CopyKernels row = make_row("sve", supported_here);
+  CopyKernels row = make_row("sve", supported_here, kRecoverable);
   row.copy = copy_scalable;
   row.compare = compare_scalable;
   row.equal = equal_scalable;

@@ -22,6 +22,12 @@ void string_copy(std::byte* dst, const std::byte* src, std::size_t n) noexcept;
 void string_copy_words(std::byte* dst, const std::byte* src, std::size_t words) noexcept;
 void string_fill(std::byte* dst, std::byte value, std::size_t n) noexcept;  // n % 8 == 0
 
+// The last two for memory that may fault: how many words, or bytes, at the beginning are
+// done.
+std::size_t string_copy_words_or_fault(std::byte* dst, const std::byte* src,
+                                       std::size_t words) noexcept;
+std::size_t string_fill_or_fault(std::byte* dst, std::byte value, std::size_t n) noexcept;
+
 }  // namespace vm_mem::internal
 
 #endif  // VM_MEM_INTERNAL_HOST_INSTRUCTIONS_H_

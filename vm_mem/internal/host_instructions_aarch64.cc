@@ -18,5 +18,12 @@ void string_copy_words(std::byte* dst, const std::byte* src, std::size_t words) 
 void string_fill(std::byte* dst, std::byte value, std::size_t n) noexcept {
   kNeonKernels.set(dst, value, n);
 }
+std::size_t string_copy_words_or_fault(std::byte* dst, const std::byte* src,
+                                       std::size_t words) noexcept {
+  return kNeonKernels.recoverable.copy_words(dst, src, words * 8) / 8;
+}
+std::size_t string_fill_or_fault(std::byte* dst, std::byte value, std::size_t n) noexcept {
+  return kNeonKernels.recoverable.set(dst, value, n);
+}
 
 }  // namespace vm_mem::internal

@@ -4,7 +4,6 @@
 #include <span>
 
 #include "vm_mem/internal/access_engine.h"
-#include "vm_mem/internal/device_access.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -56,10 +55,11 @@ AccessFault load_element(const MemoryMap& map, const Run& from, unsigned bytes, 
   return read_memory(map, from.begin(), std::span(to, bytes)).fault;
 }
 
-AccessFault store_element(const MemoryMap& map, const Run& to, unsigned bytes,
-                          const std::byte* from) {
-  if (to.is_device()) return write_element(to, bytes, from);
-  return write_memory(map, to.begin(), std::span(from, bytes)).fault;
+DeviceProgress store_element(const MemoryMap& map, const Run& to, unsigned bytes,
+                             const std::byte* from) {
+  if (to.is_device()) return {.fault = write_element(to, bytes, from)};
+  const AccessResult stored = write_memory(map, to.begin(), std::span(from, bytes));
+  return {stored.fault, stored.done};
 }
 
 }  // namespace vm_mem::internal

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "vm_mem/internal/device_access.h"
 #include "vm_mem/internal/section_walk.h"
 
 namespace vm_mem::internal {
@@ -34,10 +35,11 @@ struct PairStep {
 PairStep step_at(const MemoryMap& map, GuestAddress destination, GuestAddress source,
                  std::uint64_t bytes);
 
-// One element between a buffer and either kind of operand.
+// One element between a buffer and either kind of operand. Loaded is all of it or nothing;
+// a store to memory may stop in the middle.
 AccessFault load_element(const MemoryMap& map, const Run& from, unsigned bytes, std::byte* to);
-AccessFault store_element(const MemoryMap& map, const Run& to, unsigned bytes,
-                          const std::byte* from);
+DeviceProgress store_element(const MemoryMap& map, const Run& to, unsigned bytes,
+                             const std::byte* from);
 
 }  // namespace vm_mem::internal
 

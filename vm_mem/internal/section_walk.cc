@@ -37,7 +37,7 @@ Run run_at(const MemoryMap& map, GuestAddress at, std::uint64_t bytes) {
 }
 
 void mark_dirty(const Run& run) {
-  if (run.section->dirty_log == nullptr) return;
+  if (run.section->dirty_log == nullptr || run.bytes == 0) return;
   run.section->dirty_log->mark(run.section->region_offset + run.offset, run.bytes);
 }
 

@@ -30,9 +30,13 @@ struct Run {
   std::uint64_t bytes = 0;
 
   bool is_device() const { return section->kind == RegionKind::kMmio; }
+  // Memory that the host may fail to provide.
+  bool is_recoverable() const { return section->recoverable; }
   // Memory only.
   std::byte* host() const { return section->host + offset; }
   GuestAddress begin() const { return section->range.begin().offset_by(offset); }
+  Run first(std::uint64_t count) const { return {section, offset, count}; }
+  Run last(std::uint64_t count) const { return {section, offset + bytes - count, count}; }
 };
 
 // The run at `at`, of at most `bytes`. Needs: mapped there.

@@ -7,6 +7,8 @@
 #include <span>
 
 #include "vm_mem/internal/device_access.h"
+#include "vm_mem/internal/fault_record.h"
+#include "vm_mem/internal/recoverable_atomics.h"
 #include "vm_mem/internal/section_walk.h"
 
 namespace vm_mem::internal {
@@ -42,17 +44,32 @@ Word atomic_modify(Word* at, WordOperation operation, Word operand) {
 
 bool is_aligned(GuestAddress at, unsigned bytes) { return at.value % bytes == 0; }
 
-std::uint64_t load_run(const Run& run, std::memory_order order) {
-  return with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) -> std::uint64_t {
+// A word, aligned: all of it or nothing.
+DeviceProgress load_run(const Run& run, std::uint64_t& bits, std::memory_order order) {
+  const auto bytes = static_cast<unsigned>(run.bytes);
+  if (run.is_recoverable()) {
+    prepare_this_thread();
+    if (!load_or_fault(run.host(), bytes, bits, order)) return {.fault = AccessFault::kHostFault};
+    return {.done = bytes};
+  }
+  bits = with_word_type(bytes, [&](auto* type) -> std::uint64_t {
     return load_host_word<std::remove_pointer_t<decltype(type)>>(run.host(), order);
   });
+  return {.done = bytes};
 }
-void store_run(const Run& run, std::uint64_t bits, std::memory_order order) {
-  with_word_type(static_cast<unsigned>(run.bytes), [&](auto* type) {
-    using Word = std::remove_pointer_t<decltype(type)>;
-    store_host_word(run.host(), static_cast<Word>(bits), order);
-  });
+DeviceProgress store_run(const Run& run, std::uint64_t bits, std::memory_order order) {
+  const auto bytes = static_cast<unsigned>(run.bytes);
+  if (run.is_recoverable()) {
+    prepare_this_thread();
+    if (!store_or_fault(run.host(), bytes, bits, order)) return {.fault = AccessFault::kHostFault};
+  } else {
+    with_word_type(bytes, [&](auto* type) {
+      using Word = std::remove_pointer_t<decltype(type)>;
+      store_host_word(run.host(), static_cast<Word>(bits), order);
+    });
+  }
   mark_dirty(run);
+  return {.done = bytes};
 }
 
 // The first of the low `bytes` of `bits`, in host byte order.
@@ -61,9 +78,32 @@ std::byte* first_byte(std::uint64_t& bits, unsigned bytes) {
   return reinterpret_cast<std::byte*>(&bits) + skipped;
 }
 
+DeviceProgress load_bytes_or_fault(const Run& run, std::byte* to, std::memory_order order) {
+  prepare_this_thread();
+  for (std::uint64_t i = 0; i < run.bytes; ++i) {
+    std::uint64_t byte = 0;
+    if (!load_or_fault(run.host() + i, 1, byte, order)) return {AccessFault::kHostFault, i};
+    to[i] = static_cast<std::byte>(byte);
+  }
+  return {.done = run.bytes};
+}
+DeviceProgress store_bytes_or_fault(const Run& run, const std::byte* from,
+                                    std::memory_order order) {
+  prepare_this_thread();
+  DeviceProgress progress{.done = run.bytes};
+  for (std::uint64_t i = 0; i < run.bytes; ++i) {
+    if (store_or_fault(run.host() + i, 1, std::to_integer<std::uint64_t>(from[i]), order)) continue;
+    progress = {AccessFault::kHostFault, i};
+    break;
+  }
+  mark_dirty(run.first(progress.done));
+  return progress;
+}
+
 // Unaligned: a run of memory byte by byte, a device element by element.
 DeviceProgress load_bytes(const Run& run, std::byte* to, std::memory_order order) {
   if (run.is_device()) return read_device(run, to);
+  if (run.is_recoverable()) return load_bytes_or_fault(run, to, order);
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
     to[i] = std::byte{load_host_word<std::uint8_t>(run.host() + i, order)};
   }
@@ -71,6 +111,7 @@ DeviceProgress load_bytes(const Run& run, std::byte* to, std::memory_order order
 }
 DeviceProgress store_bytes(const Run& run, const std::byte* from, std::memory_order order) {
   if (run.is_device()) return write_device(run, from);
+  if (run.is_recoverable()) return store_bytes_or_fault(run, from, order);
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
     store_host_word(run.host() + i, std::to_integer<std::uint8_t>(from[i]), order);
   }
@@ -114,6 +155,33 @@ AccessResult find_word(const MemoryMap& map, GuestAddress at, unsigned bytes, Ru
   return {fault, AccessSide::kDestination, false, 0, at};
 }
 
+AccessResult host_fault_at(GuestAddress at) {
+  return {AccessFault::kHostFault, AccessSide::kDestination, false, 0, at};
+}
+
+bool modify_plain(const Run& run, unsigned bytes, WordOperation operation, std::uint64_t operand,
+                  std::uint64_t& previous) {
+  previous = with_word_type(bytes, [&](auto* type) -> std::uint64_t {
+    using Word = std::remove_pointer_t<decltype(type)>;
+    return atomic_modify(word_at<Word>(run.host()), operation, static_cast<Word>(operand));
+  });
+  return true;
+}
+
+bool compare_exchange_plain(const Run& run, unsigned bytes, std::uint64_t& expected,
+                            std::uint64_t desired, bool& exchanged) {
+  exchanged = with_word_type(bytes, [&](auto* type) {
+    using Word = std::remove_pointer_t<decltype(type)>;
+    auto found = static_cast<Word>(expected);
+    const bool stored =
+        __atomic_compare_exchange_n(word_at<Word>(run.host()), &found, static_cast<Word>(desired),
+                                    /*weak=*/false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    expected = found;
+    return stored;
+  });
+  return true;
+}
+
 }  // namespace
 
 AccessResult load_word(const MemoryMap& map, GuestAddress from, unsigned bytes, std::uint64_t& bits,
@@ -126,8 +194,7 @@ AccessResult load_word(const MemoryMap& map, GuestAddress from, unsigned bytes, 
                   if (run.is_device() || !is_aligned(from, bytes)) {
                     return load_bytes(run, to + position, order);
                   }
-                  value = load_run(run, order);
-                  return {.done = bytes};
+                  return load_run(run, value, order);
                 });
   bits = value;
   return result;
@@ -141,8 +208,7 @@ AccessResult store_word(const MemoryMap& map, GuestAddress to, unsigned bytes, s
                      if (run.is_device() || !is_aligned(to, bytes)) {
                        return store_bytes(run, from + position, order);
                      }
-                     store_run(run, bits, order);
-                     return {.done = bytes};
+                     return store_run(run, bits, order);
                    });
 }
 
@@ -151,10 +217,11 @@ AccessResult modify_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
   Run run;
   const AccessResult result = find_word(map, at, bytes, run);
   if (!result.ok()) return result;
-  previous = with_word_type(bytes, [&](auto* type) -> std::uint64_t {
-    using Word = std::remove_pointer_t<decltype(type)>;
-    return atomic_modify(word_at<Word>(run.host()), operation, static_cast<Word>(operand));
-  });
+  if (run.is_recoverable()) prepare_this_thread();
+  const bool done = run.is_recoverable()
+                        ? modify_or_fault(run.host(), bytes, operation, operand, previous)
+                        : modify_plain(run, bytes, operation, operand, previous);
+  if (!done) return host_fault_at(at);
   mark_dirty(run);
   return result;
 }
@@ -165,15 +232,11 @@ AccessResult compare_exchange_word(const MemoryMap& map, GuestAddress at, unsign
   Run run;
   const AccessResult result = find_word(map, at, bytes, run);
   if (!result.ok()) return result;
-  exchanged = with_word_type(bytes, [&](auto* type) {
-    using Word = std::remove_pointer_t<decltype(type)>;
-    auto found = static_cast<Word>(expected);
-    const bool stored =
-        __atomic_compare_exchange_n(word_at<Word>(run.host()), &found, static_cast<Word>(desired),
-                                    /*weak=*/false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    expected = found;
-    return stored;
-  });
+  if (run.is_recoverable()) prepare_this_thread();
+  const bool done = run.is_recoverable()
+                        ? compare_exchange_or_fault(run.host(), bytes, expected, desired, exchanged)
+                        : compare_exchange_plain(run, bytes, expected, desired, exchanged);
+  if (!done) return host_fault_at(at);
   if (exchanged) mark_dirty(run);
   return result;
 }

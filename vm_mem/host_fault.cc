@@ -1,0 +1,96 @@
+#include "vm_mem/host_fault.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <mutex>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/internal/fault_chain.h"
+#include "vm_mem/internal/fault_context.h"
+#include "vm_mem/internal/fault_fixups.h"
+#include "vm_mem/internal/fault_ranges.h"
+#include "vm_mem/internal/fault_record.h"
+
+namespace vm_mem {
+namespace internal {
+
+thread_local constinit FaultRecord latest_fault{};
+thread_local constinit bool thread_is_prepared = false;
+
+}  // namespace internal
+
+namespace {
+
+std::mutex install_mutex;
+bool installed = false;  // under install_mutex
+
+// Sent by a process, as opposed to caused by an instruction.
+bool was_sent(const siginfo_t& information) { return information.si_code <= 0; }
+
+// The kernel could not say where: an address that no pointer can have.
+bool has_address(const siginfo_t& information) { return information.si_code != SI_KERNEL; }
+
+bool replaced_by_zeros(int signal, const siginfo_t& information) {
+  // A machine check (BUS_MCEERR_AR) is not papered over.
+  return signal == SIGBUS && information.si_code == BUS_ADRERR &&
+         internal::map_zero_page(reinterpret_cast<std::uintptr_t>(information.si_addr));
+}
+
+bool redirected(const siginfo_t& information, void* context) {
+  const std::uintptr_t landing = internal::landing_of(internal::program_counter(context));
+  if (landing == 0) return false;
+  internal::latest_fault.address =
+      has_address(information) ? reinterpret_cast<std::uintptr_t>(information.si_addr) : 0;
+  internal::set_program_counter(context, landing);
+  return true;
+}
+
+void on_fault(int signal, siginfo_t* information, void* context) {
+  if (recover_host_fault(signal, information, context)) return;
+  const int error = errno;
+  internal::chain_fault(signal, information, context);
+  errno = error;
+}
+
+absl::Status install_for(int signal) {
+  struct sigaction action {};
+  action.sa_sigaction = on_fault;
+  // Everything else waits: a fault is dealt with in one piece.
+  sigfillset(&action.sa_mask);
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  if (internal::install_before_chain(signal, action)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("sigaction of signal %d failed: errno %d", signal, errno));
+}
+
+}  // namespace
+
+absl::Status install_host_fault_handler() {
+  const std::lock_guard lock(install_mutex);
+  if (installed) return absl::OkStatus();
+  for (const int signal : {SIGBUS, SIGSEGV}) {
+    if (absl::Status status = install_for(signal); !status.ok()) return status;
+  }
+  installed = true;
+  return absl::OkStatus();
+}
+
+bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept {
+  if ((signal != SIGBUS && signal != SIGSEGV) || was_sent(*information)) return false;
+  const int error = errno;
+  const bool recovered =
+      replaced_by_zeros(signal, *information) || redirected(*information, context);
+  errno = error;
+  return recovered;
+}
+
+void prepare_thread_for_host_faults() {
+  sigset_t faults;
+  sigemptyset(&faults);
+  sigaddset(&faults, SIGBUS);
+  sigaddset(&faults, SIGSEGV);
+  pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+  internal::thread_is_prepared = true;
+}
+
+}  // namespace vm_mem
