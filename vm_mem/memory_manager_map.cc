@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/host_fault.h"
 #include "vm_mem/host_mapping.h"
+#include "vm_mem/internal/fault_ranges.h"
 #include "vm_mem/internal/manager_state.h"
 #include "vm_mem/internal/ram_backing.h"
 #include "vm_mem/internal/region_text.h"
@@ -29,7 +31,32 @@ RegionNode node_of(RegionType type) {
   return node;
 }
 
-MadeNode make_ram(GuestRange range, const RamOptions& options) {
+// From here on pages that the host fails to provide read as zero. They are mapped as
+// the rest is: for reading alone where a shared file is.
+absl::Status register_zero_pages(Region& region, const RamOptions& options) {
+  const bool huge = options.backing == Backing::kHugetlb;
+  const bool only_read = options.backing == Backing::kFile &&
+                         options.sharing == FileSharing::kShared &&
+                         options.protection != Protection::kReadWrite;
+  const std::span memory(region.mapping->bytes().data(), region.capacity);
+  absl::Status status =
+      internal::register_fault_range(memory, huge ? options.huge_page_bytes : kDirtyPageBytes,
+                                     only_read ? Protection::kRead : Protection::kReadWrite);
+  if (status.ok()) region.zero_pages = memory;
+  return status;
+}
+
+// What the region needs so that a failure of the host ends in a result.
+absl::Status prepare_for_faults(Region& region, const RamOptions& options, FaultHandler handler) {
+  const bool replaces = options.host_fault == HostFaultPolicy::kZeroPage;
+  if (!region.recoverable && !replaces) return absl::OkStatus();
+  if (handler == FaultHandler::kInstall) {
+    if (absl::Status installed = install_host_fault_handler(); !installed.ok()) return installed;
+  }
+  return replaces ? register_zero_pages(region, options) : absl::OkStatus();
+}
+
+MadeNode make_ram(GuestRange range, const RamOptions& options, FaultHandler handler) {
   absl::StatusOr<HostMapping> mapping = internal::map_ram(range.bytes(), options);
   if (!mapping.ok()) return mapping.status();
   RegionNode node = node_of(RegionType::kRam);
@@ -38,6 +65,9 @@ MadeNode make_ram(GuestRange range, const RamOptions& options) {
   node.region->mapping = *std::move(mapping);
   node.region->capacity = std::max(range.bytes(), options.max_bytes);
   node.region->recoverable = internal::recovers(options);
+  if (absl::Status ready = prepare_for_faults(*node.region, options, handler); !ready.ok()) {
+    return ready;
+  }
   if (options.dirty_tracking == DirtyTracking::kOn) node.region->make_dirty_log();
   return node;
 }
@@ -88,8 +118,9 @@ absl::Status track(RegionTree& tree, RegionId id, DirtyTracking tracking) {
 
 absl::StatusOr<RegionId> MemoryManager::add_ram(GuestRange range, RamOptions options) {
   return without_exceptions([&] {
-    return state_->add(range, {options.priority, options.container},
-                       [&](const RegionTree&) { return make_ram(range, options); });
+    return state_->add(range, {options.priority, options.container}, [&](const RegionTree&) {
+      return make_ram(range, options, state_->fault_handler());
+    });
   });
 }
 

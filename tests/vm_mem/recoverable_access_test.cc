@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -16,6 +17,8 @@
 #include "vm_mem/host_fault.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/word_access.h"
+#include "vm_mem/memory_manager.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -349,6 +352,64 @@ TEST_P(RecoverableAccessTest, ADevicesElementIsStoredToTheByte) {
   const AccessResult back = copy_memory(map_, GuestAddress{5 * kPage}, to, 24);
   EXPECT_EQ(back.done, memory_.allows_reads() ? 24u : 8u);
   EXPECT_EQ(device.log().size(), memory_.allows_reads() ? 3u : 1u);
+}
+
+// A descriptor of a memfd of two pages.
+int two_pages() {
+  const int fd = memfd_create("two pages", MFD_CLOEXEC);
+  EXPECT_EQ(ftruncate(fd, 2 * kPage), 0);
+  return fd;
+}
+
+GuestRange first_pages(std::uint64_t count) {
+  return GuestRange::make(GuestAddress{0}, count * kPage).value();
+}
+
+TEST(HostFaultPolicyTest, AManagerReportsATruncatedFile) {
+  const auto manager = MemoryManager::create({}).value();
+  const int fd = two_pages();
+  ASSERT_TRUE(manager->add_ram(first_pages(2), {.backing = Backing::kFile, .fd = fd}).ok());
+  std::array<std::byte, 100> data{};
+  ASSERT_TRUE(manager->write(GuestAddress{kPage - 50}, data).ok());
+  ASSERT_EQ(ftruncate(fd, kPage), 0);
+  const AccessResult want{AccessFault::kHostFault, AccessSide::kDestination, false, 50,
+                          GuestAddress{kPage}};
+  EXPECT_EQ(manager->write(GuestAddress{kPage - 50}, data), want);
+  std::uint64_t value = 0;
+  EXPECT_EQ(manager->load(GuestAddress{kPage}, value).fault, AccessFault::kHostFault);
+  EXPECT_TRUE(manager->load(GuestAddress{kPage - 8}, value).ok());
+  MemoryReader reader(*manager);
+  EXPECT_EQ(reader.write(GuestAddress{kPage - 50}, data), want);
+  EXPECT_EQ(reader.store(GuestAddress{kPage + 8}, value).fault, AccessFault::kHostFault);
+  // The host's recovery is seen at once.
+  ASSERT_EQ(ftruncate(fd, 2 * kPage), 0);
+  EXPECT_TRUE(reader.store(GuestAddress{kPage + 8}, value).ok());
+  close(fd);
+}
+
+TEST(HostFaultPolicyTest, AManagerMapsZeroPagesWhereItIsTold) {
+  if (std::getenv("VM_TEST_EMULATED") != nullptr) {
+    GTEST_SKIP() << "QEMU's user mode does not survive a system call on a page that fails";
+  }
+  const auto manager = MemoryManager::create({}).value();
+  const int fd = two_pages();
+  const auto region = manager->add_ram(first_pages(2), {.backing = Backing::kFile,
+                                                        .fault_recovery = FaultRecovery::kPlain,
+                                                        .host_fault = HostFaultPolicy::kZeroPage,
+                                                        .fd = fd});
+  ASSERT_TRUE(region.ok()) << region.status();
+  ASSERT_TRUE(manager->store(GuestAddress{kPage}, std::uint64_t{9}).ok());
+  ASSERT_EQ(ftruncate(fd, 0), 0);
+  std::uint64_t value = 1;
+  EXPECT_TRUE(manager->load(GuestAddress{kPage}, value).ok());
+  EXPECT_EQ(value, 0u);
+  std::array<std::byte, 300> data{};
+  data.fill(std::byte{4});
+  EXPECT_TRUE(manager->write(GuestAddress{kPage - 150}, data).ok());
+  EXPECT_TRUE(manager->load(GuestAddress{kPage - 8}, value).ok());
+  EXPECT_EQ(value, 0x0404'0404'0404'0404u);
+  EXPECT_TRUE(manager->remove_region(*region, RemovePolicy::kRefuse).ok());
+  close(fd);
 }
 
 std::vector<HostFailure> failures_of_a_page() {

@@ -32,6 +32,7 @@ class MemoryManager::State {
   State(MemoryManagerOptions options, std::atomic<std::uint64_t>& generation)
       : regions_(options.max_regions),
         max_sections_(options.max_sections),
+        fault_handler_(options.fault_handler),
         generation_(generation) {}
   ~State();
 
@@ -64,6 +65,7 @@ class MemoryManager::State {
   void add_listener(MemoryListener* listener);
   void remove_listener(MemoryListener* listener);
 
+  FaultHandler fault_handler() const { return fault_handler_; }
   internal::MapPublisher& maps() { return maps_; }
   internal::DirtyBook& dirty_book() { return dirty_book_; }
   internal::StatisticsCounter& statistics() { return statistics_; }
@@ -91,6 +93,7 @@ class MemoryManager::State {
   internal::StatisticsCounter statistics_;
   internal::ReaderList readers_;
   const std::size_t max_sections_;
+  FaultHandler fault_handler_;
   std::atomic<std::uint64_t>& generation_;
   std::shared_ptr<internal::MapCensus> census_ = std::make_shared<internal::MapCensus>();
   std::shared_ptr<std::atomic<std::uint64_t>> lease_count_ =

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "vm_mem/internal/copy_path.h"
 #include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/fault_record.h"
 #include "vm_mem/internal/guest_pieces.h"
@@ -50,8 +49,10 @@ struct Copying {
     return move_piece(dst + at, src + at, bytes);
   }
   std::size_t words(std::size_t at, std::size_t bytes) const {
-    const RecoverableKernels& row = active_kernels().recoverable;
-    const bool streams = past_word(dst + at) == 0 && copy_path(bytes) == CopyPath::kStream;
+    const CopyState& state = copy_state();
+    const RecoverableKernels& row = state.row.load(std::memory_order_relaxed)->recoverable;
+    const bool streams =
+        bytes >= state.stream_min.load(std::memory_order_relaxed) && past_word(dst + at) == 0;
     return (streams ? row.stream : row.copy_words)(dst + at, src + at, bytes);
   }
   // How many of n bytes lie below the page that failed last; 0 where that is not known.

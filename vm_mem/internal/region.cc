@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "vm_mem/internal/fault_ranges.h"
+
 namespace vm_mem::internal {
 
 void Departure::signal() {
@@ -21,6 +23,7 @@ bool Departure::wait_for(std::chrono::nanoseconds timeout) {
 }
 
 Region::~Region() {
+  if (!zero_pages.empty()) unregister_fault_range(zero_pages);
   mapping.reset();
   delete dirty_log.load(std::memory_order_relaxed);
   departure->signal();

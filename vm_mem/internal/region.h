@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/host_mapping.h"
@@ -56,6 +57,7 @@ struct Region : SectionOwner {
   std::optional<HostMapping> mapping;  // RAM and ROM
   std::uint64_t capacity = 0;          // bytes of the mapping that may be shown
   bool recoverable = false;            // an access can fault in the host
+  std::span<std::byte> zero_pages;     // registered: read as zero where the host fails
   // RAM only: made when it is first wanted, and this object's until its end.
   std::atomic<DirtyLog*> dirty_log{nullptr};
   std::shared_ptr<Departure> departure = std::make_shared<Departure>();
