@@ -10,6 +10,7 @@
 
 #include "bench/vm_mem/suite/guest_blocks.h"
 #include "bench/vm_mem/suite/guest_churn.h"
+#include "bench/vm_mem/suite/guest_recoverable.h"
 #include "bench/vm_mem/suite/guest_words.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -32,6 +33,7 @@ std::vector<Regime> regimes() {
   all.push_back(bulk_overhead("bulk_overhead_64k", 64 << 10, Tracked::kNo));
   all.push_back(bulk_overhead("bulk_overhead_64k_tracked", 64 << 10, Tracked::kYes));
   all.push_back(churn("churn"));
+  all.push_back(recoverable("recoverable"));
   return all;
 }
 
