@@ -27,11 +27,15 @@ std::unique_ptr<vm_mem::MemoryManager> make_manager(std::span<const PeerRange> r
   require_ok(manager.status());
   vm_mem::RamOptions options;
   if (tracked == Tracked::kYes) options.dirty_tracking = vm_mem::DirtyTracking::kOn;
-  for (const PeerRange& range : ranges) {
-    const auto guest = vm_mem::GuestRange::make(vm_mem::GuestAddress{range.base}, range.bytes);
-    require(guest.has_value(), "a range of the benchmark wraps");
-    require_ok((*manager)->add_ram(*guest, options).status());
-  }
+  // One change: thousands would each make a map.
+  require_ok((*manager)->change([&] {
+    for (const PeerRange& range : ranges) {
+      const auto guest = vm_mem::GuestRange::make(vm_mem::GuestAddress{range.base}, range.bytes);
+      require(guest.has_value(), "a range of the benchmark wraps");
+      require_ok((*manager)->add_ram(*guest, options).status());
+    }
+    return absl::OkStatus();
+  }));
   return *std::move(manager);
 }
 
