@@ -99,7 +99,11 @@ VM_MEM_INLINE std::size_t pieces(const Work& work, std::size_t begin, std::size_
 // Some bytes at the beginning, n where nothing faulted.
 template <typename Work>
 VM_MEM_INLINE std::size_t attempt(const Work& work, std::size_t n) {
-  if (n <= kMaxPieces) return pieces(work, 0, n);
+  if (n <= kMaxPieces) {
+    if (n != kMaxPieces || past_word(work.guest) != 0) return pieces(work, 0, n);
+    if (!work.piece(0, kGuestWord)) return 0;
+    return work.piece(kGuestWord, kGuestWord) ? n : kGuestWord;
+  }
   const GuestBody body = body_of(work.guest, n);
   if (pieces(work, 0, body.begin) < body.begin) return 0;
   const std::size_t words = work.words(body.begin, body.bytes);
