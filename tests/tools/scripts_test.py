@@ -44,14 +44,14 @@ def has_mke2fs():
 
 class ScriptsTest(unittest.TestCase):
     def test_help_says_how_to_use_it(self):
-        for name in ("setup", "run", "test", "fuzz"):
+        for name in ("setup", "run", "test", "fuzz", "soak", "coverage"):
             with self.subTest(name):
                 result = run(name, "--help")
                 self.assertEqual(result.returncode, 0)
                 self.assertTrue(result.stdout.startswith(f"usage: tools/{name}"), result.stdout)
 
     def test_an_unknown_argument_is_one_line_and_status_2(self):
-        for name in ("setup", "run", "test", "fuzz"):
+        for name in ("setup", "run", "test", "fuzz", "soak", "coverage"):
             with self.subTest(name):
                 result = run(name, "--no-such-option")
                 self.assertEqual(result.returncode, 2)
@@ -59,18 +59,20 @@ class ScriptsTest(unittest.TestCase):
                 self.assertRegex(
                     result.stderr, rf"\A{name}: unknown [a-z]+ --no-such-option .*--help.*\n\Z")
 
-    def test_fuzz_refuses_what_is_no_number_of_seconds(self):
-        for seconds in ("", "0", "-1", "1.5", "ten", "86401", "99999999999999999999"):
-            with self.subTest(seconds):
-                result = run("fuzz", "--seconds", seconds)
+    def test_what_is_no_number_of_seconds_is_refused(self):
+        wrong = ("", "0", "-1", "1.5", "ten", "86401", "99999999999999999999")
+        for name, seconds in [(name, seconds) for name in ("fuzz", "soak") for seconds in wrong]:
+            with self.subTest(name=name, seconds=seconds):
+                result = run(name, "--seconds", seconds)
                 self.assertEqual(result.returncode, 2)
                 self.assertEqual(result.stdout, "")
                 self.assertEqual(
                     result.stderr,
-                    f"fuzz: --seconds {seconds}: want 1 to 86400 (see tools/fuzz --help)\n")
-        result = run("fuzz", "--seconds")
-        self.assertEqual((result.returncode, result.stderr),
-                         (2, "fuzz: --seconds needs a number (see tools/fuzz --help)\n"))
+                    f"{name}: --seconds {seconds}: want 1 to 86400 (see tools/{name} --help)\n")
+        for name in ("fuzz", "soak"):
+            result = run(name, "--seconds")
+            self.assertEqual((result.returncode, result.stderr),
+                             (2, f"{name}: --seconds needs a number (see tools/{name} --help)\n"))
 
     def test_run_refuses_keep_without_a_directory(self):
         result = run("run", "--keep")

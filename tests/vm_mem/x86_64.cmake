@@ -22,6 +22,25 @@ foreach(order "baseline;avx2;avx512" "avx512;avx2;baseline")
     NO_PRETTY_VALUES)
 endforeach()
 
+# Sanitizers touch memory on their own, and step through signals. The second program is
+# linked whole from what a typed access runs through.
+if(NOT VM_SANITIZE)
+  vm_add_test(vm_mem/double_fetch_test OPTIMIZED DEPS vm_mem)
+endif()
+if(NOT VM_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(target vm_mem_double_fetch_test_lto)
+  set(sources memory_manager.cc memory_reader.cc internal/access_engine.cc
+    internal/section_walk.cc internal/word_access.cc)
+  list(TRANSFORM sources PREPEND ${PROJECT_SOURCE_DIR}/vm_mem/)
+  add_executable(${target} double_fetch_test.cc ${sources})
+  target_link_libraries(${target} PRIVATE vm_build_flags vm_mem absl::strings absl::str_format
+    GTest::gtest_main)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_options(${target} PRIVATE -O3 -flto)
+  target_link_options(${target} PRIVATE -O3 -flto)
+  gtest_discover_tests(${target} TEST_PREFIX vm_mem/double_fetch_test.lto/ NO_PRETTY_VALUES)
+endif()
+
 # Two modules that each have the library are, to AddressSanitizer, two definitions of each
 # of its variables.
 if(NOT VM_SANITIZE)
