@@ -107,13 +107,15 @@ void MemoryReader::mark_block(const MapSlot& slot, std::uint64_t offset, std::ui
 
 void MemoryReader::copy_out(std::byte* to, const std::byte* guest, std::size_t bytes,
                             Counts& counts) {
-  count(counts, bytes);
+  if (bytes > kUncountedBytes) [[unlikely]]
+    count(counts, bytes);
   internal::copy_from_guest(to, guest, bytes);
 }
 
 void MemoryReader::copy_in(std::byte* guest, const std::byte* from, std::size_t bytes,
                            Counts& counts) {
-  count(counts, bytes);
+  if (bytes > kUncountedBytes) [[unlikely]]
+    count(counts, bytes);
   internal::copy_to_guest(guest, from, bytes);
 }
 

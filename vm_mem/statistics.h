@@ -24,6 +24,10 @@ inline constexpr int kCopyPathCount = 3;
 std::string_view route_name(Route route);        // "cpu", "dma", "engine", "snapshot"
 std::string_view copy_path_name(CopyPath path);  // "inline", "vector", "stream"
 
+// What a MemoryReader reads or writes within one section is counted above this many bytes:
+// below, to count would take a quarter of the access.
+inline constexpr std::uint64_t kUncountedBytes = 256;
+
 struct PathCount {
   std::uint64_t operations = 0;
   std::uint64_t bytes = 0;

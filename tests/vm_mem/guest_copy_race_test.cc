@@ -136,6 +136,30 @@ INSTANTIATE_TEST_SUITE_P(PerIsa, CopyKernelsRaceTest,
                          [](const auto& row) { return std::string(row.param->isa); });
 
 TEST(GuestCopyRaceTest, FromGuestReadsWholeWords) { check_reads_whole_words(copy_from_guest); }
+// Of a range that begins and ends inside words, those that lie in it whole.
+TEST(GuestCopyRaceTest, RaggedReadsShowWholeWords) {
+  static GuestWords guest;
+  const OtherVcpu writer([] {
+    for (const std::uint64_t value : {kOld, kNew}) {
+      for (std::size_t i = 0; i < 8; ++i) guest.store(i, value);
+    }
+  });
+  std::array<std::byte, 64> host{};
+  std::size_t torn = 0;
+  for (int round = 0; round < 2 * kRounds; ++round) {
+    for (std::size_t past = 0; past < 8; ++past) {
+      for (std::size_t n = 9; n <= 40; ++n) {
+        copy_from_guest(host.data(), guest.bytes() + past, n);
+        for (std::size_t at = (8 - past) % 8; at + 8 <= n; at += 8) {
+          std::uint64_t word = 0;
+          std::memcpy(&word, host.data() + at, sizeof word);
+          if (!is_whole(word)) ++torn;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(torn, 0u);
+}
 TEST(GuestCopyRaceTest, ToGuestWritesWholeWords) { check_writes_whole_words(copy_to_guest); }
 
 TEST(GuestCopyRaceTest, WithinGuestReadsAndWritesWholeWords) {

@@ -128,18 +128,34 @@ inline void move_words(std::byte* dst, const std::byte* src, std::size_t n) {
   if (n > kWord) Direction::template move_word<std::uint64_t>(dst + kWord, src + kWord);
 }
 
-// The 8 bytes at any address, from the words that hold them.
-std::uint64_t gather_word(const std::byte* guest) {
+// The 8 bytes that begin `past` bytes into `low`, the rest being the first of `high`.
+std::uint64_t join_words(std::uint64_t low, std::uint64_t high, std::size_t past) {
+  if (past == 0) return low;
+  if constexpr (std::endian::native == std::endian::little) {
+    return low >> (8 * past) | high << (64 - 8 * past);
+  } else {
+    return low << (8 * past) | high >> (64 - 8 * past);
+  }
+}
+
+// Needs:  kWord <= n <= 2 * kWord, not whole words. Each of the two or three words that
+// hold the bytes is loaded once, so that none is shown torn.
+void read_two_words(std::byte* host, const std::byte* guest, std::size_t n) {
   const std::size_t past = past_word(guest);
   const std::byte* const words = guest - past;
   const auto first = load_atomic<std::uint64_t>(words);
-  if (past == 0) return first;
   const auto second = load_atomic<std::uint64_t>(words + kWord);
-  if constexpr (std::endian::native == std::endian::little) {
-    return first >> (8 * past) | second << (64 - 8 * past);
-  } else {
-    return first << (8 * past) | second >> (64 - 8 * past);
-  }
+  const auto third = past + n > 2 * kWord ? load_atomic<std::uint64_t>(words + 2 * kWord) : 0;
+  const std::size_t last = past + n - kWord;  // where the last 8 bytes begin
+  store_word(host, join_words(first, second, past));
+  store_word(host + n - kWord, last < kWord ? join_words(first, second, last)
+                                            : join_words(second, third, last - kWord));
+}
+
+// Needs:  guest not at a word. The bytes up to the next one, and then some.
+void read_up_to_word(std::byte* host, const std::byte* guest) {
+  const std::size_t past = past_word(guest);
+  store_word(host, join_words(load_atomic<std::uint64_t>(guest - past), 0, past));
 }
 
 // Less than a word, to and from the beginning of one, or up to one: naturally aligned
@@ -190,14 +206,9 @@ void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
 // by the body.
 [[gnu::noinline]] void read_ragged(std::byte* host, const std::byte* guest, std::size_t n) {
   if (n < kWord) return read_pieces(host, guest, n);
-  if (n <= kMaxPieces) {
-    const std::uint64_t first = gather_word(guest);
-    const std::uint64_t last = gather_word(guest + n - kWord);
-    store_word(host, first);
-    return store_word(host + n - kWord, last);
-  }
+  if (n <= kMaxPieces) return read_two_words(host, guest, n);
   const Body body = body_of(guest, n);
-  if (body.begin != 0) store_word(host, gather_word(guest));
+  if (body.begin != 0) read_up_to_word(host, guest);
   copy_words(host + body.begin, guest + body.begin, body.bytes);
   read_below_word(host + body.end(), guest + body.end(), n - body.end());
 }
