@@ -97,7 +97,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // Where it has none, what lies below it is seen.
   absl::StatusOr<RegionId> add_container(GuestRange range, Placement placement = {});
   // Needs:  kWait: this thread is in no access (not in an MmioHandler), holds no lease
-  //         of the region, and no reader that has not been parked stays idle meanwhile.
+  //         of the region, and no reader that has not been parked stays idle meanwhile:
+  //         kWait has no time limit. kRefuse, then wait_until_unused(), has one.
   absl::Status remove_region(RegionId region, RemovePolicy policy);
 
   // A disabled region takes no place and is not seen there; its aliases show it still.
@@ -106,7 +107,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // what lies on the way is permitted. Accesses that run, and leases, go on as they
   // were; wait_for_readers() waits for the accesses.
   absl::Status set_protection(RegionId region, Protection protection);
-  // RAM only. Marks from earlier tracking are kept.
+  // RAM only. Marks from earlier tracking are kept. Turned on beside writers: accesses
+  // that run mark nothing; wait_for_readers() before the first copy waits for them.
   absl::Status set_dirty_tracking(RegionId region, DirtyTracking tracking);
   // To `begin` in its container. Leases keep their memory, and are no longer current.
   absl::Status move_region(RegionId region, GuestAddress begin);
