@@ -164,15 +164,40 @@ GuestMove copy_ascending_by_pieces(std::byte* dst, const std::byte* src, std::si
   return {done, done < n ? failed_side(src + done) : AccessSide::kSource};
 }
 
+// Out of the way of what needs none of it.
+[[gnu::noinline]] std::size_t complete_any(const Copying& work, std::size_t n) {
+  return complete(work, n);
+}
+
+// Whether a copy is whole words of the guest, more than are copied in pieces, not so many
+// that they stream, on a thread that is ready: most are.
+VM_MEM_INLINE bool is_one_row_copy(const std::byte* guest, std::size_t n) {
+  const bool whole_words = ((reinterpret_cast<std::uintptr_t>(guest) | n) % kGuestWord) == 0;
+  return whole_words && n > kMaxPieces && thread_is_prepared &&
+         n < raw_copy_state.stream_min.load(std::memory_order_relaxed) &&
+         raw_copy_state.row.load(std::memory_order_acquire) != nullptr;
+}
+
+// Needs:  is_one_row_copy().
+VM_MEM_INLINE std::size_t copy_whole_words(const Copying& work, std::size_t n) {
+  const CopyKernels& row = *raw_copy_state.row.load(std::memory_order_relaxed);
+  const std::size_t done = row.recoverable.copy_words(work.dst, work.src, n);
+  return done == n ? n : finish(work, n, done);
+}
+
 }  // namespace
 
 std::size_t copy_to_guest_or_fault(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
-  return complete(Copying{guest_dst, host_src, guest_dst}, n);
+  if (is_one_row_copy(guest_dst, n)) [[likely]]
+    return copy_whole_words(Copying{guest_dst, host_src, guest_dst}, n);
+  return complete_any(Copying{guest_dst, host_src, guest_dst}, n);
 }
 
 std::size_t copy_from_guest_or_fault(std::byte* host_dst, const std::byte* guest_src,
                                      std::size_t n) {
-  return complete(Copying{host_dst, guest_src, guest_src}, n);
+  if (is_one_row_copy(guest_src, n)) [[likely]]
+    return copy_whole_words(Copying{host_dst, guest_src, guest_src}, n);
+  return complete_any(Copying{host_dst, guest_src, guest_src}, n);
 }
 
 std::size_t fill_guest_or_fault(std::byte* dst, std::byte value, std::size_t n) {
