@@ -109,9 +109,13 @@ auto on_tree(Edit edit) {
 }
 
 absl::Status track(RegionTree& tree, RegionId id, DirtyTracking tracking) {
-  if (absl::Status set = tree.set_dirty_tracking(id, tracking); !set.ok()) return set;
-  if (tracking == DirtyTracking::kOn) (*tree.find(id))->region->make_dirty_log();
-  return absl::OkStatus();
+  const auto found = tree.find(id);
+  if (!found.ok()) return found.status();
+  // Before the tree is edited: there may be no memory for it.
+  if (tracking == DirtyTracking::kOn && (*found)->type == RegionType::kRam) {
+    (*found)->region->make_dirty_log();
+  }
+  return tree.set_dirty_tracking(id, tracking);
 }
 
 }  // namespace
