@@ -22,10 +22,9 @@ thread_local constinit bool thread_is_prepared = false;
 namespace {
 
 std::mutex install_mutex;
-bool installed = false;  // under install_mutex
-
-// Sent by a process, as opposed to caused by an instruction.
-bool was_sent(const siginfo_t& information) { return information.si_code <= 0; }
+// Under install_mutex. One signal alone where the host refused the other.
+bool bus_installed = false;
+bool segv_installed = false;
 
 // The kernel could not say where: an address that no pointer can have.
 bool has_address(const siginfo_t& information) { return information.si_code != SI_KERNEL; }
@@ -52,13 +51,15 @@ void on_fault(int signal, siginfo_t* information, void* context) {
   errno = error;
 }
 
-absl::Status install_for(int signal) {
+absl::Status install_for(int signal, bool& installed) {
+  if (installed) return absl::OkStatus();
   struct sigaction action {};
   action.sa_sigaction = on_fault;
   // Everything else waits: a fault is dealt with in one piece.
   sigfillset(&action.sa_mask);
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  if (internal::install_before_chain(signal, action)) return absl::OkStatus();
+  installed = internal::install_before_chain(signal, action);
+  if (installed) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrFormat("sigaction of signal %d failed: errno %d", signal, errno));
 }
@@ -67,16 +68,13 @@ absl::Status install_for(int signal) {
 
 absl::Status install_host_fault_handler() {
   const std::lock_guard lock(install_mutex);
-  if (installed) return absl::OkStatus();
-  for (const int signal : {SIGBUS, SIGSEGV}) {
-    if (absl::Status status = install_for(signal); !status.ok()) return status;
-  }
-  installed = true;
-  return absl::OkStatus();
+  if (absl::Status bus = install_for(SIGBUS, bus_installed); !bus.ok()) return bus;
+  return install_for(SIGSEGV, segv_installed);
 }
 
 bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept {
-  if ((signal != SIGBUS && signal != SIGSEGV) || was_sent(*information)) return false;
+  if (signal != SIGBUS && signal != SIGSEGV) return false;
+  if (internal::was_sent(signal, *information)) return false;
   const int error = errno;
   const bool recovered =
       replaced_by_zeros(signal, *information) || redirected(*information, context);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -141,6 +142,36 @@ TEST(HostFaultDeathTest, ASentSignalOfDefaultActionEndsTheProcess) {
         set_handler(SIGBUS, SIG_DFL);
         if (!install_host_fault_handler().ok()) _exit(0);
         raise(SIGBUS);
+        _exit(0);
+      },
+      testing::KilledBySignal(SIGBUS), "");
+}
+
+// What the kernel sends a process that wants to know of damaged memory early.
+void notify_of_damaged_memory() {
+  siginfo_t information{};
+  information.si_signo = SIGBUS;
+  information.si_code = BUS_MCEERR_AO;
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &information);
+}
+
+TEST(HostFaultDeathTest, ANoticeOfDamagedMemoryThatWasIgnoredStaysIgnored) {
+  EXPECT_EXIT(
+      {
+        set_handler(SIGBUS, SIG_IGN);
+        if (!install_host_fault_handler().ok()) _exit(1);
+        notify_of_damaged_memory();
+        _exit(recovers() ? 0 : 2);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+TEST(HostFaultDeathTest, ANoticeOfDamagedMemoryOfDefaultActionEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        set_handler(SIGBUS, SIG_DFL);
+        if (!install_host_fault_handler().ok()) _exit(0);
+        notify_of_damaged_memory();
         _exit(0);
       },
       testing::KilledBySignal(SIGBUS), "");

@@ -49,13 +49,26 @@ void call(const struct sigaction& action, int signal, siginfo_t* information, vo
   }
 }
 
+// The handlers share their place in the union.
+bool is_same(const struct sigaction& a, const struct sigaction& b) {
+  return a.sa_sigaction == b.sa_sigaction && a.sa_flags == b.sa_flags;
+}
+
 }  // namespace
+
+bool was_sent(int signal, const siginfo_t& information) {
+  return information.si_code <= 0 || (signal == SIGBUS && information.si_code == BUS_MCEERR_AO);
+}
 
 bool install_before_chain(int signal, const struct sigaction& action) {
   Previous& previous = previous_of(signal);
   // Kept before ours can run.
   if (sigaction(signal, nullptr, &previous.action) != 0) return false;
-  return sigaction(signal, &action, nullptr) == 0;
+  struct sigaction replaced {};
+  if (sigaction(signal, &action, &replaced) != 0) return false;
+  // Somebody else's, installed since it was asked for.
+  if (!is_same(replaced, previous.action)) previous.action = replaced;
+  return true;
 }
 
 void chain_fault(int signal, siginfo_t* information, void* context) {
@@ -65,11 +78,11 @@ void chain_fault(int signal, siginfo_t* information, void* context) {
   if (has_handler(previous.action) && !spent) {
     return call(previous.action, signal, information, context);
   }
-  const bool was_sent = information->si_code <= 0;
-  if (was_sent && previous.action.sa_handler == SIG_IGN) return;
+  const bool sent = was_sent(signal, *information);
+  if (sent && previous.action.sa_handler == SIG_IGN) return;
   restore_default(signal);
   // Nothing would raise it again. It is blocked here, and so comes with the return.
-  if (was_sent) raise(signal);
+  if (sent) raise(signal);
 }
 
 }  // namespace vm_mem::internal

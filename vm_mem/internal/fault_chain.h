@@ -6,10 +6,14 @@
 
 namespace vm_mem::internal {
 
+// Sent by a process, or a notice of damaged memory that nobody has touched
+// (BUS_MCEERR_AO): no instruction raises it again.
+bool was_sent(int signal, const siginfo_t& information);
+
 // Makes `action` the one of `signal`, SIGBUS or SIGSEGV, and keeps the one before it for
 // chain_fault(). False: the host refused, see errno.
 //
-// Needs:  at most once for a signal; one thread at a time.
+// Needs:  at most one success for a signal; one thread at a time.
 bool install_before_chain(int signal, const struct sigaction& action);
 
 // What the action before ours does with this signal. Where that is the default, or a
