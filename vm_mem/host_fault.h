@@ -29,7 +29,8 @@ absl::Status install_host_fault_handler();
 
 // For an embedder that owns the handler of SIGBUS and SIGSEGV, installed with
 // SA_SIGINFO: true where the fault was the library's; the handler then returns at once,
-// and the access goes on. False: nothing was touched.
+// and the access goes on. False: nothing was touched. The handler's sa_mask is free:
+// while a page is replaced, all signals of the thread are blocked.
 //
 // Memory:  async-signal-safe; errno is kept.
 bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept;

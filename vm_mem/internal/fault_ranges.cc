@@ -1,6 +1,7 @@
 #include "vm_mem/internal/fault_ranges.h"
 
 #include <linux/futex.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -101,7 +102,25 @@ bool provide(const Page& page) {
   return (page.protection & PROT_WRITE) == 0 || is_writable(page.begin);
 }
 
+// An embedder's handler may be one that signals interrupt. Whoever did, and touched the
+// same slot, would retry for ever: the turn that it waits for is beneath it.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
 bool provide_page_of(Slot& slot, const Page& page) {
+  const SignalsBlocked blocked;
   if (slot.busy.exchange(true, std::memory_order_acquire)) return true;  // retry: it takes turns
   const bool provided = provide(page);
   slot.busy.store(false, std::memory_order_release);
