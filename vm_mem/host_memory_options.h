@@ -42,7 +42,8 @@ struct HostMemoryOptions {
   unsigned prefault_threads = 0;
 
   // Told on the calling thread alone, the last time with done == total. kCancel
-  // makes the call fail with kCancelled. Must not throw.
+  // makes the call fail with kCancelled. Must not throw. Of a MemoryManager, other
+  // changes of the map wait meanwhile; its own fail with kFailedPrecondition.
   std::function<PrefaultStep(std::uint64_t done_bytes, std::uint64_t total_bytes)>
       prefault_progress = {};
 

@@ -74,7 +74,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kAlreadyExists       overlap at equal priority; the message names both
   //          kNotFound            no such region
   //          kFailedPrecondition  an alias still shows the region, a container still
-  //                               holds others, a call from a listener
+  //                               holds others, a call from a listener or from
+  //                               prefault_progress
   //          kUnavailable         leased; the message names the count
   //          kResourceExhausted   the host refused (errno in the message), or
   //                               max_regions or max_sections reached
@@ -213,8 +214,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   std::uint64_t dirty_epoch() const;
 
   // Tells `listener` of the current regions, then of every change.
-  // Needs:  it outlives this object or is removed; neither call from a listener, nor
-  //         inside change().
+  // Needs:  it outlives this object or is removed; neither call from a listener or
+  //         prefault_progress, nor inside change(): it would wait for itself.
   void add_listener(MemoryListener* listener);
   void remove_listener(MemoryListener* listener);
 

@@ -56,6 +56,20 @@ class MapChangeTest : public testing::Test {
   Recorder recorder_;
 };
 
+TEST_F(MapChangeTest, PrefaultProgressCannotChangeTheMap) {
+  absl::Status inside;
+  RamOptions options;
+  options.host.prefault_threads = 1;
+  options.host.prefault_progress = [&](std::uint64_t, std::uint64_t) {
+    inside = mm().add_ram(range(0x1000, 0x1000)).status();
+    return PrefaultStep::kContinue;
+  };
+  EXPECT_TRUE(mm().add_ram(range(0x1000, 0x1000), options).ok());
+  EXPECT_EQ(inside.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(sections(), 1u);
+  EXPECT_TRUE(mm().add_ram(range(0x2000, 0x1000)).ok());
+}
+
 TEST_F(MapChangeTest, SeveralCallsArePublishedAsOne) {
   const RegionId old = mm().add_ram(range(0x1000, 0x1000)).value();
   recorder().take();

@@ -129,8 +129,10 @@ void MemoryManager::State::publish(std::shared_ptr<const MemoryMap> map) {
 }
 
 void MemoryManager::State::note_removals(const std::vector<Removal>& removals) {
-  std::erase_if(removed_, [](const auto& entry) { return entry.second.expired(); });
-  for (const Removal& removal : removals) removed_[removal.region->id] = removal.region;
+  std::erase_if(removed_, [](const auto& entry) { return entry.second.departure->has_happened(); });
+  for (const Removal& removal : removals) {
+    removed_[removal.region->id] = {removal.region, removal.region->departure};
+  }
 }
 
 void MemoryManager::State::tell(const SectionDiff& diff) {
@@ -162,16 +164,16 @@ absl::StatusOr<RegionNode> MemoryManager::State::find_node(RegionId id) const {
 absl::Status MemoryManager::State::wait_until_unused(RegionId id,
                                                      std::chrono::nanoseconds timeout) {
   if (is_changing()) return waits_for_itself();
-  absl::StatusOr<std::weak_ptr<Region>> left = find_removed(id);
-  if (!left.ok()) return left.status();
-  std::shared_ptr<internal::Departure> departure;
-  if (const std::shared_ptr<Region> region = left->lock()) departure = region->departure;
-  if (departure == nullptr || departure->wait_for(timeout)) return absl::OkStatus();
-  const std::shared_ptr<Region> region = left->lock();
+  const absl::StatusOr<Removed> removed = find_removed(id);
+  if (!removed.ok()) return removed.status();
+  if (removed->departure == nullptr || removed->departure->wait_for(timeout)) {
+    return absl::OkStatus();
+  }
+  const std::shared_ptr<Region> region = removed->region.lock();
   return still_used(id, region == nullptr ? 0 : region->leases.load());
 }
 
-absl::StatusOr<std::weak_ptr<Region>> MemoryManager::State::find_removed(RegionId id) {
+absl::StatusOr<MemoryManager::State::Removed> MemoryManager::State::find_removed(RegionId id) {
   const std::lock_guard lock(change_mutex_);
   if (id == kRootContainer || internal::number_of(id) > last_id_) {
     return internal::no_such_region(id);
@@ -181,7 +183,7 @@ absl::StatusOr<std::weak_ptr<Region>> MemoryManager::State::find_removed(RegionI
         absl::StrFormat("region 0x%x has not been removed", internal::number_of(id)));
   }
   const auto entry = removed_.find(id);
-  return entry == removed_.end() ? std::weak_ptr<Region>() : entry->second;
+  return entry == removed_.end() ? Removed() : entry->second;
 }
 
 // The same map again, under a new generation: whoever still uses an older one began

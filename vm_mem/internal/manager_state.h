@@ -76,13 +76,21 @@ class MemoryManager::State {
  private:
   using Departures = std::vector<std::shared_ptr<internal::Departure>>;
   class Changing;
+  class Making;
+  // The memory goes after the last reference to the region has: what is waited for is
+  // the departure.
+  struct Removed {
+    std::weak_ptr<internal::Region> region;
+    std::shared_ptr<internal::Departure> departure;
+  };
 
   bool is_changing() const { return changing_thread_.load() == std::this_thread::get_id(); }
   absl::Status commit(internal::PendingChange& change);
   absl::Status replace(internal::PendingChange& change, std::shared_ptr<const MemoryMap> map);
   std::shared_ptr<const MemoryMap> make_map(std::vector<MapSection> sections);
   void publish(std::shared_ptr<const MemoryMap> map);
-  absl::StatusOr<std::weak_ptr<internal::Region>> find_removed(RegionId id);
+  // Without a departure where it has happened.
+  absl::StatusOr<Removed> find_removed(RegionId id);
   void note_removals(const std::vector<internal::Removal>& removals);
   void tell(const internal::SectionDiff& diff);
   static Departures awaited(const internal::PendingChange& change);
@@ -103,9 +111,10 @@ class MemoryManager::State {
   std::mutex change_mutex_;
   std::atomic<std::thread::id> changing_thread_{};
   std::optional<internal::PendingChange> pending_;  // empty while listeners are told
+  bool is_making_ = false;  // of the changing thread alone: a region, for `pending_`
   std::vector<MemoryListener*> listeners_;
   std::uint64_t last_id_ = 0;
-  std::map<RegionId, std::weak_ptr<internal::Region>> removed_;  // not yet unused
+  std::map<RegionId, Removed> removed_;  // not yet unused
 };
 
 // One thread's turn at changing the map.
@@ -126,11 +135,25 @@ class MemoryManager::State::Changing {
   std::lock_guard<std::mutex> lock_;
 };
 
+// While it lives the embedder's prefault_progress may be called, and what it asks for
+// would edit the tree beneath the edit that calls it.
+class MemoryManager::State::Making {
+ public:
+  explicit Making(State& state) : state_(state) { state_.is_making_ = true; }
+  Making(const Making&) = delete;
+  Making& operator=(const Making&) = delete;
+  ~Making() { state_.is_making_ = false; }
+
+ private:
+  State& state_;
+};
+
 template <typename Edit>
 absl::Status MemoryManager::State::change(Edit edit) {
   if (is_changing()) {
-    if (pending_) return edit(*pending_);
-    return absl::FailedPreconditionError("a listener may not change the map");
+    if (pending_ && !is_making_) return edit(*pending_);
+    return absl::FailedPreconditionError(is_making_ ? "prefault_progress may not change the map"
+                                                    : "a listener may not change the map");
   }
   Departures departures;
   {
@@ -150,7 +173,10 @@ absl::StatusOr<RegionId> MemoryManager::State::add(GuestRange range, Placement p
   RegionId id{};
   const absl::Status added = change([&](internal::PendingChange& change) -> absl::Status {
     if (absl::Status free = change.tree.check_new(range, placement); !free.ok()) return free;
-    absl::StatusOr<internal::RegionNode> node = make(change.tree);
+    absl::StatusOr<internal::RegionNode> node = [&] {
+      const Making making(*this);
+      return make(change.tree);
+    }();
     if (!node.ok()) return node.status();
     id = RegionId{last_id_ + 1};
     node->id = node->region->id = id;

@@ -17,6 +17,11 @@ void Departure::wait() {
   changed_.wait(lock, [this] { return happened_; });
 }
 
+bool Departure::has_happened() {
+  const std::lock_guard lock(mutex_);
+  return happened_;
+}
+
 bool Departure::wait_for(std::chrono::nanoseconds timeout) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, std::min(timeout, kLongestWait), [this] { return happened_; });

@@ -25,6 +25,7 @@ class Departure {
  public:
   void signal();
   void wait();
+  bool has_happened();
   // False where it has not happened within `timeout`.
   bool wait_for(std::chrono::nanoseconds timeout);
 
