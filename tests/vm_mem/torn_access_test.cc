@@ -63,11 +63,13 @@ bool is_whole(const std::byte* bytes, std::size_t count) {
   return std::all_of(bytes, bytes + count, [bytes](std::byte byte) { return byte == *bytes; });
 }
 
-// Every row that this machine has, by the policy that chooses it.
+// Every row that this machine has, by the policy that chooses it. Two of one width are one
+// choice (SVE of 16 bytes, and NEON).
 std::vector<std::size_t> vector_widths() {
   std::vector<std::size_t> widths;
   for (const CopyRow& row : copy_rows()) {
-    if (row.supported && default_copy_policy(row.vector_width).ok()) {
+    const bool known = std::find(widths.begin(), widths.end(), row.vector_width) != widths.end();
+    if (!known && row.supported && default_copy_policy(row.vector_width).ok()) {
       widths.push_back(row.vector_width);
     }
   }
