@@ -238,14 +238,25 @@ absl::Status HostMapping::give_back(std::span<std::byte> cut, std::size_t offset
   return absl::OkStatus();
 }
 
-absl::Status HostMapping::discard(std::size_t offset, std::size_t bytes) {
+absl::Status HostMapping::check_inside(std::size_t offset, std::size_t bytes) const {
   const std::size_t page = page_bytes();
-  if (offset % page != 0 || bytes % page != 0 || offset > bytes_.size() ||
-      bytes > bytes_.size() - offset) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "a discard of 0x%x bytes at offset 0x%x of 0x%x must lie inside, in units of 0x%x", bytes,
-        offset, bytes_.size(), page));
+  if (offset % page == 0 && bytes % page == 0 && offset <= bytes_.size() &&
+      bytes <= bytes_.size() - offset) {
+    return absl::OkStatus();
   }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "a discard of 0x%x bytes at offset 0x%x of 0x%x must lie inside, in units of 0x%x", bytes,
+      offset, bytes_.size(), page));
+}
+
+absl::Status HostMapping::refresh(std::size_t offset, std::size_t bytes) {
+  if (absl::Status inside = check_inside(offset, bytes); !inside.ok()) return inside;
+  if (bytes == 0) return absl::OkStatus();
+  return source().refresh(bytes_.subspan(offset, bytes), offset);
+}
+
+absl::Status HostMapping::discard(std::size_t offset, std::size_t bytes) {
+  if (absl::Status inside = check_inside(offset, bytes); !inside.ok()) return inside;
   if (!writable_) return absl::FailedPreconditionError("read-only memory cannot be discarded");
   if (bytes == 0) return absl::OkStatus();
   return source().discard(bytes_.subspan(offset, bytes), offset);

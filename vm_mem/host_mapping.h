@@ -131,12 +131,22 @@ class HostMapping {
   // Source:  madvise(2) MADV_DONTNEED, fallocate(2) FALLOC_FL_PUNCH_HOLE.
   absl::Status discard(std::size_t offset, std::size_t bytes);
 
+  // Makes [offset, offset + bytes) show what resize() would if the part were cut off and
+  // added again: zero, or a file as it is, without the changes of a private mapping. What
+  // a file or the caller's memory holds stays. May run beside accesses.
+  //
+  // Units:   multiples of page_bytes().
+  // Errors:  kInvalidArgument  misaligned, or outside of bytes()
+  //          those of discard() for memory that belongs to neither file nor caller
+  absl::Status refresh(std::size_t offset, std::size_t bytes);
+
  private:
   HostMapping();
   static absl::StatusOr<HostMapping> make(std::unique_ptr<internal::PageSource> source,
                                           std::size_t bytes, const HostMappingOptions& options);
   const internal::PageSource& source() const;
   std::span<std::byte> part(std::size_t offset, std::size_t bytes) const;
+  absl::Status check_inside(std::size_t offset, std::size_t bytes) const;
   absl::Status grow(std::size_t bytes);
   absl::Status shrink(std::size_t bytes);
   absl::Status give_back(std::span<std::byte> cut, std::size_t offset) const;

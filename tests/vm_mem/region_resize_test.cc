@@ -1,6 +1,8 @@
 #include "vm_mem/internal/region_resize.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <memory>
 #include <vector>
@@ -122,6 +124,75 @@ INSTANTIATE_TEST_SUITE_P(PerBacking, RegionResizeTest,
                          [](const auto& backing) {
                            return backing.param == Backing::kMemfd ? "Memfd" : "Anonymous";
                          });
+
+// A part that is cut off and added again, in a region of 4 pages of a file.
+class RegionResizeOfFilesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_GE(file_, 0);
+    const std::vector<std::byte> content(kBytes, std::byte{3});
+    ASSERT_EQ(::pwrite(file_, content.data(), kBytes, 0), ssize_t{kBytes});
+  }
+  void TearDown() override { ::close(file_); }
+
+  void add(RamOptions options) {
+    options.max_bytes = kBytes;
+    ram_ = memory_->add_ram(range(0x10000, kBytes), options).value();
+  }
+  void store(std::uint64_t at, std::uint8_t value) {
+    ASSERT_TRUE(memory_->store(GuestAddress{at}, value).ok());
+  }
+  int load(std::uint64_t at) {
+    std::uint8_t value = 0;
+    return memory_->load(GuestAddress{at}, value).ok() ? value : -1;
+  }
+  void resize(std::uint64_t bytes) { ASSERT_TRUE(memory_->resize_region(ram_, bytes).ok()); }
+  int in_file(std::uint64_t offset) const {
+    std::uint8_t value = 0;
+    return ::pread(file_, &value, 1, static_cast<off_t>(offset)) == 1 ? value : -1;
+  }
+  int file() const { return file_; }
+
+  static constexpr std::uint64_t kBytes = 0x4000;
+
+ private:
+  const int file_ = ::memfd_create("content", MFD_CLOEXEC);
+  std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
+  RegionId ram_{};
+};
+
+TEST_F(RegionResizeOfFilesTest, ASharedFileKeepsWhatIsCutOff) {
+  add({.backing = Backing::kFile, .fd = file()});
+  store(0x12000, 7);
+  resize(0x1000);
+  EXPECT_EQ(in_file(0x2000), 7);
+  EXPECT_EQ(in_file(0x3fff), 3);
+  resize(0x4000);
+  EXPECT_EQ(load(0x12000), 7);
+  EXPECT_EQ(load(0x13fff), 3);
+  EXPECT_EQ(in_file(0x2000), 7);
+}
+
+TEST_F(RegionResizeOfFilesTest, APrivateFileShowsItselfAgain) {
+  add({.backing = Backing::kFile, .fd = file(), .sharing = FileSharing::kPrivate});
+  store(0x10000, 6);
+  store(0x12000, 7);
+  resize(0x1000);
+  resize(0x4000);
+  EXPECT_EQ(load(0x10000), 6);
+  EXPECT_EQ(load(0x12000), 3);
+  EXPECT_EQ(in_file(0x2000), 3);
+}
+
+TEST_F(RegionResizeOfFilesTest, TheCallersMemoryKeepsWhatIsCutOff) {
+  HostMapping owner = HostMapping::anonymous(kBytes).value();
+  add({.backing = Backing::kCallerOwned, .memory = owner.bytes()});
+  store(0x12000, 7);
+  resize(0x1000);
+  EXPECT_EQ(owner.bytes()[0x2000], std::byte{7});
+  resize(0x4000);
+  EXPECT_EQ(load(0x12000), 7);
+}
 
 TEST(RegionResizeOfOthersTest, DevicesAndContainersTakeAnySize) {
   const auto memory = MemoryManager::create({}).value();

@@ -95,6 +95,9 @@ class FileSource final : public PageSource {
   absl::Status check_length(std::uint64_t bytes) const override;
   absl::Status map(std::span<std::byte> part, std::size_t offset) const override;
   absl::Status discard(std::span<std::byte> part, std::size_t offset) const override;
+  absl::Status refresh(std::span<std::byte> part, std::size_t) const override {
+    return shared() ? absl::OkStatus() : drop_private_pages(part);
+  }
   absl::Status allocate(std::size_t offset, std::size_t bytes) const override;
 
   int shareable_fd() const override { return shared() ? fd_.get() : -1; }

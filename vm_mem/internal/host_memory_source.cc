@@ -23,11 +23,7 @@ class AnonymousSource final : public PageSource {
   }
 
   absl::Status discard(std::span<std::byte> part, std::size_t) const override {
-    if (::madvise(part.data(), part.size(), MADV_DONTNEED) == 0) return absl::OkStatus();
-    if (errno != EINVAL) return host_refused("madvise(MADV_DONTNEED)", part.size(), errno);
-    if (::madvise(part.data(), part.size(), kDontNeedLocked) == 0) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        "locked memory cannot be discarded before Linux 5.18: use PageLock::kUnlocked");
+    return drop_private_pages(part);
   }
 };
 
@@ -42,6 +38,10 @@ class CallerOwnedSource final : public PageSource {
         "memory that the caller owns is the caller's to discard: fill it with zeros, or give its "
         "pages back where it was mapped");
   }
+
+  absl::Status refresh(std::span<std::byte>, std::size_t) const override {
+    return absl::OkStatus();
+  }
 };
 
 }  // namespace
@@ -49,6 +49,14 @@ class CallerOwnedSource final : public PageSource {
 absl::Status PageSource::check_length(std::uint64_t) const { return absl::OkStatus(); }
 absl::Status PageSource::drop(std::size_t, std::size_t) const { return absl::OkStatus(); }
 absl::Status PageSource::allocate(std::size_t, std::size_t) const { return absl::OkStatus(); }
+
+absl::Status drop_private_pages(std::span<std::byte> part) {
+  if (::madvise(part.data(), part.size(), MADV_DONTNEED) == 0) return absl::OkStatus();
+  if (errno != EINVAL) return host_refused("madvise(MADV_DONTNEED)", part.size(), errno);
+  if (::madvise(part.data(), part.size(), kDontNeedLocked) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "locked memory cannot be discarded before Linux 5.18: use PageLock::kUnlocked");
+}
 
 const PageSource& anonymous_source() {
   static const AnonymousSource source;

@@ -37,6 +37,11 @@ class PageSource {
   // HostMapping::discard().
   virtual absl::Status discard(std::span<std::byte> part, std::size_t offset) const = 0;
 
+  // HostMapping::refresh(): discard(), where nobody else owns what the pages hold.
+  virtual absl::Status refresh(std::span<std::byte> part, std::size_t offset) const {
+    return discard(part, offset);
+  }
+
   // Frees what the source keeps for a range that is mapped no more.
   virtual absl::Status drop(std::size_t offset, std::size_t bytes) const;
 
@@ -49,6 +54,9 @@ class PageSource {
 };
 
 const PageSource& anonymous_source();
+
+// Gives up this process's own copies of the pages of `part`, by madvise(2).
+absl::Status drop_private_pages(std::span<std::byte> part);
 
 absl::StatusOr<std::unique_ptr<PageSource>> memfd_source(std::size_t bytes);
 

@@ -25,8 +25,8 @@ absl::Status check_pages(const Region& region, std::uint64_t bytes) {
 absl::Status provide(Region& region, std::uint64_t from, std::uint64_t to) {
   const std::uint64_t there = region.mapping->bytes().size();
   if (from < std::min(to, there)) {
-    // Backings that cannot discard show again what they hold, as resize_region() says.
-    region.mapping->discard(from, std::min(to, there) - from).IgnoreError();
+    absl::Status fresh = region.mapping->refresh(from, std::min(to, there) - from);
+    if (!fresh.ok()) return fresh;
   }
   return to <= there ? absl::OkStatus() : region.mapping->resize(to);
 }
@@ -64,7 +64,7 @@ void give_back_cuts(const std::vector<Cut>& cuts, const RegionTree& published) {
   for (const Cut& cut : cuts) {
     const std::uint64_t from = std::max(cut.from, bytes_in(published, cut.region->id));
     if (from >= cut.to) continue;
-    cut.region->mapping->discard(from, cut.to - from).IgnoreError();
+    cut.region->mapping->refresh(from, cut.to - from).IgnoreError();
   }
 }
 
