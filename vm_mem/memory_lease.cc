@@ -53,7 +53,8 @@ void MemoryLease::release() noexcept {
   range_ = {};
 }
 
-// A region that is leaving is gone from the map in a moment, or stays after all. The
+// A region that is leaving is gone from the map in a moment, or stays after all (as one
+// whose pages are taken away does). The
 // layouts that were read are those of the map only if no other one came meanwhile.
 absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess access) {
   return internal::without_exceptions([&]() -> absl::StatusOr<MemoryLease> {
@@ -62,6 +63,7 @@ absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess a
       auto lease = internal::LeaseHold::lease(pin.map(), range, access, state_->lease_count());
       if (absl::IsUnavailable(lease.status())) continue;
       if (!lease.ok() || generation() == pin.map().generation()) return lease;
+      internal::LeaseHold::abandon(*lease);
     }
   });
 }

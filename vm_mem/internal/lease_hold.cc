@@ -33,7 +33,7 @@ absl::Status count_lease(Region& region) {
   if (!region.leaving.load()) return absl::OkStatus();
   region.leases.fetch_sub(1);
   return absl::UnavailableError(
-      absl::StrFormat("region 0x%x is being removed", number_of(region.id)));
+      absl::StrFormat("region 0x%x takes no leases now", number_of(region.id)));
 }
 
 }  // namespace
@@ -76,6 +76,12 @@ absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange ra
   lease.generation_ = map.generation();
   lease.hold_ = std::move(hold);
   return lease;
+}
+
+void LeaseHold::abandon(MemoryLease& lease) {
+  lease.hold_.reset();
+  lease.bytes_ = {};
+  lease.range_ = {};
 }
 
 absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes) {

@@ -30,6 +30,9 @@ class LeaseHold {
   static absl::StatusOr<MemoryLease> lease(const MemoryMap& map, GuestRange range,
                                            LeaseAccess access, const LeaseCount& all);
 
+  // Ends a lease that nobody has seen: there is nothing to mark.
+  static void abandon(MemoryLease& lease);
+
   LeaseHold(LeaseAccess access, LeaseCount all);
   LeaseHold(const LeaseHold&) = delete;
   LeaseHold& operator=(const LeaseHold&) = delete;
