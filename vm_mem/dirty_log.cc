@@ -76,8 +76,13 @@ bool DirtyLog::is_dirty(std::uint64_t offset) const {
   return bytes_[offset / kDirtyPageBytes].load(std::memory_order_acquire) != 0;
 }
 
-std::uint64_t DirtyLog::dirty_page_count() const {
-  return active_dirty_kernels().count(marks(), word_count());
+std::uint64_t DirtyLog::dirty_page_count(std::uint64_t pages) const {
+  const std::uint64_t whole = pages / (kWordGroup * kMarksPerWord) * kWordGroup;
+  std::uint64_t count = active_dirty_kernels().count(marks(), whole);
+  for (std::uint64_t page = whole * kMarksPerWord; page < pages; ++page) {
+    if (bytes_[page].load(std::memory_order_acquire) != 0) ++count;
+  }
+  return count;
 }
 
 std::size_t DirtyLog::word_count() const { return (mapped_bytes_ - kMarkPadding) / kMarksPerWord; }

@@ -76,7 +76,9 @@ class DirtyLog {
 
   bool is_dirty(std::uint64_t offset) const;
   // Of the pages that no harvest has taken yet.
-  std::uint64_t dirty_page_count() const;
+  std::uint64_t dirty_page_count() const { return dirty_page_count(page_count_); }
+  // Of those among the first `pages`, which are no more than page_count().
+  std::uint64_t dirty_page_count(std::uint64_t pages) const;
   std::uint64_t page_count() const { return page_count_; }
 
  private:

@@ -31,7 +31,9 @@ std::shared_ptr<const MemoryMap> MemoryManager::map() const { return state_->map
 absl::StatusOr<std::uint64_t> MemoryManager::dirty_page_count(RegionId region) const {
   const auto log = state_->regions().find_dirty_log(region);
   if (!log.ok()) return log.status();
-  return (*log)->dirty_page_count();
+  const auto node = state_->regions().find_node(region);
+  if (!node.ok()) return node.status();
+  return (*log)->dirty_page_count(node->range.bytes() / kDirtyPageBytes);
 }
 
 void MemoryManager::add_listener(MemoryListener* listener) { state_->add_listener(listener); }

@@ -238,6 +238,36 @@ TEST_F(DirtyClientsTest, RefusesARegionThatIsNotTracked) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("region 0x2 are not tracked"));
 }
 
+TEST_F(DirtyClientsTest, NobodyHearsOfPagesThatWereCutOff) {
+  const DirtyClient other = add("other");
+  const DirtyClient mine = add("mine");
+  touch(kPages - 1);
+  touch(70);
+  EXPECT_EQ(harvest(other, ram_), (Pages{70, kPages - 1}));
+  touch(kPages - 2);
+  touch(71);
+  ASSERT_TRUE(mm().resize_region(ram_, 71 * kPage).ok());
+  EXPECT_EQ(mm().dirty_page_count(ram_).value(), 0u);
+  EXPECT_EQ(harvest(mine, ram_), Pages{70});
+  EXPECT_EQ(harvest(other, ram_), Pages{});
+}
+
+TEST_F(DirtyClientsTest, EverybodyHearsOfPagesThatWereAdded) {
+  const DirtyClient other = add("other");
+  const DirtyClient mine = add("mine");
+  ASSERT_TRUE(mm().resize_region(ram_, 71 * kPage).ok());
+  EXPECT_EQ(harvest(mine, ram_), Pages{});
+  ASSERT_TRUE(mm().change([&]() -> absl::Status {
+                    const absl::Status grown = mm().resize_region(ram_, 73 * kPage);
+                    EXPECT_EQ(harvest(mine, ram_), Pages{});  // nobody sees them yet
+                    return grown;
+                  })
+                  .ok());
+  EXPECT_EQ(mm().dirty_page_count(ram_).value(), 2u);
+  EXPECT_EQ(harvest(mine, ram_), (Pages{71, 72}));
+  EXPECT_EQ(harvest(other, ram_), (Pages{71, 72}));
+}
+
 class DirtyBookTest : public testing::Test {
  protected:
   DirtyBookTest() { vm_test::publish_tracked_region(table_, kPages * kPage); }

@@ -219,6 +219,33 @@ TEST_F(MemoryLeaseTest, ALeaseThatComesBetweenStopsTheWholeChange) {
   EXPECT_TRUE(mm().lease(range(0x10000, 1), LeaseAccess::kRead).ok());
 }
 
+TEST_F(MemoryLeaseTest, ALeaseThatComesBetweenStopsACut) {
+  MemoryLease window;
+  const absl::Status status = mm().change([&]() -> absl::Status {
+    const absl::Status cut = mm().resize_region(ram(), 0x4000);
+    window = lease(0x17000, 8);
+    window.bytes()[0] = std::byte{7};
+    return cut;
+  });
+  EXPECT_EQ(status.message(), "region 0x1 is held by 0x1 leases");
+  EXPECT_EQ(window.bytes()[0], std::byte{7});
+  EXPECT_TRUE(window.current());
+  window.release();
+  EXPECT_TRUE(mm().resize_region(ram(), 0x4000).ok());
+  EXPECT_TRUE(mm().lease(range(0x10000, 1), LeaseAccess::kRead).ok());
+}
+
+// Closed for its cut, which must not open it again.
+TEST_F(MemoryLeaseTest, ARegionMayBeCutAndRemovedInOneChange) {
+  ASSERT_TRUE(mm().change([&]() -> absl::Status {
+                    EXPECT_TRUE(mm().resize_region(ram(), 0x4000).ok());
+                    return mm().remove_region(ram(), RemovePolicy::kRefuse);
+                  })
+                  .ok());
+  EXPECT_EQ(mm().lease(range(0x10000, 1), LeaseAccess::kRead).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
 TEST_F(MemoryLeaseTest, RemovalWaitsForTheLastLease) {
   MemoryLease window = lease(0x10000, 0x1000);
   std::atomic<bool> removed{false};
@@ -305,6 +332,50 @@ TEST_F(MemoryLeaseTest, LeasesAndRemovalsExcludeEachOther) {
   for (std::thread& lessor : lessors) lessor.join();
   EXPECT_EQ(mm().leases(), 0u);
   RecordProperty("busy", std::to_string(busy));
+}
+
+// What a lease shows stays as it is, whoever discards or cuts at the same time.
+TEST_F(MemoryLeaseTest, LeasesExcludeDiscardsAndCuts) {
+  constexpr int kRounds = 2000;
+  std::atomic<bool> stop{false};
+  std::atomic<int> leased{0};
+  std::thread lessor([&] {
+    while (!stop.load()) {
+      auto window = mm().lease(range(0x17000, 0x1000), LeaseAccess::kReadWrite);
+      if (!window.ok()) continue;
+      volatile std::byte* const byte = window->bytes().data();
+      *byte = std::byte{9};
+      for (int i = 0; i < 20; ++i) EXPECT_EQ(std::byte{*byte}, std::byte{9});
+      leased.fetch_add(1);
+    }
+  });
+  for (int done = 0; done < kRounds || leased.load() < kRounds; ++done) {
+    const absl::Status status =
+        done % 2 == 0 ? mm().discard(range(0x17000, 0x1000)) : mm().resize_region(ram(), 0x7000);
+    EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(mm().resize_region(ram(), 0x8000).ok());
+    std::this_thread::yield();
+  }
+  stop.store(true);
+  lessor.join();
+}
+
+// A change of the map makes a lessor start again, and what he gave up was not written.
+TEST_F(MemoryLeaseTest, MarksNothingWhereTheMapChangesMeanwhile) {
+  std::atomic<bool> stop{false};
+  std::thread changer([&] {
+    while (!stop.load()) {
+      const RegionId other = mm().add_ram(range(0x40000, 0x1000)).value();
+      EXPECT_TRUE(mm().remove_region(other, RemovePolicy::kWait).ok());
+    }
+  });
+  for (int i = 0; i < 20000; ++i) {
+    MemoryLease window = lease(0x10000, 0x8000);
+    ASSERT_TRUE(window.mark_dirty(0, 0).ok());
+  }
+  stop.store(true);
+  changer.join();
+  EXPECT_EQ(dirty(), 0u);
 }
 
 }  // namespace

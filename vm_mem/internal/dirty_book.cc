@@ -26,6 +26,32 @@ void unite(std::span<std::uint64_t> to, std::span<const std::uint64_t> from) {
   for (std::size_t i = 0; i < from.size(); ++i) to[i] |= from[i];
 }
 
+// The bits of words[pages / 64] that stand for pages below `pages`.
+std::uint64_t bits_below(std::uint64_t pages) { return (std::uint64_t{1} << pages % 64) - 1; }
+
+// Words for `pages`, as the loops take them.
+std::size_t whole_groups(std::uint64_t pages) {
+  constexpr std::uint64_t kGroup = kWordGroup * kMarksPerWord;
+  return (pages + kGroup - 1) / kGroup * kWordGroup;
+}
+
+void trim(std::span<std::uint64_t> words, std::uint64_t pages) {
+  if (pages / 64 >= words.size()) return;
+  words[pages / 64] &= bits_below(pages);
+  std::fill(words.begin() + static_cast<std::ptrdiff_t>(pages / 64) + 1, words.end(), 0);
+}
+
+// Past the end of the region marks stay: it may have grown meanwhile.
+void mark_again_from(std::uint64_t pages, std::span<const std::uint64_t> words, DirtyLog& log) {
+  for (std::uint64_t word = pages / 64; word < words.size(); ++word) {
+    std::uint64_t ones = words[word];
+    if (word == pages / 64) ones &= ~bits_below(pages);
+    for (; ones != 0; ones &= ones - 1) {
+      log.mark_page(64 * word + static_cast<std::uint64_t>(std::countr_zero(ones)));
+    }
+  }
+}
+
 absl::Status check_size(const TrackedLog& tracked) {
   const std::uint64_t pages = tracked.log->page_count();
   if (pages <= std::numeric_limits<std::uint32_t>::max()) return absl::OkStatus();
@@ -181,15 +207,18 @@ void DirtyBook::prepare(const Client* client, const TrackedLog& tracked, DirtyPa
 
 DirtyBook::Taken DirtyBook::take(Client* client, const TrackedLog& tracked, DirtyPages& out) {
   DirtyLog& log = *tracked.log;
-  out.page_count_ =
-      active_dirty_kernels().collect(log.marks(), out.words_.data(), out.words_.size());
+  const std::size_t shown = std::min(out.words_.size(), whole_groups(tracked.pages));
+  out.page_count_ = active_dirty_kernels().collect(log.marks(), out.words_.data(), shown);
+  mark_again_from(tracked.pages, std::span(out.words_).first(shown), log);
+  trim(out.words_, tracked.pages);
+  if (tracked.pages % (kWordGroup * kMarksPerWord) != 0) out.page_count_ = ones_in(out.words_);
   if (out.page_count_ != 0) {
     cleared_ = true;
     note_for_others(client, tracked.region, out.words_);
   }
   if (client != nullptr) {
     const auto owed = client->owed.find(tracked.region);
-    if (owed != client->owed.end() && owed->second.any) hand_over(owed->second, out);
+    if (owed != client->owed.end() && owed->second.any) hand_over(owed->second, tracked, out);
   }
   return {&log, &out};
 }
@@ -204,8 +233,9 @@ void DirtyBook::note_for_others(const Client* client, RegionId region,
   }
 }
 
-void DirtyBook::hand_over(Owed& owed, DirtyPages& out) {
+void DirtyBook::hand_over(Owed& owed, const TrackedLog& tracked, DirtyPages& out) {
   unite(out.words_, owed.words);
+  trim(out.words_, tracked.pages);
   out.page_count_ = ones_in(out.words_);
   std::fill(owed.words.begin(), owed.words.end(), 0);
   owed.any = false;

@@ -78,7 +78,7 @@ class DirtyBook {
   void prepare(const Client* client, const TrackedLog& tracked, DirtyPages& out);
   Taken take(Client* client, const TrackedLog& tracked, DirtyPages& out);
   void note_for_others(const Client* client, RegionId region, std::span<const std::uint64_t> found);
-  static void hand_over(Owed& owed, DirtyPages& out);
+  static void hand_over(Owed& owed, const TrackedLog& tracked, DirtyPages& out);
   // Makes what was taken fit to be told. On an error it is marked again, and `taken` empty.
   absl::Status settle(std::span<const Taken> taken);
   static absl::Status find_runs(std::span<const Taken> taken);

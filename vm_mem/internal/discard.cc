@@ -30,6 +30,12 @@ absl::Status check_run(const Run& run) {
         "0x%x bytes at offset 0x%x of region 0x%x, whose pages in the host have 0x%x", run.bytes,
         offset, number_of(region.id), page));
   }
+  return absl::OkStatus();
+}
+
+absl::Status close_run(const Run& run, ClosedToLeases& closed) {
+  Region& region = *owner_of(*run.section).shown;
+  closed.close(region);
   return check_unleased(region);
 }
 
@@ -60,6 +66,9 @@ absl::Status for_each_run(const MemoryMap& map, GuestRange range, Visit visit) {
 absl::Status discard(const MemoryMap& map, GuestRange range) {
   if (absl::Status shape = check_shape(range); !shape.ok()) return shape;
   if (absl::Status all = for_each_run(map, range, check_run); !all.ok()) return all;
+  ClosedToLeases closed;
+  const auto close = [&closed](const Run& run) { return close_run(run, closed); };
+  if (absl::Status all = for_each_run(map, range, close); !all.ok()) return all;
   return for_each_run(map, range, discard_run);
 }
 

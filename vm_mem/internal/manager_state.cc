@@ -11,6 +11,7 @@
 namespace vm_mem {
 namespace {
 
+using internal::Cut;
 using internal::PendingChange;
 using internal::Region;
 using internal::RegionNode;
@@ -24,6 +25,18 @@ void raise_layouts(const std::vector<const MapSection*>& sections) {
     owner.shown->layout.fetch_add(1, std::memory_order_release);
     if (owner.window != nullptr) owner.window->layout.fetch_add(1, std::memory_order_release);
   }
+}
+
+// Needs:  the regions are closed to leases.
+absl::Status check_unused(const PendingChange& change) {
+  for (const Removal& removal : change.removals) {
+    if (removal.policy == RemovePolicy::kWait) continue;
+    if (absl::Status unleased = check_unleased(*removal.region); !unleased.ok()) return unleased;
+  }
+  for (const Cut& cut : change.cuts) {
+    if (absl::Status unleased = check_unleased(*cut.region); !unleased.ok()) return unleased;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status waits_for_itself() {
@@ -97,6 +110,7 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
   if (absl::Status replaced = replace(change, after); !replaced.ok()) return replaced;
   raise_layouts(diff.removed);
   raise_layouts(diff.added);
+  internal::mark_growths(change.growths, regions_.tree());
   internal::give_back_cuts(change.cuts, regions_.tree());
   pending_.reset();
   tell(diff);
@@ -105,11 +119,14 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
 
 absl::Status MemoryManager::State::replace(PendingChange& change,
                                            std::shared_ptr<const MemoryMap> map) {
-  internal::ClosedToLeases closed(change.removals);
-  if (absl::Status unused = closed.check_unused(); !unused.ok()) return unused;
+  internal::ClosedToLeases removed;
+  internal::ClosedToLeases cut;  // after the removed ones, which stay closed
+  for (const Removal& removal : change.removals) removed.close(*removal.region);
+  for (const Cut& each : change.cuts) cut.close(*each.region);
+  if (absl::Status unused = check_unused(change); !unused.ok()) return unused;
   note_removals(change.removals);
   publish(std::move(map));
-  closed.commit();
+  removed.commit();
   regions_.publish(std::move(change.tree));
   return absl::OkStatus();
 }

@@ -12,21 +12,13 @@ absl::Status check_unleased(const Region& region) {
       absl::StrFormat("region 0x%x is held by 0x%x leases", number_of(region.id), leases));
 }
 
-ClosedToLeases::ClosedToLeases(const std::vector<Removal>& removals) : removals_(removals) {
-  for (const Removal& removal : removals_) removal.region->leaving.store(true);
-}
-
 ClosedToLeases::~ClosedToLeases() {
-  if (committed_) return;
-  for (const Removal& removal : removals_) removal.region->leaving.store(false);
+  for (Region* region : regions_) region->leaving.store(false);
 }
 
-absl::Status ClosedToLeases::check_unused() const {
-  for (const Removal& removal : removals_) {
-    if (removal.policy == RemovePolicy::kWait) continue;
-    if (absl::Status unleased = check_unleased(*removal.region); !unleased.ok()) return unleased;
-  }
-  return absl::OkStatus();
+void ClosedToLeases::close(Region& region) {
+  regions_.reserve(regions_.size() + 1);
+  if (!region.leaving.exchange(true)) regions_.push_back(&region);
 }
 
 }  // namespace vm_mem::internal

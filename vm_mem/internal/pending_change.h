@@ -24,31 +24,39 @@ struct Cut {
   std::uint64_t to = 0;
 };
 
+// A region that has become longer.
+struct Growth {
+  std::shared_ptr<Region> region;
+  std::uint64_t from = 0;
+};
+
 struct PendingChange {
   explicit PendingChange(RegionTree regions) : tree(std::move(regions)) {}
 
   RegionTree tree;
   std::vector<Removal> removals;
   std::vector<Cut> cuts;
+  std::vector<Growth> growths;
   bool edited = false;
 };
 
-// While it lives the removed regions take no new leases. commit() leaves it at that;
-// otherwise they take them again.
+// While it lives the regions that it has closed take no new leases. commit() leaves it at
+// that; otherwise they take them again. For the thread that may change the map.
 class ClosedToLeases {
  public:
-  explicit ClosedToLeases(const std::vector<Removal>& removals);
+  ClosedToLeases() = default;
   ClosedToLeases(const ClosedToLeases&) = delete;
   ClosedToLeases& operator=(const ClosedToLeases&) = delete;
   ~ClosedToLeases();
 
-  // Errors:  kUnavailable where a region that must not wait is leased
-  absl::Status check_unused() const;
-  void commit() { committed_ = true; }
+  // A region that somebody has closed already stays his. Leases that exist go on: see
+  // check_unleased().
+  // Needs:  `region` outlives this object.
+  void close(Region& region);
+  void commit() { regions_.clear(); }
 
  private:
-  const std::vector<Removal>& removals_;
-  bool committed_ = false;
+  std::vector<Region*> regions_;
 };
 
 // Errors:  kUnavailable where `region` is leased; the message names the count

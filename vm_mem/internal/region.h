@@ -63,9 +63,9 @@ struct Region : SectionOwner {
   std::atomic<DirtyLog*> dirty_log{nullptr};
   std::shared_ptr<Departure> departure = std::make_shared<Departure>();
 
-  // A lessor counts itself and then looks whether the region is leaving; a remover
-  // says that it leaves and then looks at the count. Both sides are sequentially
-  // consistent, so at least one of them sees the other.
+  // A lessor counts itself and then looks whether the region is leaving; a remover,
+  // and whoever takes pages away, says that it leaves and then looks at the count. Both sides are
+  // sequentially consistent, so at least one of them sees the other.
   std::atomic<std::uint64_t> leases{0};
   std::atomic<bool> leaving{false};
   // Rises after each change of where and how maps show the region.

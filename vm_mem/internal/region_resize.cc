@@ -44,6 +44,7 @@ absl::Status resize_region(PendingChange& change, const RegionTree& published, R
     if (absl::Status unleased = check_unleased(*region); !unleased.ok()) return unleased;
   }
   change.cuts.reserve(change.cuts.size() + 1);
+  change.growths.reserve(change.growths.size() + 1);
   if (absl::Status resized = change.tree.resize(id, bytes); !resized.ok()) return resized;
   absl::Status backed = is_ram ? check_pages(*region, bytes) : absl::OkStatus();
   if (is_ram && backed.ok() && bytes > old_bytes) {
@@ -54,10 +55,17 @@ absl::Status resize_region(PendingChange& change, const RegionTree& published, R
     return backed;
   }
   if (is_ram && bytes < old_bytes) change.cuts.push_back({region, bytes, old_bytes});
-  DirtyLog* const log = region->dirty_log.load();
-  if (log != nullptr && bytes > old_bytes) log->mark(old_bytes, bytes - old_bytes);
+  if (is_ram && bytes > old_bytes) change.growths.push_back({region, old_bytes});
   change.edited = true;
   return absl::OkStatus();
+}
+
+void mark_growths(const std::vector<Growth>& growths, const RegionTree& published) {
+  for (const Growth& growth : growths) {
+    DirtyLog* const log = growth.region->dirty_log.load();
+    const std::uint64_t to = bytes_in(published, growth.region->id);
+    if (log != nullptr && growth.from < to) log->mark(growth.from, to - growth.from);
+  }
 }
 
 void give_back_cuts(const std::vector<Cut>& cuts, const RegionTree& published) {

@@ -19,6 +19,10 @@ namespace vm_mem::internal {
 absl::Status resize_region(PendingChange& change, const RegionTree& published, RegionId id,
                            std::uint64_t bytes);
 
+// Marks what was added as dirty. Needs:  a map of `published` is in force: a harvest takes
+// no marks past the end that it knows.
+void mark_growths(const std::vector<Growth>& growths, const RegionTree& published);
+
 // Needs:  a map of `published` is in force. Some of what was cut may be seen in it
 //         again, and stays.
 void give_back_cuts(const std::vector<Cut>& cuts, const RegionTree& published);
