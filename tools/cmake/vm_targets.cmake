@@ -95,14 +95,17 @@ function(vm_quick_test_target target)
 endfunction()
 
 # vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...] [OPTIMIZED]
-#   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>])
+#   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>]
+#   [SANITIZED_ENVIRONMENT <name=value>])
 # One binary per test file; ctest names mirror the path:
 # vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
 # EMULATED_ENVIRONMENT is set where an emulator runs the test: fewer cases, say.
+# SANITIZED_ENVIRONMENT likewise in builds with a sanitizer.
 # OPTIMIZED: the preset's flags always, because what the test checks is inlined into
 # it, or because it computes for long.
 function(vm_add_test path)
-  cmake_parse_arguments(arg "OPTIMIZED" "TIMEOUT;EMULATED_ENVIRONMENT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "OPTIMIZED" "TIMEOUT;EMULATED_ENVIRONMENT;SANITIZED_ENVIRONMENT"
+    "SOURCES;DEPS;LABELS" ${ARGN})
   string(REPLACE "/" "_" target ${path})
   add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}.cc ${arg_SOURCES})
   target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
@@ -116,6 +119,8 @@ function(vm_add_test path)
   set(environment)
   if(CMAKE_CROSSCOMPILING AND arg_EMULATED_ENVIRONMENT)
     set(environment ENVIRONMENT "${arg_EMULATED_ENVIRONMENT}")
+  elseif(VM_SANITIZE AND arg_SANITIZED_ENVIRONMENT)
+    set(environment ENVIRONMENT "${arg_SANITIZED_ENVIRONMENT}")
   endif()
   gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES
     DISCOVERY_TIMEOUT 120
