@@ -43,10 +43,7 @@ LeaseHold::LeaseHold(LeaseAccess access, LeaseCount all) : access_(access), all_
 }
 
 LeaseHold::~LeaseHold() {
-  for (const Piece& piece : pieces_) {
-    piece.regions.shown->leases.fetch_sub(1);
-    if (piece.regions.window != nullptr) piece.regions.window->leases.fetch_sub(1);
-  }
+  for (Region* region : counted_) region->leases.fetch_sub(1);
   all_->fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -85,24 +82,29 @@ void LeaseHold::abandon(MemoryLease& lease) {
 }
 
 absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes) {
-  Piece piece{.owner = section.owner, .regions = owner_of(section)};
+  const std::uint64_t begin = leased_bytes();
+  Piece& piece = pieces_.emplace_back(Piece{.owner = section.owner, .regions = owner_of(section)});
   piece.region_offset = section.region_offset + offset;
-  piece.begin = leased_bytes();
-  piece.end = piece.begin + bytes;
-  pieces_.reserve(pieces_.size() + 1);
+  piece.begin = begin;
+  piece.end = begin + bytes;
   Region& shown = *piece.regions.shown;
   Region* const window = piece.regions.window;
-  if (absl::Status counted = count_lease(shown); !counted.ok()) return counted;
-  if (window != nullptr) {
-    if (absl::Status counted = count_lease(*window); !counted.ok()) {
-      shown.leases.fetch_sub(1);
-      return counted;
-    }
-    piece.window_layout = window->layout.load(std::memory_order_acquire);
-  }
+  if (absl::Status counted = count(shown); !counted.ok()) return counted;
   piece.shown_layout = shown.layout.load(std::memory_order_acquire);
-  pieces_.push_back(std::move(piece));
+  if (window == nullptr) return absl::OkStatus();
+  if (absl::Status counted = count(*window); !counted.ok()) return counted;
+  piece.window_layout = window->layout.load(std::memory_order_acquire);
   return absl::OkStatus();
+}
+
+absl::Status LeaseHold::count(Region& region) {
+  if (std::find(counted_.begin(), counted_.end(), &region) != counted_.end()) {
+    return absl::OkStatus();
+  }
+  counted_.push_back(&region);
+  absl::Status counted = count_lease(region);
+  if (!counted.ok()) counted_.pop_back();
+  return counted;
 }
 
 bool LeaseHold::current() const {

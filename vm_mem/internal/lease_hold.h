@@ -57,11 +57,14 @@ class LeaseHold {
   };
 
   absl::Status take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes);
+  // A region that several pieces show counts once.
+  absl::Status count(Region& region);
   std::uint64_t leased_bytes() const { return pieces_.empty() ? 0 : pieces_.back().end; }
 
   LeaseAccess access_;
   LeaseCount all_;
   std::vector<Piece> pieces_;
+  std::vector<Region*> counted_;
   // The span of what was said to be written.
   bool told_ = false;
   std::uint64_t told_begin_ = 0;
