@@ -5,16 +5,16 @@
 #include <mutex>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/fault_chain.h"
 #include "vm_mem/internal/fault_context.h"
 #include "vm_mem/internal/fault_fixups.h"
 #include "vm_mem/internal/fault_ranges.h"
-#include "vm_mem/internal/fault_record.h"
+#include "vm_mem/internal/fault_thread.h"
 
 namespace vm_mem {
 namespace internal {
 
-thread_local constinit FaultRecord latest_fault{};
 thread_local constinit bool thread_is_prepared = false;
 
 }  // namespace internal
@@ -26,20 +26,15 @@ std::mutex install_mutex;
 bool bus_installed = false;
 bool segv_installed = false;
 
-// The kernel could not say where: an address that no pointer can have.
-bool has_address(const siginfo_t& information) { return information.si_code != SI_KERNEL; }
-
 bool replaced_by_zeros(int signal, const siginfo_t& information) {
   // A machine check (BUS_MCEERR_AR) is not papered over.
   return signal == SIGBUS && information.si_code == BUS_ADRERR &&
          internal::map_zero_page(reinterpret_cast<std::uintptr_t>(information.si_addr));
 }
 
-bool redirected(const siginfo_t& information, void* context) {
+bool redirected(void* context) {
   const std::uintptr_t landing = internal::landing_of(internal::program_counter(context));
   if (landing == 0) return false;
-  internal::latest_fault.address =
-      has_address(information) ? reinterpret_cast<std::uintptr_t>(information.si_addr) : 0;
   internal::set_program_counter(context, landing);
   return true;
 }
@@ -76,8 +71,7 @@ bool recover_host_fault(int signal, siginfo_t* information, void* context) noexc
   if (signal != SIGBUS && signal != SIGSEGV) return false;
   if (internal::was_sent(signal, *information)) return false;
   const int error = errno;
-  const bool recovered =
-      replaced_by_zeros(signal, *information) || redirected(*information, context);
+  const bool recovered = replaced_by_zeros(signal, *information) || redirected(context);
   errno = error;
   return recovered;
 }
@@ -88,6 +82,7 @@ void prepare_thread_for_host_faults() {
   sigaddset(&faults, SIGBUS);
   sigaddset(&faults, SIGSEGV);
   pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+  internal::copy_state();
   internal::thread_is_prepared = true;
 }
 

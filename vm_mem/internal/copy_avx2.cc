@@ -10,6 +10,7 @@
 #include "vm_mem/internal/host_instructions.h"
 #include "vm_mem/internal/long_copy.h"
 #include "vm_mem/internal/recoverable_asm.h"
+#include "vm_mem/internal/recoverable_finish.h"
 #include "vm_mem/internal/size_history.h"
 #include "vm_mem/internal/word_lanes.h"
 

@@ -18,9 +18,9 @@
 
 namespace vm_mem::internal {
 
-// The same for memory whose pages the host may fail to provide. Each returns n, or fewer
-// where a load or a store faulted: so many bytes at the beginning are done, and nothing
-// is written beyond the first byte that cannot be. What is done may be done again.
+// The same for memory whose pages the host may fail to provide. Each returns n, or where
+// a load or a store faulted how many bytes lie before the first that cannot be done:
+// these are done, and nothing is written beyond. What is done may be done again.
 //
 // Needs:  the handler of vm_mem/host_fault.h; n a multiple of 8; disjoint ranges; dst at
 //         a multiple of 8, for copy_words dst or src.

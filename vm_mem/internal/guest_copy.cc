@@ -7,21 +7,11 @@
 
 #include "vm_mem/internal/copy_path.h"
 #include "vm_mem/internal/copy_state.h"
+#include "vm_mem/internal/guest_pieces.h"
 #include "vm_mem/internal/word_lanes.h"
 
 namespace vm_mem::internal {
 namespace {
-
-constexpr std::size_t kWord = 8;
-constexpr std::size_t kMaxPieces = 16;  // bytes that are copied in pieces alone
-
-std::size_t past_word(const std::byte* p) { return reinterpret_cast<std::uintptr_t>(p) % kWord; }
-
-// The largest naturally aligned access at `p` that stays within n bytes. n > 0.
-std::size_t piece_bytes(const std::byte* p, std::size_t n) {
-  const std::size_t aligned = std::size_t{1} << std::countr_zero(past_word(p) | kWord);
-  return n < aligned ? std::bit_floor(n) : aligned;
-}
 
 template <typename Word>
 Word load_atomic(const std::byte* p) {
@@ -84,18 +74,6 @@ void fill_pieces(std::byte* dst, std::byte value, std::size_t n) {
   write_pieces(dst, held, n);
 }
 
-// The part of n bytes at a guest address that the kernels take: whole words.
-struct Body {
-  std::size_t begin;
-  std::size_t bytes;
-  std::size_t end() const { return begin + bytes; }
-};
-
-Body body_of(const std::byte* guest, std::size_t n) {
-  const std::size_t begin = (kWord - past_word(guest)) % kWord;
-  return {begin, (n - begin) / kWord * kWord};
-}
-
 // At the first use of the copy core.
 [[gnu::noinline, gnu::cold]] void start_and_copy_words(std::byte* dst, const std::byte* src,
                                                        std::size_t n) {
@@ -117,15 +95,16 @@ inline void copy_words(std::byte* dst, const std::byte* src, std::size_t n) {
 
 // Nothing but whole words: no ends to take care of.
 bool whole_words(const std::byte* p, std::size_t n) {
-  return ((reinterpret_cast<std::uintptr_t>(p) | n) & (kWord - 1)) == 0;
+  return ((reinterpret_cast<std::uintptr_t>(p) | n) & (kGuestWord - 1)) == 0;
 }
 
 // Needs:  whole words on the guest's side. One or two are each one access.
 template <typename Direction>
 inline void move_words(std::byte* dst, const std::byte* src, std::size_t n) {
   if (n > kMaxPieces) return copy_words(dst, src, n);
-  if (n >= kWord) Direction::template move_word<std::uint64_t>(dst, src);
-  if (n > kWord) Direction::template move_word<std::uint64_t>(dst + kWord, src + kWord);
+  if (n >= kGuestWord) Direction::template move_word<std::uint64_t>(dst, src);
+  if (n > kGuestWord)
+    Direction::template move_word<std::uint64_t>(dst + kGuestWord, src + kGuestWord);
 }
 
 // The 8 bytes that begin `past` bytes into `low`, the rest being the first of `high`.
@@ -138,18 +117,20 @@ std::uint64_t join_words(std::uint64_t low, std::uint64_t high, std::size_t past
   }
 }
 
-// Needs:  kWord <= n <= 2 * kWord, not whole words. Each of the two or three words that
+// Needs:  kGuestWord <= n <= 2 * kGuestWord, not whole words. Each of the two or three words that
 // hold the bytes is loaded once, so that none is shown torn.
 void read_two_words(std::byte* host, const std::byte* guest, std::size_t n) {
   const std::size_t past = past_word(guest);
   const std::byte* const words = guest - past;
   const auto first = load_atomic<std::uint64_t>(words);
-  const auto second = load_atomic<std::uint64_t>(words + kWord);
-  const auto third = past + n > 2 * kWord ? load_atomic<std::uint64_t>(words + 2 * kWord) : 0;
-  const std::size_t last = past + n - kWord;  // where the last 8 bytes begin
+  const auto second = load_atomic<std::uint64_t>(words + kGuestWord);
+  const auto third =
+      past + n > 2 * kGuestWord ? load_atomic<std::uint64_t>(words + 2 * kGuestWord) : 0;
+  const std::size_t last = past + n - kGuestWord;  // where the last 8 bytes begin
   store_word(host, join_words(first, second, past));
-  store_word(host + n - kWord, last < kWord ? join_words(first, second, last)
-                                            : join_words(second, third, last - kWord));
+  store_word(host + n - kGuestWord, last < kGuestWord
+                                        ? join_words(first, second, last)
+                                        : join_words(second, third, last - kGuestWord));
 }
 
 // Needs:  guest not at a word. The bytes up to the next one, and then some.
@@ -196,7 +177,7 @@ void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
 
 [[gnu::noinline]] void write_ragged(std::byte* guest, const std::byte* host, std::size_t n) {
   if (n <= kMaxPieces) return write_pieces(guest, host, n);
-  const Body body = body_of(guest, n);
+  const GuestBody body = body_of(guest, n);
   write_up_to_word(guest, host, body.begin);
   copy_words(guest + body.begin, host + body.begin, body.bytes);
   write_below_word(guest + body.end(), host + body.end(), n - body.end());
@@ -205,9 +186,9 @@ void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
 // The first bytes are stored as a whole word, what is too much of it being stored again
 // by the body.
 [[gnu::noinline]] void read_ragged(std::byte* host, const std::byte* guest, std::size_t n) {
-  if (n < kWord) return read_pieces(host, guest, n);
+  if (n < kGuestWord) return read_pieces(host, guest, n);
   if (n <= kMaxPieces) return read_two_words(host, guest, n);
-  const Body body = body_of(guest, n);
+  const GuestBody body = body_of(guest, n);
   if (body.begin != 0) read_up_to_word(host, guest);
   copy_words(host + body.begin, guest + body.begin, body.bytes);
   read_below_word(host + body.end(), guest + body.end(), n - body.end());
@@ -227,7 +208,7 @@ void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_
 
 void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
   if (n <= kMaxPieces) return move_pieces(dst, src, n);
-  const Body body = body_of(dst, n);
+  const GuestBody body = body_of(dst, n);
   const auto move_head = [&] { move_pieces(dst, src, body.begin); };
   const auto move_tail = [&] { move_pieces(dst + body.end(), src + body.end(), n - body.end()); };
   // Overlap decides the order, as it does inside the kernel: what is stored first
@@ -241,7 +222,7 @@ void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
 
 void fill_guest(std::byte* dst, std::byte value, std::size_t n) {
   if (n <= kMaxPieces) return fill_pieces(dst, value, n);
-  const Body body = body_of(dst, n);
+  const GuestBody body = body_of(dst, n);
   fill_pieces(dst, value, body.begin);
   active_kernels().set(dst + body.begin, value, body.bytes);
   fill_pieces(dst + body.end(), value, n - body.end());

@@ -1,23 +1,19 @@
-// First the plan of guest_copy.cc, over the recoverable row. Where that stops, what it
-// did is finished to the byte:
-//
-//  1. The row again, up to the page that failed: nothing below it is known to fail.
-//  2. From there naturally aligned pieces, and the bytes of the piece that fails.
-//  3. Should the host have provided the page meanwhile, the row again for the rest.
+// The plan of guest_copy.cc, over the recoverable row. A row that meets a fault has done
+// some bytes at the beginning, and comes to finish_*_words() for what else can be done:
+// naturally aligned pieces, then the bytes of the piece that fails.
 #include "vm_mem/internal/recoverable_copy.h"
 
 #include <algorithm>
 #include <cstdint>
 
 #include "vm_mem/internal/copy_state.h"
-#include "vm_mem/internal/fault_record.h"
+#include "vm_mem/internal/fault_thread.h"
 #include "vm_mem/internal/guest_pieces.h"
+#include "vm_mem/internal/recoverable_finish.h"
 #include "vm_mem/internal/recoverable_words.h"
 
 namespace vm_mem::internal {
 namespace {
-
-constexpr std::size_t kPage = 4096;  // the host's, or a part of one
 
 VM_MEM_INLINE bool move_piece(std::byte* dst, const std::byte* src, std::size_t bytes) {
   switch (bytes) {
@@ -43,27 +39,17 @@ struct Copying {
   const std::byte* src;
   const std::byte* guest;  // dst or src
 
-  Copying from(std::size_t offset) const { return {dst + offset, src + offset, guest + offset}; }
-
   VM_MEM_INLINE bool piece(std::size_t at, std::size_t bytes) const {
     return move_piece(dst + at, src + at, bytes);
   }
-  std::size_t words(std::size_t at, std::size_t bytes) const {
-    const CopyState& state = copy_state();
-    const RecoverableKernels& row = state.row.load(std::memory_order_relaxed)->recoverable;
-    const bool streams =
-        bytes >= state.stream_min.load(std::memory_order_relaxed) && past_word(dst + at) == 0;
-    return (streams ? row.stream : row.copy_words)(dst + at, src + at, bytes);
-  }
-  // How many of n bytes lie below the page that failed last; 0 where that is not known.
-  std::size_t below_failed_page(std::size_t n) const {
-    const std::size_t to_dst = below_failed_page(dst, n);
-    return to_dst != 0 ? to_dst : below_failed_page(src, n);
-  }
-  static std::size_t below_failed_page(const std::byte* begin, std::size_t n) {
-    const std::uintptr_t page = latest_fault.address / kPage * kPage;
-    const auto first = reinterpret_cast<std::uintptr_t>(begin);
-    return page > first && page - first < n ? page - first : 0;
+  // Needs:  a prepared thread.
+  VM_MEM_INLINE std::size_t words(std::size_t at, std::size_t bytes) const {
+    const RecoverableKernels& row = raw_copy_state.row.load(std::memory_order_relaxed)->recoverable;
+    const bool streams = bytes >= raw_copy_state.stream_min.load(std::memory_order_relaxed) &&
+                         past_word(dst + at) == 0;
+    if (streams) [[unlikely]]
+      return row.stream(dst + at, src + at, bytes);
+    return row.copy_words(dst + at, src + at, bytes);
   }
 };
 
@@ -72,8 +58,6 @@ struct Filling {
   const std::byte* guest;  // dst
   std::uint64_t pattern;
 
-  Filling from(std::size_t offset) const { return {dst + offset, guest + offset, pattern}; }
-
   VM_MEM_INLINE bool piece(std::size_t at, std::size_t bytes) const {
     return store_piece(dst + at, pattern, bytes);
   }
@@ -81,69 +65,38 @@ struct Filling {
     return active_kernels().recoverable.set(dst + at, static_cast<std::byte>(pattern & 0xff),
                                             bytes);
   }
-  std::size_t below_failed_page(std::size_t n) const { return Copying::below_failed_page(dst, n); }
 };
 
-// Naturally aligned pieces of [begin, end); returns where they stop.
+Filling filling(std::byte* dst, std::byte value) {
+  return {dst, dst, 0x0101'0101'0101'0101u * static_cast<std::uint64_t>(value)};
+}
+
+// Naturally aligned pieces of [begin, end), and of a piece that fails its bytes. Returns
+// where they stop: at the first byte that fails.
 template <typename Work>
 VM_MEM_INLINE std::size_t pieces(const Work& work, std::size_t begin, std::size_t end) {
-  std::size_t at = begin;
-  while (at < end) {
-    const std::size_t bytes = piece_bytes(work.guest + at, end - at);
-    if (!work.piece(at, bytes)) break;
-    at += bytes;
+  for (std::size_t at = begin, bytes = 0; at < end; at += bytes) {
+    bytes = piece_bytes(work.guest + at, end - at);
+    if (work.piece(at, bytes)) [[likely]]
+      continue;
+    for (const std::size_t piece_end = at + bytes; at < piece_end; ++at) {
+      if (!work.piece(at, 1)) return at;
+    }
+    bytes = 0;  // the host provides it after all
   }
-  return at;
+  return end;
 }
 
-// Some bytes at the beginning, n where nothing faulted.
-template <typename Work>
-VM_MEM_INLINE std::size_t attempt(const Work& work, std::size_t n) {
-  if (n <= kMaxPieces) {
-    if (n != kMaxPieces || past_word(work.guest) != 0) return pieces(work, 0, n);
-    if (!work.piece(0, kGuestWord)) return 0;
-    return work.piece(kGuestWord, kGuestWord) ? n : kGuestWord;
-  }
-  const GuestBody body = body_of(work.guest, n);
-  if (pieces(work, 0, body.begin) < body.begin) return 0;
-  const std::size_t words = work.words(body.begin, body.bytes);
-  if (words < body.bytes) return body.begin + words;
-  return pieces(work, body.end(), n);
-}
-
-// Exactly the bytes of [begin, end) before the first that fails.
-template <typename Work>
-std::size_t pieces_to_the_byte(const Work& work, std::size_t begin, std::size_t end) {
-  for (std::size_t at = begin;;) {
-    at = pieces(work, at, end);
-    if (at == end) return end;
-    const std::size_t piece_end = at + piece_bytes(work.guest + at, end - at);
-    while (at < piece_end && work.piece(at, 1)) ++at;
-    if (at < piece_end) return at;
-  }
-}
-
-// Exactly what can be done of n bytes, `done` being done already.
-template <typename Work>
-[[gnu::noinline, gnu::cold]] std::size_t finish(const Work& work, std::size_t n, std::size_t done) {
-  while (done < n) {
-    const Work rest = work.from(done);
-    const std::size_t left = n - done;
-    std::size_t more = attempt(rest, rest.below_failed_page(left));
-    const std::size_t end = std::min(left, more + kPage);
-    more = pieces_to_the_byte(rest, more, end);
-    done += more;
-    if (more < end) break;
-    done += attempt(work.from(done), n - done);
-  }
-  return done;
-}
-
+// How many bytes at the beginning are done, exactly.
 template <typename Work>
 VM_MEM_INLINE std::size_t complete(const Work& work, std::size_t n) {
   prepare_this_thread();
-  const std::size_t done = attempt(work, n);
-  return done == n ? n : finish(work, n, done);
+  if (n <= kMaxPieces) return pieces(work, 0, n);
+  const GuestBody body = body_of(work.guest, n);
+  std::size_t done = pieces(work, 0, body.begin);
+  if (done < body.begin) return done;
+  done += work.words(done, body.bytes);
+  return done < body.end() ? done : pieces(work, done, n);
 }
 
 AccessSide failed_side(const std::byte* src) {
@@ -160,49 +113,51 @@ GuestMove copy_disjoint(std::byte* dst, const std::byte* src, std::size_t n) {
 // nothing that is loaded later.
 GuestMove copy_ascending_by_pieces(std::byte* dst, const std::byte* src, std::size_t n) {
   prepare_this_thread();
-  const std::size_t done = pieces_to_the_byte(Copying{dst, src, dst}, 0, n);
+  const std::size_t done = pieces(Copying{dst, src, dst}, 0, n);
   return {done, done < n ? failed_side(src + done) : AccessSide::kSource};
 }
 
-// Out of the way of what needs none of it.
-[[gnu::noinline]] std::size_t complete_any(const Copying& work, std::size_t n) {
-  return complete(work, n);
+// Out of line, with the arguments where they are: the front keeps no frame.
+[[gnu::noinline]] std::size_t complete_any(std::byte* dst, const std::byte* src, std::size_t n,
+                                           const std::byte* guest) {
+  return complete(Copying{dst, src, guest}, n);
 }
 
-// Whether a copy is whole words of the guest, more than are copied in pieces, not so many
-// that they stream, on a thread that is ready: most are.
-VM_MEM_INLINE bool is_one_row_copy(const std::byte* guest, std::size_t n) {
-  const bool whole_words = ((reinterpret_cast<std::uintptr_t>(guest) | n) % kGuestWord) == 0;
-  return whole_words && n > kMaxPieces && thread_is_prepared &&
-         n < raw_copy_state.stream_min.load(std::memory_order_relaxed) &&
-         raw_copy_state.row.load(std::memory_order_acquire) != nullptr;
-}
-
-// Needs:  is_one_row_copy().
-VM_MEM_INLINE std::size_t copy_whole_words(const Copying& work, std::size_t n) {
-  const CopyKernels& row = *raw_copy_state.row.load(std::memory_order_relaxed);
-  const std::size_t done = row.recoverable.copy_words(work.dst, work.src, n);
-  return done == n ? n : finish(work, n, done);
+// Most copies are whole words, on a thread that is ready: no ends to take care of, and
+// above a few words every way out is a jump.
+VM_MEM_INLINE std::size_t copy_any(const Copying& work, std::size_t n) {
+  const bool whole_words = ((reinterpret_cast<std::uintptr_t>(work.guest) | n) % kGuestWord) == 0;
+  if (!whole_words || !thread_is_prepared) [[unlikely]]
+    return complete_any(work.dst, work.src, n, work.guest);
+  if (n > kMaxPieces) return work.words(0, n);
+  const bool done = (n < kGuestWord || work.piece(0, kGuestWord)) &&
+                    (n <= kGuestWord || work.piece(kGuestWord, kGuestWord));
+  return done ? n : finish_copy_words(work.dst, work.src, n, 0);
 }
 
 }  // namespace
 
+std::size_t finish_copy_words(std::byte* dst, const std::byte* src, std::size_t n,
+                              std::size_t done) {
+  // The guest's side is at a word; where both are, the pieces of one are those of the other.
+  return pieces(Copying{dst, src, past_word(dst) == 0 ? dst : src}, done, n);
+}
+
+std::size_t finish_set_words(std::byte* dst, std::byte value, std::size_t n, std::size_t done) {
+  return pieces(filling(dst, value), done, n);
+}
+
 std::size_t copy_to_guest_or_fault(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
-  if (is_one_row_copy(guest_dst, n)) [[likely]]
-    return copy_whole_words(Copying{guest_dst, host_src, guest_dst}, n);
-  return complete_any(Copying{guest_dst, host_src, guest_dst}, n);
+  return copy_any(Copying{guest_dst, host_src, guest_dst}, n);
 }
 
 std::size_t copy_from_guest_or_fault(std::byte* host_dst, const std::byte* guest_src,
                                      std::size_t n) {
-  if (is_one_row_copy(guest_src, n)) [[likely]]
-    return copy_whole_words(Copying{host_dst, guest_src, guest_src}, n);
-  return complete_any(Copying{host_dst, guest_src, guest_src}, n);
+  return copy_any(Copying{host_dst, guest_src, guest_src}, n);
 }
 
 std::size_t fill_guest_or_fault(std::byte* dst, std::byte value, std::size_t n) {
-  const std::uint64_t pattern = 0x0101'0101'0101'0101u * static_cast<std::uint64_t>(value);
-  return complete(Filling{dst, dst, pattern}, n);
+  return complete(filling(dst, value), n);
 }
 
 GuestMove copy_ascending_or_fault(std::byte* dst, const std::byte* src, std::size_t n) {

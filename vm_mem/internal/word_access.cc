@@ -7,7 +7,7 @@
 #include <span>
 
 #include "vm_mem/internal/device_access.h"
-#include "vm_mem/internal/fault_record.h"
+#include "vm_mem/internal/fault_thread.h"
 #include "vm_mem/internal/recoverable_atomics.h"
 #include "vm_mem/internal/section_walk.h"
 
