@@ -76,7 +76,9 @@ bool recover_host_fault(int signal, siginfo_t* information, void* context) noexc
   return recovered;
 }
 
+// In the middle of an access, perhaps: errno stays.
 void prepare_thread_for_host_faults() {
+  const int error = errno;
   sigset_t faults;
   sigemptyset(&faults);
   sigaddset(&faults, SIGBUS);
@@ -84,6 +86,7 @@ void prepare_thread_for_host_faults() {
   pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
   internal::copy_state();
   internal::thread_is_prepared = true;
+  errno = error;
 }
 
 }  // namespace vm_mem
