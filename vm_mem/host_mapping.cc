@@ -252,7 +252,8 @@ absl::Status HostMapping::check_inside(std::size_t offset, std::size_t bytes) co
 absl::Status HostMapping::refresh(std::size_t offset, std::size_t bytes) {
   if (absl::Status inside = check_inside(offset, bytes); !inside.ok()) return inside;
   if (bytes == 0) return absl::OkStatus();
-  return source().refresh(bytes_.subspan(offset, bytes), offset);
+  absl::Status fresh = source().refresh(bytes_.subspan(offset, bytes), offset);
+  return fresh.ok() ? source().check_length(offset + bytes) : fresh;
 }
 
 absl::Status HostMapping::discard(std::size_t offset, std::size_t bytes) {

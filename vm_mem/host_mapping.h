@@ -136,7 +136,8 @@ class HostMapping {
   // a file or the caller's memory holds stays. May run beside accesses.
   //
   // Units:   multiples of page_bytes().
-  // Errors:  kInvalidArgument  misaligned, or outside of bytes()
+  // Errors:  kInvalidArgument  misaligned, or outside of bytes(); or done, of a file that
+  //                            has become too short
   //          those of discard() for memory that belongs to neither file nor caller
   absl::Status refresh(std::size_t offset, std::size_t bytes);
 

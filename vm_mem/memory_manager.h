@@ -115,7 +115,7 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   absl::Status move_region(RegionId region, GuestAddress begin);
   // RAM grows up to RamOptions::max_bytes, in place and with zeros (a file: with what it
   // holds), and what is cut off goes back to the host. Accesses that still see that part
-  // end well.
+  // end well. ROM grows up to the size that it was added with, and keeps its content.
   // Errors:  also kFailedPrecondition where an alias shows what would go, kUnavailable
   //          where a leased region would be cut, those of HostMapping::resize
   absl::Status resize_region(RegionId region, std::uint64_t bytes);

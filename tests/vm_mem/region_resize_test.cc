@@ -139,6 +139,7 @@ class RegionResizeOfFilesTest : public testing::Test {
     options.max_bytes = kBytes;
     ram_ = memory_->add_ram(range(0x10000, kBytes), options).value();
   }
+  void remove() { ASSERT_TRUE(memory_->remove_region(ram_, RemovePolicy::kWait).ok()); }
   void store(std::uint64_t at, std::uint8_t value) {
     ASSERT_TRUE(memory_->store(GuestAddress{at}, value).ok());
   }
@@ -146,7 +147,10 @@ class RegionResizeOfFilesTest : public testing::Test {
     std::uint8_t value = 0;
     return memory_->load(GuestAddress{at}, value).ok() ? value : -1;
   }
-  void resize(std::uint64_t bytes) { ASSERT_TRUE(memory_->resize_region(ram_, bytes).ok()); }
+  absl::StatusCode try_resize(std::uint64_t bytes) {
+    return memory_->resize_region(ram_, bytes).code();
+  }
+  void resize(std::uint64_t bytes) { ASSERT_EQ(try_resize(bytes), absl::StatusCode::kOk); }
   int in_file(std::uint64_t offset) const {
     std::uint8_t value = 0;
     return ::pread(file_, &value, 1, static_cast<off_t>(offset)) == 1 ? value : -1;
@@ -182,6 +186,21 @@ TEST_F(RegionResizeOfFilesTest, APrivateFileShowsItselfAgain) {
   EXPECT_EQ(load(0x10000), 6);
   EXPECT_EQ(load(0x12000), 3);
   EXPECT_EQ(in_file(0x2000), 3);
+}
+
+TEST_F(RegionResizeOfFilesTest, AFileThatBecameTooShortIsRefused) {
+  for (const FileSharing sharing : {FileSharing::kShared, FileSharing::kPrivate}) {
+    SCOPED_TRACE(static_cast<int>(sharing));
+    ASSERT_EQ(::ftruncate(file(), kBytes), 0);
+    add({.backing = Backing::kFile, .fd = file(), .sharing = sharing});
+    resize(0x1000);
+    ASSERT_EQ(::ftruncate(file(), 0x2000), 0);
+    EXPECT_EQ(try_resize(0x4000), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(load(0x11000), -1);
+    resize(0x2000);
+    EXPECT_EQ(load(0x11000), 3);
+    remove();
+  }
 }
 
 TEST_F(RegionResizeOfFilesTest, TheCallersMemoryKeepsWhatIsCutOff) {
