@@ -34,17 +34,37 @@ bool Model::is_free(std::uint64_t begin, std::uint64_t bytes) const {
 }
 
 const ModelRegion* Model::at(std::uint64_t address) const {
+  const auto holds = [address](const ModelRegion& region) {
+    return address >= region.begin && address <= region.last();
+  };
+  if (found_ != nullptr && holds(*found_)) return found_;
   for (const auto& [key, region] : regions_) {
-    if (address >= region.begin && address <= region.last()) return &region;
+    if (holds(region)) return found_ = &region;
   }
   return nullptr;
+}
+
+bool Model::is_lost(std::uint64_t address) const {
+  const ModelRegion& region = *at(address);
+  if (region.backing == nullptr) return false;
+  return region.backing->lost_pages.contains((region.offset + (address - region.begin)) / 4096);
+}
+
+bool Model::meets_lost(std::uint64_t at, std::uint64_t bytes) const {
+  for (std::uint64_t i = 0; i < bytes; ++i) {
+    if (is_lost(at + i)) return true;
+  }
+  return false;
 }
 
 Model::Prefix Model::permitted(std::uint64_t address, std::uint64_t bytes, Use use) const {
   for (std::uint64_t i = 0; i < bytes; ++i) {
     const ModelRegion* region = address + i < address ? nullptr : at(address + i);
     if (region == nullptr) return {i, AccessFault::kUnmapped};
-    if (use == Use::kWrite && region->kind == RegionKind::kRom) return {i, AccessFault::kReadOnly};
+    if (region->protection == Protection::kNone) return {i, AccessFault::kProtected};
+    if (use == Use::kWrite && region->protection == Protection::kRead) {
+      return {i, AccessFault::kReadOnly};
+    }
   }
   return {bytes, AccessFault::kNone};
 }
@@ -82,6 +102,7 @@ AccessResult Model::read(std::uint64_t from, std::vector<std::uint8_t>& to) {
   const Prefix prefix = permitted(from, to.size(), Use::kRead);
   for (std::uint64_t i = 0; i < prefix.bytes;) {
     if (!is_device(from + i)) {
+      if (is_lost(from + i)) return stopped(AccessFault::kHostFault, AccessSide::kSource, i, from);
       to[i] = *memory(from + i);
       ++i;
       continue;
@@ -98,6 +119,7 @@ AccessResult Model::write(std::uint64_t to, const std::vector<std::uint8_t>& fro
   const Prefix prefix = permitted(to, from.size(), Use::kWrite);
   for (std::uint64_t i = 0; i < prefix.bytes;) {
     if (!is_device(to + i)) {
+      if (is_lost(to + i)) return stopped(AccessFault::kHostFault, AccessSide::kDestination, i, to);
       store_byte(to + i, from[i]);
       ++i;
       continue;
@@ -124,7 +146,9 @@ unsigned Model::shared_element(std::uint64_t to, std::uint64_t from, std::uint64
       uniform =
           uniform && is_device(to + i) == is_device(to) && is_device(from + i) == is_device(from);
     }
-    if (uniform) return size;
+    const bool in_bytes = !is_device(to) && !is_device(from) && uniform &&
+                          (meets_lost(to, size) || meets_lost(from, size));
+    if (uniform && !in_bytes) return size;
   }
   return 1;
 }
@@ -136,6 +160,16 @@ bool Model::overwrites_own_source(std::uint64_t to, std::uint64_t from, std::uin
     if (!is_device(to + i)) written.insert(memory(to + i));
   }
   return false;
+}
+
+// From the last byte down: as if all had been read before, and written in order of address.
+bool Model::descends_well(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) const {
+  std::set<const std::uint8_t*> written;
+  for (std::uint64_t i = bytes; i-- > 0;) {
+    if (written.contains(memory(from + i)) || written.contains(memory(to + i))) return false;
+    written.insert(memory(to + i));
+  }
+  return true;
 }
 
 bool Model::meets_device(std::uint64_t at, std::uint64_t bytes) const {
@@ -152,8 +186,20 @@ AccessResult Model::copy_elements(std::uint64_t to, std::uint64_t from, std::uin
     const AccessResult in = load(from + i, element);
     if (!in.ok()) return stopped(in.fault, AccessSide::kSource, i, from);
     const AccessResult out = store(to + i, element);
-    if (!out.ok()) return stopped(out.fault, AccessSide::kDestination, i, to);
+    if (!out.ok()) return stopped(out.fault, AccessSide::kDestination, i + out.done, to);
     i += size;
+  }
+  return finished(bytes);
+}
+
+AccessResult Model::copy_descending(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
+  for (std::uint64_t i = bytes; i-- > 0;) {
+    const bool source = is_lost(from + i);
+    if (source || is_lost(to + i)) {
+      return {AccessFault::kHostFault, source ? AccessSide::kSource : AccessSide::kDestination,
+              true, bytes - 1 - i, GuestAddress{(source ? from : to) + i}};
+    }
+    store_byte(to + i, *memory(from + i));
   }
   return finished(bytes);
 }
@@ -166,14 +212,26 @@ AccessResult Model::copy_buffered(std::uint64_t to, std::uint64_t from, std::uin
   return out.ok() ? result_of(in.fault, AccessSide::kSource, in.done, from) : out;
 }
 
+// Of `bytes`, those that the map permits. In which order matters only where they meet a
+// device, or pages that are lost.
+AccessResult Model::copy_permitted(std::uint64_t to, std::uint64_t from, std::uint64_t prefix,
+                                   std::uint64_t bytes) {
+  const bool devices = meets_device(to, prefix) || meets_device(from, prefix);
+  if (!devices && !meets_lost(to, prefix) && !meets_lost(from, prefix)) {
+    return copy_buffered(to, from, prefix);
+  }
+  if (!overwrites_own_source(to, from, prefix)) return copy_elements(to, from, prefix);
+  if (devices || prefix < bytes || !descends_well(to, from, prefix)) {
+    return copy_buffered(to, from, prefix);
+  }
+  return copy_descending(to, from, prefix);
+}
+
 AccessResult Model::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
   const Prefix source = permitted(from, bytes, Use::kRead);
   const Prefix destination = permitted(to, bytes, Use::kWrite);
   const std::uint64_t prefix = std::min(source.bytes, destination.bytes);
-  const bool in_elements = (meets_device(to, prefix) || meets_device(from, prefix)) &&
-                           !overwrites_own_source(to, from, prefix);
-  const AccessResult moved =
-      in_elements ? copy_elements(to, from, prefix) : copy_buffered(to, from, prefix);
+  const AccessResult moved = copy_permitted(to, from, prefix, bytes);
   if (!moved.ok()) return moved;
   if (destination.bytes < source.bytes) {
     return stopped(destination.fault, AccessSide::kDestination, prefix, to);
@@ -188,6 +246,14 @@ AccessResult Model::compare(std::uint64_t a, std::uint64_t b, std::uint64_t byte
   order = 0;
   for (std::uint64_t i = 0; i < prefix;) {
     const unsigned size = shared_element(a + i, b + i, prefix - i);
+    const bool memory_alone = !is_device(a + i) && !is_device(b + i);
+    if (memory_alone && order != 0) {
+      i += size;
+      continue;
+    }
+    if (memory_alone && is_lost(b + i)) {
+      return stopped(AccessFault::kHostFault, AccessSide::kSource, i, b);
+    }
     std::vector<std::uint8_t> left(size);
     std::vector<std::uint8_t> right(size);
     const AccessResult from_a = load(a + i, left);
@@ -220,6 +286,7 @@ AccessResult Model::check_modify(std::uint64_t at, unsigned bytes) const {
     return stopped(prefix.fault, AccessSide::kDestination, 0, at);
   }
   if (is_device(at)) return stopped(AccessFault::kProtected, AccessSide::kDestination, 0, at);
+  if (is_lost(at)) return stopped(AccessFault::kHostFault, AccessSide::kDestination, 0, at);
   return finished(bytes);
 }
 

@@ -9,9 +9,9 @@
 #include <set>
 #include <vector>
 
-#include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/access.h"
 #include "vm_mem/memory_map.h"
+#include "vm_mem/mmio_handler.h"
 
 namespace vm_mem {
 
@@ -19,6 +19,7 @@ namespace vm_mem {
 struct ModelBacking {
   std::vector<std::uint8_t> bytes;
   std::set<std::uint64_t> dirty_pages;
+  std::set<std::uint64_t> lost_pages;  // the host does not provide them
 };
 
 struct ModelRegion {
@@ -27,7 +28,8 @@ struct ModelRegion {
   RegionKind kind = RegionKind::kRam;
   std::shared_ptr<ModelBacking> backing;  // null for MMIO
   std::uint64_t offset = 0;               // of the region in its backing
-  ScriptedDevice* device = nullptr;
+  MmioHandler* device = nullptr;
+  Protection protection = Protection::kReadWrite;
 
   std::uint64_t last() const { return begin + (bytes - 1); }
 };
@@ -35,7 +37,7 @@ struct ModelRegion {
 class Model {
  public:
   // Keyed by whatever the caller calls the regions.
-  std::map<std::uint64_t, ModelRegion>& regions() { return regions_; }
+  std::map<std::uint64_t, ModelRegion>& regions() { return found_ = nullptr, regions_; }
   bool is_free(std::uint64_t begin, std::uint64_t bytes) const;
 
   AccessResult read(std::uint64_t from, std::vector<std::uint8_t>& to);
@@ -59,6 +61,8 @@ class Model {
 
   const ModelRegion* at(std::uint64_t address) const;
   bool is_device(std::uint64_t address) const { return at(address)->kind == RegionKind::kMmio; }
+  bool is_lost(std::uint64_t address) const;
+  bool meets_lost(std::uint64_t at, std::uint64_t bytes) const;
   Prefix permitted(std::uint64_t address, std::uint64_t bytes, Use use) const;
   std::uint8_t* memory(std::uint64_t address) const;
   void store_byte(std::uint64_t address, std::uint8_t value);
@@ -66,11 +70,16 @@ class Model {
   AccessFault write_element(std::uint64_t to, unsigned size, const std::uint8_t* from);
   unsigned shared_element(std::uint64_t to, std::uint64_t from, std::uint64_t left) const;
   bool overwrites_own_source(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) const;
+  bool descends_well(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) const;
   bool meets_device(std::uint64_t at, std::uint64_t bytes) const;
   AccessResult copy_elements(std::uint64_t to, std::uint64_t from, std::uint64_t bytes);
+  AccessResult copy_descending(std::uint64_t to, std::uint64_t from, std::uint64_t bytes);
+  AccessResult copy_permitted(std::uint64_t to, std::uint64_t from, std::uint64_t prefix,
+                              std::uint64_t bytes);
   AccessResult copy_buffered(std::uint64_t to, std::uint64_t from, std::uint64_t bytes);
 
   std::map<std::uint64_t, ModelRegion> regions_;
+  mutable const ModelRegion* found_ = nullptr;  // by the last search
 };
 
 }  // namespace vm_mem

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 
 #include "absl/status/status.h"
+#include "tests/vm_mem/model.h"
 #include "vm_mem/region_info.h"
 
 namespace vm_mem {
@@ -26,8 +28,12 @@ struct MapNode {
   Protection protection = Protection::kReadWrite;
   std::uint64_t target = 0;  // of an alias
   std::uint64_t offset = 0;
-  std::uint64_t capacity = 0;                         // of RAM and ROM
-  std::map<std::uint64_t, std::uint64_t> words = {};  // by page: what its first word holds
+  std::uint64_t capacity = 0;  // of RAM and ROM
+  // Of RAM and ROM. What is cut off and added again is made anew, but for ROM, files and
+  // the caller's memory: `owned` says which.
+  std::shared_ptr<ModelBacking> memory = {};
+  bool owned = true;
+  bool tracked = false;
 
   std::uint64_t end() const { return begin + bytes; }
 };

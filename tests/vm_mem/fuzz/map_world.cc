@@ -1,16 +1,18 @@
 #include "tests/vm_mem/fuzz/map_world.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <stdexcept>
+#include <span>
 #include <string>
 
 namespace vm_mem {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kPagesBeyond = 9;  // a window: as far as regions and accesses reach
 constexpr std::uint64_t kLowPages = 44;
+constexpr std::uint64_t kMiddlePages = 8;
+constexpr std::uint64_t kMiddle = (std::uint64_t{1} << 40) - 4 * kPage;
 constexpr std::uint64_t kHighPages = 10;
 constexpr std::uint64_t kHigh = (std::uint64_t{1} << 52) - 5 * kPage;
 
@@ -18,29 +20,20 @@ std::optional<GuestRange> range(std::uint64_t begin, std::uint64_t bytes) {
   return GuestRange::make(GuestAddress{begin}, bytes);
 }
 
-AccessFault wanted_fault(const std::optional<Seen>& seen, Protection needed) {
-  if (!seen) return AccessFault::kUnmapped;
-  if (seen->protection == Protection::kNone) return AccessFault::kProtected;
-  return seen->protection < needed ? AccessFault::kReadOnly : AccessFault::kNone;
-}
-
 }  // namespace
 
 std::uint64_t MapWorld::page_address(std::uint64_t page) {
   if (page < kLowPages) return page * kPage;
-  if (page < kLowPages + kHighPages) return kHigh + (page - kLowPages) * kPage;
+  page -= kLowPages;
+  if (page < kMiddlePages) return kMiddle + page * kPage;
+  page -= kMiddlePages;
+  if (page < kHighPages) return kHigh + page * kPage;
+  page += kLowPages + kMiddlePages;
   return std::uint64_t{0} - (kPages - page) * kPage;
 }
 
-MapWorld::MapWorld() : manager_(MemoryManager::create({}).value()), reader_(*manager_) {
-  manager_->add_listener(&listener_);
-}
-
+MapWorld::MapWorld() { manager_->add_listener(&listener_); }
 MapWorld::~MapWorld() { manager_->remove_listener(&listener_); }
-
-void MapWorld::require(bool holds, const char* what) const {
-  if (!holds) throw std::logic_error(std::string(what) + " after\n" + trace_.str());
-}
 
 std::uint64_t MapWorld::pick_key(std::uint64_t pick) const {
   return std::next(ids_.begin(), static_cast<std::ptrdiff_t>(pick % ids_.size()))->first;
@@ -69,7 +62,7 @@ std::uint64_t MapWorld::lease_count(std::uint64_t key) const {
 
 void MapWorld::settle(const char* what, const absl::Status& answer, const Codes& codes) {
   trace_ << what << ": " << answer << "\n";
-  require(codes.empty() ? answer.ok() : codes.contains(answer.code()), "another status");
+  require(codes.empty() ? answer.ok() : codes.contains(answer.code()));
 }
 
 void MapWorld::added(const char* what, const absl::StatusOr<RegionId>& answer, const Codes& codes,
@@ -80,38 +73,73 @@ void MapWorld::added(const char* what, const absl::StatusOr<RegionId>& answer, c
   settle(what, answer.status(), codes);
   if (answer.ok()) {
     ids_[next_key_] = *answer;
-    model_.nodes()[next_key_++] = node;
+    map_model_.nodes()[next_key_++] = node;
   }
-  compare();
+  compare_state();
+}
+
+// Every third region tracks its writes.
+MapNode MapWorld::ram_node(std::uint64_t begin, std::uint64_t bytes, int priority,
+                           std::uint64_t container_pick) {
+  MapNode node{.type = RegionType::kRam, .begin = begin, .bytes = bytes, .priority = priority};
+  node.container = pick_container(container_pick);
+  node.capacity = bytes;
+  node.tracked = next_key_ % 3 == 0;
+  return node;
 }
 
 void MapWorld::add(RegionType type, std::uint64_t begin, std::uint64_t bytes, int priority,
                    std::uint64_t container_pick, std::uint64_t most_bytes) {
   const auto at = range(begin, bytes);
   if (!at) return;
-  MapNode node{.type = type, .begin = begin, .bytes = bytes, .priority = priority};
-  node.container = pick_container(container_pick);
+  MapNode node = ram_node(begin, bytes, priority, container_pick);
+  node.type = type;
+  if (type == RegionType::kContainer || type == RegionType::kMmio) node.capacity = 0;
   const Placement placement{priority, id_of(node.container)};
-  const Codes codes = model_.refuse_add(node);
+  const Codes codes = map_model_.refuse_add(node);
   if (type == RegionType::kContainer) {
     return added("add_container", manager_->add_container(*at, placement), codes, node);
   }
   if (type == RegionType::kMmio) {
     return added("add_mmio", manager_->add_mmio(*at, &device_, placement), codes, node);
   }
-  node.capacity = bytes;
+  node.memory = std::make_shared<ModelBacking>();
   if (type == RegionType::kRom) {
     node.protection = Protection::kRead;
-    node.words[0] = next_key_;
-    const std::array<std::uint64_t, 1> content{next_key_};
-    return added("add_rom", manager_->add_rom(*at, std::as_bytes(std::span(content)), placement),
-                 codes, node);
+    node.owned = false;
+    node.memory->bytes = pattern(bytes, next_key_);
+    const auto content = std::as_bytes(std::span(node.memory->bytes));
+    return added("add_rom", manager_->add_rom(*at, content, placement), codes, node);
   }
   node.capacity = std::max(bytes, most_bytes);
+  node.memory->bytes.resize(node.capacity);
   RamOptions options{.priority = priority, .container = placement.container};
   options.max_bytes = node.capacity;
+  if (node.tracked) options.dirty_tracking = DirtyTracking::kOn;
   if (begin / kPage % 2 == 0) options.backing = Backing::kMemfd;
   added("add_ram", manager_->add_ram(*at, options), codes, node);
+  // Memory that is all zero would hide what went wrong.
+  if (codes.empty() && node.container == 0 && !changing_) {
+    write(begin, bytes, next_key_, Through::kManager);
+  }
+}
+
+void MapWorld::add_losable(Loss loss, std::uint64_t begin, std::uint64_t bytes, int priority,
+                           std::uint64_t container_pick) {
+  const auto at = range(begin, bytes);
+  if (!at || bytes == 0 || bytes % kPage != 0) return;
+  MapNode node = ram_node(begin, bytes, priority, container_pick);
+  node.owned = false;
+  node.memory = std::make_shared<ModelBacking>();
+  node.memory->bytes = pattern(bytes, next_key_);
+  const auto memory = std::make_shared<LosableMemory>(loss, node.memory->bytes);
+  RamOptions options{.priority = priority, .container = id_of(node.container)};
+  if (node.tracked) options.dirty_tracking = DirtyTracking::kOn;
+  memory->describe(options);
+  const Codes codes = map_model_.refuse_add(node);
+  removed_.push_back(memory);
+  if (codes.empty()) losable_[next_key_] = memory;
+  added("add_losable", manager_->add_ram(*at, options), codes, node);
 }
 
 void MapWorld::add_alias(std::uint64_t begin, std::uint64_t bytes, int priority,
@@ -123,7 +151,7 @@ void MapWorld::add_alias(std::uint64_t begin, std::uint64_t bytes, int priority,
   node.target = pick_key(pick);
   node.offset = offset;
   const RegionId target = id_of(node.target);
-  const Codes codes = model_.refuse_alias(node);
+  const Codes codes = map_model_.refuse_alias(node);
   added("add_alias", manager_->add_alias(*at, target, offset, {priority, id_of(node.container)}),
         codes, node);
 }
@@ -131,76 +159,94 @@ void MapWorld::add_alias(std::uint64_t begin, std::uint64_t bytes, int priority,
 void MapWorld::remove(std::uint64_t pick, RemovePolicy policy) {
   if (ids_.empty()) return;
   const std::uint64_t key = pick_key(pick);
-  Codes codes = model_.refuse_remove(key);
+  Codes codes = map_model_.refuse_remove(key);
   if (lease_count(key) > 0)
     policy = RemovePolicy::kRefuse, codes.insert(absl::StatusCode::kUnavailable);
   reader_.park();
   trace_ << "key " << key << " ";
   settle("remove", manager_->remove_region(ids_.at(key), policy), codes);
   if (codes.empty()) {
-    model_.nodes().erase(key);
+    map_model_.nodes().erase(key);
     ids_.erase(key);
+    losable_.erase(key);
   }
-  compare();
+  compare_state();
 }
 
 void MapWorld::set_enabled(std::uint64_t pick, Enabled enabled) {
   if (ids_.empty()) return;
   const std::uint64_t key = pick_key(pick);
-  const Codes codes = model_.refuse_enable(key, enabled);
+  const Codes codes = map_model_.refuse_enable(key, enabled);
   trace_ << "key " << key << (enabled == Enabled::kYes ? " yes " : " no ");
   settle("set_enabled", manager_->set_enabled(ids_.at(key), enabled), codes);
-  if (codes.empty()) model_.nodes().at(key).enabled = enabled;
-  compare();
+  if (codes.empty()) map_model_.nodes().at(key).enabled = enabled;
+  compare_state();
 }
 
 void MapWorld::set_protection(std::uint64_t pick, Protection protection) {
   if (ids_.empty()) return;
   const std::uint64_t key = pick_key(pick);
-  const Codes codes = model_.refuse_protection(key, protection);
+  const Codes codes = map_model_.refuse_protection(key, protection);
   trace_ << "key " << key << " to " << static_cast<int>(protection) << " ";
   settle("set_protection", manager_->set_protection(ids_.at(key), protection), codes);
-  if (codes.empty()) model_.nodes().at(key).protection = protection;
-  compare();
+  if (codes.empty()) map_model_.nodes().at(key).protection = protection;
+  compare_state();
 }
 
 void MapWorld::move(std::uint64_t pick, std::uint64_t begin) {
   if (ids_.empty()) return;
   const std::uint64_t key = pick_key(pick);
-  const Codes codes = model_.refuse_move(key, begin);
+  const Codes codes = map_model_.refuse_move(key, begin);
   trace_ << "key " << key << " to 0x" << std::hex << begin << std::dec << " ";
   settle("move", manager_->move_region(ids_.at(key), GuestAddress{begin}), codes);
-  if (codes.empty()) model_.nodes().at(key).begin = begin;
-  compare();
+  if (codes.empty()) map_model_.nodes().at(key).begin = begin;
+  compare_state();
 }
 
 void MapWorld::resize(std::uint64_t pick, std::uint64_t bytes) {
   if (ids_.empty()) return;
   const std::uint64_t key = pick_key(pick);
-  MapNode& node = model_.nodes().at(key);
-  Codes codes = model_.refuse_resize(key, bytes);
+  MapNode& node = map_model_.nodes().at(key);
+  Codes codes = map_model_.refuse_resize(key, bytes);
+  const auto losable = losable_.find(key);
+  if (losable != losable_.end() && losable->second->loss() == Loss::kTruncation &&
+      node.memory->lost_pages.upper_bound((bytes - 1) / kPage) != node.memory->lost_pages.begin() &&
+      bytes > node.bytes) {
+    codes.insert(absl::StatusCode::kInvalidArgument);  // the file is too short
+  }
   if (bytes < node.bytes && lease_count(key) > 0) codes.insert(absl::StatusCode::kUnavailable);
   trace_ << "key " << key << " to 0x" << std::hex << bytes << std::dec << " ";
   settle("resize", manager_->resize_region(ids_.at(key), bytes), codes);
   if (codes.empty()) {
+    if (node.owned && bytes < node.bytes && node.memory != nullptr) {
+      // What is cut off is lost; a change that is undone keeps it.
+      node.memory = std::make_shared<ModelBacking>(*node.memory);
+      std::fill(node.memory->bytes.begin() + static_cast<std::ptrdiff_t>(bytes),
+                node.memory->bytes.end(), std::uint8_t{0});
+    }
+    node.tracked = node.tracked && bytes == node.bytes;
     node.bytes = bytes;
-    // What is cut off is lost.
-    std::erase_if(node.words, [bytes](const auto& word) { return word.first >= bytes / kPage; });
   }
-  compare();
+  compare_state();
 }
 
-void MapWorld::store(std::uint64_t page, std::uint64_t value) {
-  if (changing_) return;
-  const std::uint64_t address = page_address(page);
-  const std::optional<Seen> seen = model_.see(address);
-  const AccessResult stored = value % 2 == 0 ? manager_->store(GuestAddress{address}, value)
-                                             : reader_.store(GuestAddress{address}, value);
-  trace_ << "store at 0x" << std::hex << address << std::dec << ": "
-         << access_fault_name(stored.fault) << "\n";
-  require(stored.fault == wanted_fault(seen, Protection::kReadWrite), "another fault of a store");
-  if (stored.ok()) model_.nodes().at(seen->key).words[seen->offset / kPage] = value;
-  compare();
+void MapWorld::lose(std::uint64_t pick, std::uint64_t page) {
+  if (changing_ || losable_.empty()) return;
+  const auto chosen =
+      std::next(losable_.begin(), static_cast<std::ptrdiff_t>(pick % losable_.size()));
+  ModelBacking& memory = *map_model_.node(chosen->first).memory;
+  chosen->second->lose(page % (memory.bytes.size() / kPage), memory);
+  trace_ << "key " << chosen->first << " loses page " << page << "\n";
+  compare_state();
+}
+
+void MapWorld::bring_back(std::uint64_t pick) {
+  if (changing_ || losable_.empty()) return;
+  const auto chosen =
+      std::next(losable_.begin(), static_cast<std::ptrdiff_t>(pick % losable_.size()));
+  chosen->second->bring_back(*map_model_.node(chosen->first).memory);
+  trace_ << "key " << chosen->first << " has its pages again\n";
+  compare_state();
 }
 
 void MapWorld::lease(std::uint64_t page, std::uint64_t pages) {
@@ -212,21 +258,21 @@ void MapWorld::lease(std::uint64_t page, std::uint64_t pages) {
   trace_ << "lease at 0x" << std::hex << address << std::dec << " pages " << pages << ": "
          << lease.status() << "\n";
   const std::set<std::uint64_t> keys = leasable(address, pages);
-  require(lease.ok() == !keys.empty(), "a lease that should not be, or none that should");
+  require(lease.ok() == !keys.empty());
   if (lease.ok()) leases_.push_back({*std::move(lease), keys});
-  compare();
+  compare_state();
 }
 
-// The regions under the window and the aliases that show them there, where all of it is readable memory that lies together in
-// the host too; else none.
+// The regions under the window and the aliases that show them there, where all of it is
+// readable memory that lies together in the host too; else none.
 std::set<std::uint64_t> MapWorld::leasable(std::uint64_t address, std::uint64_t pages) const {
   std::set<std::uint64_t> keys;
   const std::shared_ptr<const MemoryMap> map = manager_->map();
   const std::byte* host = nullptr;
   for (std::uint64_t at = address; at < address + pages * kPage; at += kPage) {
-    const std::optional<Seen> seen = model_.see(at);
+    const std::optional<Seen> seen = map_model_.see(at);
     if (!seen || seen->protection == Protection::kNone) return {};
-    if (model_.node(seen->key).type == RegionType::kMmio) return {};
+    if (map_model_.node(seen->key).type == RegionType::kMmio) return {};
     const MapSection& section = *map->find(GuestAddress{at});
     const std::byte* here = section.host + (at - section.range.begin().value);
     if (host != nullptr && here != host + kPage) return {};
@@ -239,13 +285,14 @@ std::set<std::uint64_t> MapWorld::leasable(std::uint64_t address, std::uint64_t 
 void MapWorld::end_lease(std::uint64_t pick) {
   if (changing_ || leases_.empty()) return;
   leases_.erase(leases_.begin() + static_cast<std::ptrdiff_t>(pick % leases_.size()));
-  compare();
+  compare_state();
 }
 
 void MapWorld::change(const std::function<void()>& edits, Enabled kept) {
   if (changing_) return edits();
-  const MapModel before = model_;
+  const MapModel before = map_model_;
   const auto ids = ids_;
+  const auto losable = losable_;
   changing_ = true;
   trace_ << "change {\n";
   const absl::Status status = manager_->change([&] {
@@ -254,75 +301,146 @@ void MapWorld::change(const std::function<void()>& edits, Enabled kept) {
   });
   trace_ << "} " << status << "\n";
   changing_ = false;
-  require(status.ok() == (kept == Enabled::kYes), "another status of a change");
-  if (kept == Enabled::kNo) model_ = before, ids_ = ids;
-  compare();
+  require(status.ok() == (kept == Enabled::kYes));
+  if (kept == Enabled::kNo) map_model_ = before, ids_ = ids, losable_ = losable;
+  compare_state();
 }
 
-void MapWorld::compare() {
+std::map<std::uint64_t, RegionSettings> MapWorld::settings() const {
+  std::map<std::uint64_t, RegionSettings> settings;
+  for (const auto& [key, id] : ids_) {
+    const MapNode& node = map_model_.node(key);
+    settings[key] = {node.begin, node.enabled, node.protection};
+  }
+  return settings;
+}
+
+// What differs is out of the way before anything takes its new place.
+void MapWorld::set_all(const std::map<std::uint64_t, RegionSettings>& settings) {
+  const auto before = this->settings();
+  const absl::Status changed = manager_->change([&] {
+    absl::Status status;
+    for (const auto& [key, wanted] : settings) {
+      if (before.at(key) == wanted) continue;
+      status.Update(manager_->set_enabled(ids_.at(key), Enabled::kNo));
+      status.Update(manager_->move_region(ids_.at(key), GuestAddress{wanted.begin}));
+      status.Update(manager_->set_protection(ids_.at(key), wanted.protection));
+    }
+    for (const auto& [key, wanted] : settings) {
+      if (before.at(key) == wanted) continue;
+      status.Update(manager_->set_enabled(ids_.at(key), wanted.enabled));
+    }
+    return status;
+  });
+  trace_ << "set_all: " << changed << "\n";
+  require(changed.ok());
+  for (const auto& [key, wanted] : settings) {
+    MapNode& node = map_model_.nodes().at(key);
+    node.begin = wanted.begin;
+    node.enabled = wanted.enabled;
+    node.protection = wanted.protection;
+  }
+  compare_state();
+}
+
+AccessResult MapWorld::model_read(std::uint64_t from, std::vector<std::uint8_t>& to) {
+  return model_.read(from, to);
+}
+
+void MapWorld::compare_state() {
   if (changing_) return;
+  rebuild_model();
   const std::shared_ptr<const MemoryMap> map = manager_->map();
-  require(map->generation() == manager_->generation(), "another generation");
-  require(map->generation() >= generation_, "a generation that falls");
+  require(map->generation() == manager_->generation());
+  require(map->generation() >= generation_);
   generation_ = map->generation();
   compare_map(*map);
   for (std::uint64_t page = 0; page < kPages; ++page) compare_page(*map, page_address(page));
   compare_leases();
+  compare_marks();
+}
+
+// A region of the Model for each page that is seen.
+void MapWorld::rebuild_model() {
+  auto& regions = model_.regions();
+  regions.clear();
+  for (std::uint64_t page = 0; page < kPages; ++page) {
+    show_page(page_address(page));
+    const bool last = page_address(page + 1) != page_address(page) + kPage;
+    for (std::uint64_t next = 1; last && next <= kPagesBeyond; ++next) {
+      show_page(page_address(page) + next * kPage);
+    }
+  }
+}
+
+void MapWorld::show_page(std::uint64_t begin) {
+  const std::optional<Seen> seen = map_model_.see(begin);
+  if (!seen) return;
+  const MapNode& node = map_model_.node(seen->key);
+  model_.regions()[begin] = {begin,        kPage,    kind_of(node),   node.memory,
+                             seen->offset, &device_, seen->protection};
 }
 
 // Sorted, apart, and what the listener was told.
 void MapWorld::compare_map(const MemoryMap& map) const {
   std::uint64_t end = 0;
   for (const MapSection& section : map.sections()) {
-    require(section.range.begin().value >= end && section.range.bytes() != 0,
-            "sections in disorder");
+    require(section.range.begin().value >= end && section.range.bytes() != 0);
     end = section.range.end().value;
     const auto told = listener_.sections().find(section.range.begin().value);
-    require(
-        told != listener_.sections().end() && told->second == MirrorListener::picture_of(section),
-        "the listener has another section");
+    require(told != listener_.sections().end() &&
+            told->second == MirrorListener::picture_of(section));
   }
-  require(listener_.sections().size() == map.sections().size(), "the listener has more sections");
+  require(listener_.sections().size() == map.sections().size());
 }
 
 void MapWorld::compare_page(const MemoryMap& map, std::uint64_t address) {
-  const std::optional<Seen> seen = model_.see(address);
+  const std::optional<Seen> seen = map_model_.see(address);
   const MapSection* section = map.find(GuestAddress{address});
-  require((section != nullptr) == seen.has_value(), "a page that is mapped on one side");
+  require((section != nullptr) == seen.has_value());
   if (section != nullptr) {
-    const MapNode& node = model_.node(seen->key);
-    require(section->region == ids_.at(seen->window), "another window");
-    require(section->shown == ids_.at(seen->key), "another region");
-    require(section->kind == kind_of(node), "another kind");
-    require(section->protection == seen->protection, "another protection");
-    require(section->region_offset + (address - section->range.begin().value) == seen->offset,
-            "another offset");
+    const MapNode& node = map_model_.node(seen->key);
+    require(section->region == ids_.at(seen->window));
+    require(section->shown == ids_.at(seen->key));
+    require(section->kind == kind_of(node));
+    require(section->protection == seen->protection);
+    require(section->region_offset + (address - section->range.begin().value) == seen->offset);
   }
-  compare_word(address, seen);
+  compare_word(address);
+  const bool readable = seen && seen->protection != Protection::kNone;
+  if (!readable || section->kind == RegionKind::kMmio) return;
+  const ModelBacking& memory = *map_model_.node(seen->key).memory;
+  if (memory.lost_pages.contains(seen->offset / kPage)) return;
+  const std::byte* const host = section->host + (address - section->range.begin().value);
+  require(std::memcmp(host, &memory.bytes[seen->offset], kPage) == 0);
 }
 
-void MapWorld::compare_word(std::uint64_t address, const std::optional<Seen>& seen) {
+void MapWorld::compare_word(std::uint64_t address) {
   std::uint64_t by_manager = 0;
   std::uint64_t by_reader = 0;
+  std::vector<std::uint8_t> bytes(sizeof by_manager);
+  const AccessResult wanted = model_.load(address, bytes);
   const AccessResult managed = manager_->load(GuestAddress{address}, by_manager);
   const AccessResult read = reader_.load(GuestAddress{address}, by_reader);
-  const AccessFault wanted = wanted_fault(seen, Protection::kRead);
-  require(managed.fault == wanted && read.fault == wanted, "another fault of a load");
-  if (!managed.ok()) return;
-  const MapNode& node = model_.node(seen->key);
-  const auto word = node.words.find(seen->offset / kPage);
-  const std::uint64_t value = node.type == RegionType::kMmio ? seen->offset + 1
-                              : word == node.words.end()     ? 0
-                                                             : word->second;
-  require(by_manager == value && by_reader == value, "another word");
+  require(managed == wanted && read == wanted);
+  if (!wanted.ok()) return;
+  require(std::memcmp(&by_manager, bytes.data(), bytes.size()) == 0);
+  require(std::memcmp(&by_reader, bytes.data(), bytes.size()) == 0);
+}
+
+void MapWorld::compare_marks() {
+  for (const auto& [key, id] : ids_) {
+    const MapNode& node = map_model_.node(key);
+    if (node.type != RegionType::kRam || !node.tracked) continue;
+    require(manager_->dirty_page_count(id).value() == node.memory->dirty_pages.size());
+  }
 }
 
 void MapWorld::compare_leases() {
   for (const auto& [key, id] : ids_) {
     const absl::StatusOr<RegionInfo> told = manager_->region_info(id);
-    require(told.ok() && told->leases == lease_count(key), "another count of leases");
-    require(told->range == range(model_.node(key).begin, model_.node(key).bytes),
-            "a region that is told to lie elsewhere");
+    require(told.ok() && told->leases == lease_count(key));
+    require(told->range == range(map_model_.node(key).begin, map_model_.node(key).bytes));
   }
 }
 
