@@ -67,6 +67,10 @@ class CheckLayersTest(unittest.TestCase):
         self.seed("vm_device/seeded.h", "#if defined(__x86_64__)")
         self.expect_violation("a public header must not use #if")
 
+    def test_library_source_must_not_be_conditional(self):
+        self.seed("vm_mem/internal/seeded.inc", "#ifdef __aarch64__")
+        self.expect_violation("a library source must not use #ifdef")
+
     def test_library_must_not_end_the_process(self):
         self.seed("vm_mem/seeded.cc", "void f() { std::abort(); }")
         self.expect_violation("the library must not print or end the process")

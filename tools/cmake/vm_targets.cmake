@@ -19,11 +19,13 @@ endif()
 # vm_add_library(<name> [STATIC]
 #   PUBLIC_HEADERS <file>...  SOURCES <file>...
 #   [SOURCES_X86_64 <file>...] [SOURCES_AARCH64 <file>...]
+#   [INCLUDES_X86_64 <folder>] [INCLUDES_AARCH64 <folder>]
 #   [PUBLIC_DEPS <target>...] [PRIVATE_DEPS <target>...])
 # Defines <name> and, for a folder vm_x, the alias vm::x. PUBLIC_HEADERS is the
-# API: what is installed, and what each is compiled alone.
+# API: what is installed, and what each is compiled alone. INCLUDES_*: where its
+# sources find the architecture's headers.
 function(vm_add_library name)
-  cmake_parse_arguments(arg "STATIC" ""
+  cmake_parse_arguments(arg "STATIC" "INCLUDES_X86_64;INCLUDES_AARCH64"
     "PUBLIC_HEADERS;SOURCES;SOURCES_X86_64;SOURCES_AARCH64;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
   set(kind)
   if(arg_STATIC)
@@ -32,8 +34,10 @@ function(vm_add_library name)
   add_library(${name} ${kind} ${arg_SOURCES})
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     target_sources(${name} PRIVATE ${arg_SOURCES_X86_64})
+    target_include_directories(${name} PRIVATE ${arg_INCLUDES_X86_64})
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     target_sources(${name} PRIVATE ${arg_SOURCES_AARCH64})
+    target_include_directories(${name} PRIVATE ${arg_INCLUDES_AARCH64})
   endif()
   target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
     FILES ${arg_PUBLIC_HEADERS})

@@ -41,27 +41,7 @@ struct RecoverableWord;
     }                                                                       \
   }
 
-#if defined(__x86_64__)
-#define VM_MEM_SCRATCH "r8"
-VM_MEM_RECOVERABLE_WORD(std::uint8_t, "movzbl (%[src]), %%r8d", "movb %%r8b, (%[dst])",
-                        "movb %b[value], (%[dst])");
-VM_MEM_RECOVERABLE_WORD(std::uint16_t, "movzwl (%[src]), %%r8d", "movw %%r8w, (%[dst])",
-                        "movw %w[value], (%[dst])");
-VM_MEM_RECOVERABLE_WORD(std::uint32_t, "movl (%[src]), %%r8d", "movl %%r8d, (%[dst])",
-                        "movl %k[value], (%[dst])");
-VM_MEM_RECOVERABLE_WORD(std::uint64_t, "movq (%[src]), %%r8", "movq %%r8, (%[dst])",
-                        "movq %q[value], (%[dst])");
-#elif defined(__aarch64__)
-#define VM_MEM_SCRATCH "x8"
-VM_MEM_RECOVERABLE_WORD(std::uint8_t, "ldrb w8, [%[src]]", "strb w8, [%[dst]]",
-                        "strb %w[value], [%[dst]]");
-VM_MEM_RECOVERABLE_WORD(std::uint16_t, "ldrh w8, [%[src]]", "strh w8, [%[dst]]",
-                        "strh %w[value], [%[dst]]");
-VM_MEM_RECOVERABLE_WORD(std::uint32_t, "ldr w8, [%[src]]", "str w8, [%[dst]]",
-                        "str %w[value], [%[dst]]");
-VM_MEM_RECOVERABLE_WORD(std::uint64_t, "ldr x8, [%[src]]", "str x8, [%[dst]]",
-                        "str %x[value], [%[dst]]");
-#endif
+#include "host/recoverable_words.inc"
 #undef VM_MEM_RECOVERABLE_WORD
 #undef VM_MEM_SCRATCH
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "host/prefetch.h"
 #include "vm_mem/internal/target_region.h"
 
 namespace vm_mem::internal {
@@ -26,17 +27,6 @@ template <typename Word>
 VM_MEM_INLINE void store_word(std::byte* p, Word word) {
   reinterpret_cast<volatile AnyAddress<Word>*>(p)->value = word;
 }
-
-// Fetches a line that will be written whole, or read once. Hints: any address will do.
-VM_MEM_INLINE void prefetch_for_write(const std::byte* p) {
-#if defined(__x86_64__)
-  // Compilers fall back to a prefetch for reading without a flag of their own.
-  __asm__ volatile("prefetchw %0" : : "m"(*p));
-#else
-  __builtin_prefetch(p, 1, 3);
-#endif
-}
-VM_MEM_INLINE void prefetch_once(const std::byte* p) { __builtin_prefetch(p, 0, 0); }
 
 template <typename Word, typename HalfLane>
 struct WordLane {
