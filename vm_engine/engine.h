@@ -3,6 +3,7 @@
 #ifndef VM_ENGINE_ENGINE_H_
 #define VM_ENGINE_ENGINE_H_
 
+#include <bit>
 #include <cstdint>
 #include <memory>
 
@@ -89,41 +90,36 @@ vme_rc store(vme_cpu& cpu, std::uint64_t gva, T value, unsigned mmu_mode = 0) {
 //          writing must both be permitted. Outputs are written only on success.
 template <vm_mem::GuestWord T>
 vme_rc exchange(vme_cpu& cpu, std::uint64_t gva, T desired, T& previous, unsigned mmu_mode = 0) {
-  return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
-    previous =
-        detail::from_bits<T>(__atomic_exchange_n(host, detail::to_bits(desired), __ATOMIC_SEQ_CST));
+  return detail::modify(cpu, gva, desired, previous, mmu_mode, [](auto* host, auto bits) {
+    return __atomic_exchange_n(host, bits, __ATOMIC_SEQ_CST);
   });
 }
 
 template <std::integral T>
 vme_rc fetch_add(vme_cpu& cpu, std::uint64_t gva, T operand, T& previous, unsigned mmu_mode = 0) {
-  return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
-    previous =
-        detail::from_bits<T>(__atomic_fetch_add(host, detail::to_bits(operand), __ATOMIC_SEQ_CST));
+  return detail::modify(cpu, gva, operand, previous, mmu_mode, [](auto* host, auto bits) {
+    return __atomic_fetch_add(host, bits, __ATOMIC_SEQ_CST);
   });
 }
 
 template <std::integral T>
 vme_rc fetch_and(vme_cpu& cpu, std::uint64_t gva, T operand, T& previous, unsigned mmu_mode = 0) {
-  return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
-    previous =
-        detail::from_bits<T>(__atomic_fetch_and(host, detail::to_bits(operand), __ATOMIC_SEQ_CST));
+  return detail::modify(cpu, gva, operand, previous, mmu_mode, [](auto* host, auto bits) {
+    return __atomic_fetch_and(host, bits, __ATOMIC_SEQ_CST);
   });
 }
 
 template <std::integral T>
 vme_rc fetch_or(vme_cpu& cpu, std::uint64_t gva, T operand, T& previous, unsigned mmu_mode = 0) {
-  return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
-    previous =
-        detail::from_bits<T>(__atomic_fetch_or(host, detail::to_bits(operand), __ATOMIC_SEQ_CST));
+  return detail::modify(cpu, gva, operand, previous, mmu_mode, [](auto* host, auto bits) {
+    return __atomic_fetch_or(host, bits, __ATOMIC_SEQ_CST);
   });
 }
 
 template <std::integral T>
 vme_rc fetch_xor(vme_cpu& cpu, std::uint64_t gva, T operand, T& previous, unsigned mmu_mode = 0) {
-  return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
-    previous =
-        detail::from_bits<T>(__atomic_fetch_xor(host, detail::to_bits(operand), __ATOMIC_SEQ_CST));
+  return detail::modify(cpu, gva, operand, previous, mmu_mode, [](auto* host, auto bits) {
+    return __atomic_fetch_xor(host, bits, __ATOMIC_SEQ_CST);
   });
 }
 
@@ -135,10 +131,10 @@ vme_rc fetch_update(vme_cpu& cpu, std::uint64_t gva, Change change, T& previous,
   return detail::update<T>(cpu, gva, mmu_mode, [&](auto* host) {
     auto found = __atomic_load_n(host, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(host, &found,
-                                        detail::to_bits<T>(change(detail::from_bits<T>(found))),
-                                        false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+                                        detail::to_bits<T>(change(std::bit_cast<T>(found))), false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
     }
-    previous = detail::from_bits<T>(found);
+    previous = std::bit_cast<T>(found);
   });
 }
 
@@ -151,7 +147,7 @@ vme_rc compare_exchange(vme_cpu& cpu, std::uint64_t gva, T& expected, T desired,
     auto found = detail::to_bits(expected);
     exchanged = __atomic_compare_exchange_n(host, &found, detail::to_bits(desired), false,
                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    expected = detail::from_bits<T>(found);
+    expected = std::bit_cast<T>(found);
   });
 }
 

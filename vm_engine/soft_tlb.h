@@ -9,39 +9,18 @@
 #include <cstdint>
 
 #include "vm_engine/vm_engine.h"
+#include "vm_mem/guest_word.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_engine::detail {
 
-// Integers that may alias guest memory of any type.
-template <std::size_t bytes>
-struct WordOf;
-template <>
-struct WordOf<1> {
-  using Type = std::uint8_t __attribute__((may_alias));
-};
-template <>
-struct WordOf<2> {
-  using Type = std::uint16_t __attribute__((may_alias));
-};
-template <>
-struct WordOf<4> {
-  using Type = std::uint32_t __attribute__((may_alias));
-};
-template <>
-struct WordOf<8> {
-  using Type = std::uint64_t __attribute__((may_alias));
-};
-template <typename T>
-using Word = typename WordOf<sizeof(T)>::Type;
+// Guest memory of any type, as an integer.
+template <vm_mem::GuestWord T>
+using Word [[gnu::may_alias]] = vm_mem::WordBits<T>;
 
-template <typename T>
-Word<T> to_bits(T value) {
-  return std::bit_cast<Word<T>>(value);
-}
-template <typename T>
-T from_bits(Word<T> bits) {
-  return std::bit_cast<T>(bits);
+template <vm_mem::GuestWord T>
+vm_mem::WordBits<T> to_bits(T value) {
+  return std::bit_cast<vm_mem::WordBits<T>>(value);
 }
 
 inline vme_tlb_entry& entry_of(const vme_cpu& cpu, std::uint64_t gva, unsigned mmu_mode) {
@@ -68,7 +47,8 @@ constexpr std::uint32_t element_flags(unsigned mmu_mode) {
 template <typename T>
 T load_host(std::uint64_t host) {
   if (host % sizeof(T) == 0) [[likely]] {
-    return from_bits<T>(__atomic_load_n(reinterpret_cast<const Word<T>*>(host), __ATOMIC_RELAXED));
+    return std::bit_cast<T>(
+        __atomic_load_n(reinterpret_cast<const Word<T>*>(host), __ATOMIC_RELAXED));
   }
   const auto* from = reinterpret_cast<const unsigned char*>(host);
   std::array<unsigned char, sizeof(T)> bytes;
@@ -102,6 +82,16 @@ vme_rc update(vme_cpu& cpu, std::uint64_t gva, unsigned mmu_mode, Change change)
   }
   change(reinterpret_cast<Word<T>*>(gva + entry.addend));
   return VME_OK;
+}
+
+// The bits of `previous` are what `change` gives for the word's place and for the bits
+// of `operand`.
+template <typename T, typename Change>
+vme_rc modify(vme_cpu& cpu, std::uint64_t gva, T operand, T& previous, unsigned mmu_mode,
+              Change change) {
+  return update<T>(cpu, gva, mmu_mode, [&](auto* host) {
+    previous = std::bit_cast<T>(change(host, to_bits(operand)));
+  });
 }
 
 }  // namespace vm_engine::detail

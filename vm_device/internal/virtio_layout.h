@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "vm_mem/guest_word.h"
+
 namespace vm_device::internal {
 
 inline constexpr std::uint64_t kDescriptorBytes = 16;
@@ -29,14 +31,7 @@ inline constexpr std::uint16_t kUsedNoNotify = 1;
 // Between the host's byte order and the little-endian one of virtio.
 template <std::unsigned_integral T>
 constexpr T little_endian(T value) {
-  if constexpr (std::endian::native == std::endian::little || sizeof(T) == 1)
-    return value;
-  else if constexpr (sizeof(T) == 2)
-    return __builtin_bswap16(value);
-  else if constexpr (sizeof(T) == 4)
-    return __builtin_bswap32(value);
-  else
-    return __builtin_bswap64(value);
+  return std::endian::native == std::endian::little ? value : vm_mem::byte_swapped(value);
 }
 
 template <std::unsigned_integral T>
