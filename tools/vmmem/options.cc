@@ -1,6 +1,5 @@
 #include "tools/vmmem/options.h"
 
-#include <charconv>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -33,12 +32,7 @@ struct Typed {
   std::vector<std::string> sizes;
 };
 
-Exit usage_error(const std::string& text) {
-  return {.status = 2, .text = fmt::format("vmmem: {}\n", text)};
-}
-
-// CLI11's messages may have several lines; the first says it.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+Exit usage_error(const std::string& text) { return command_line::usage_error("vmmem", text); }
 
 struct Spec {
   Command command;
@@ -137,36 +131,14 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   Typed typed;
   const auto app = make_app(typed);
-  try {
-    app->parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return Exit{.status = 0, .text = app->help()};
-  } catch (const CLI::CallForVersion& version) {
-    return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
-  } catch (const CLI::RequiredError&) {
-    return usage_error("want one of info, verify, bench, calibrate, demo (see vmmem --help)");
-  } catch (const CLI::ParseError& error) {
-    return usage_error(first_line(error.what()));
-  }
+  constexpr std::string_view kWant = "want one of info, verify, bench, calibrate, demo";
+  if (auto exit = command_line::parse(*app, argc, argv, kWant)) return *std::move(exit);
   return interpret(std::move(typed), *app);
 }
 
 std::optional<std::size_t> parse_copy_size(std::string_view text) {
-  std::size_t number = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{}) return std::nullopt;
-  std::string_view unit(rest, static_cast<std::size_t>(text.data() + text.size() - rest));
-  unsigned shift = 0;
-  if (!unit.empty()) {
-    constexpr std::string_view kUnits = "KMG";
-    const std::size_t index = kUnits.find(unit.front() & ~0x20);
-    if (index == std::string_view::npos) return std::nullopt;
-    shift = 10 * (static_cast<unsigned>(index) + 1);
-    unit.remove_prefix(1);
-  }
-  if (!unit.empty() && unit != "iB" && unit != "B") return std::nullopt;
-  if (number == 0 || number > (kMostBytes >> shift)) return std::nullopt;
-  return number << shift;
+  const auto bytes = command_line::parse_bytes(text, kMostBytes);
+  return bytes == std::uint64_t{0} ? std::nullopt : bytes;
 }
 
 }  // namespace vmmem

@@ -11,6 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include "tools/command_line/command_line.h"
+
 namespace vmmem {
 
 enum class Command : std::uint8_t { kInfo, kVerify, kBench, kCalibrate, kDemo };
@@ -29,11 +31,7 @@ struct Options {
   Effort effort = Effort::kFull;          // calibrate
 };
 
-// What to do instead: print `text`, and exit with `status`.
-struct Exit {
-  int status = 0;
-  std::string text;
-};
+using command_line::Exit;
 
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
 

@@ -1,6 +1,5 @@
 #include "tools/vmrun/options.h"
 
-#include <charconv>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -71,12 +70,7 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   return app;
 }
 
-Exit usage_error(const std::string& text) {
-  return {.status = 2, .text = fmt::format("vmrun: {}\n", text)};
-}
-
-// CLI11's messages may have several lines; the first says it.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+Exit usage_error(const std::string& text) { return command_line::usage_error("vmrun", text); }
 
 // The first option whose file has an empty name; null: there is none.
 const char* option_without_file(const Options& options, const CLI::App& app) {
@@ -121,35 +115,13 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   Typed typed;
   const auto app = make_app(typed);
-  try {
-    app->parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return Exit{.status = 0, .text = app->help()};
-  } catch (const CLI::CallForVersion& version) {
-    return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
-  } catch (const CLI::ParseError& error) {
-    return usage_error(first_line(error.what()));
-  }
+  if (auto exit = command_line::parse(*app, argc, argv)) return *std::move(exit);
   return interpret(std::move(typed), *app);
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{}) return std::nullopt;
-  std::string_view unit(rest, static_cast<std::size_t>(text.data() + text.size() - rest));
-  unsigned shift = 0;
-  if (!unit.empty()) {
-    constexpr std::string_view kUnits = "KMG";
-    const std::size_t index = kUnits.find(unit.front() & ~0x20);
-    if (index == std::string_view::npos) return std::nullopt;
-    shift = 10 * (static_cast<unsigned>(index) + 1);
-    unit.remove_prefix(1);
-  }
-  if (!unit.empty() && unit != "iB" && unit != "B") return std::nullopt;
-  if (number > (UINT64_MAX >> shift)) return std::nullopt;
-  const std::uint64_t bytes = number << shift;
-  return bytes % 4096 == 0 ? std::optional(bytes) : std::nullopt;
+  const auto bytes = command_line::parse_bytes(text, UINT64_MAX);
+  return bytes.has_value() && *bytes % 4096 == 0 ? bytes : std::nullopt;
 }
 
 }  // namespace vmrun

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "tools/command_line/command_line.h"
+
 namespace vmrun {
 
 inline constexpr std::string_view kDefaultFirmware = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin";
@@ -29,11 +31,7 @@ struct Options {
   std::string stats_file;  // empty: standard output
 };
 
-// What to do instead of a run: print `text`, and exit with `status`.
-struct Exit {
-  int status = 0;
-  std::string text;
-};
+using command_line::Exit;
 
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
 

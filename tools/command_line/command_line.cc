@@ -1,0 +1,61 @@
+#include "tools/command_line/command_line.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+namespace command_line {
+namespace {
+
+// CLI11's messages may have several lines; the first says it.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// Of "", "K", "KiB", "KB" and so on: a power of two.
+std::optional<unsigned> parse_unit(std::string_view unit) {
+  unsigned shift = 0;
+  if (!unit.empty()) {
+    constexpr std::string_view kUnits = "KMG";
+    const std::size_t index = kUnits.find(unit.front() & ~0x20);
+    if (index == std::string_view::npos) return std::nullopt;
+    shift = 10 * (static_cast<unsigned>(index) + 1);
+    unit.remove_prefix(1);
+  }
+  if (!unit.empty() && unit != "iB" && unit != "B") return std::nullopt;
+  return shift;
+}
+
+}  // namespace
+
+Exit usage_error(std::string_view program, std::string_view text) {
+  return {.status = 2, .text = fmt::format("{}: {}\n", program, text)};
+}
+
+std::optional<Exit> parse(CLI::App& app, int argc, const char* const* argv,
+                          std::string_view want_command) {
+  const std::string& name = app.get_name();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return Exit{.status = 0, .text = app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
+  } catch (const CLI::RequiredError&) {
+    return usage_error(name, fmt::format("{} (see {} --help)", want_command, name));
+  } catch (const CLI::ParseError& error) {
+    return usage_error(name, fmt::format("{} (see {} --help)", first_line(error.what()), name));
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t most) {
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{}) return std::nullopt;
+  const auto shift = parse_unit(std::string_view(rest, static_cast<std::size_t>(end - rest)));
+  if (!shift || number > (most >> *shift)) return std::nullopt;
+  return number << *shift;
+}
+
+}  // namespace command_line
