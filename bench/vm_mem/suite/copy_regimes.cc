@@ -9,6 +9,7 @@
 #include "bench/harness/copy_plans.h"
 #include "bench/harness/machine.h"
 #include "bench/harness/size_distribution.h"
+#include "bench/vm_mem/suite/started_session.h"
 #include "vm_mem/copy_policy.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -76,12 +77,7 @@ std::vector<std::size_t> every_size(std::size_t first, std::size_t last) {
 }
 
 Session copy_session(int argc, char** argv) {
-  Session session("copy", parse_options(argc, argv));
-  const absl::Status status = vm_mem::startup_status();
-  if (!status.ok()) {
-    fmt::print(stderr, "{}\n", std::string(status.message()));
-    std::exit(2);
-  }
+  Session session = started_session("copy", argc, argv);
   session.report_setting("policy", policy_json());
   return session;
 }

@@ -1,9 +1,6 @@
 // The dirty suite: marks and harvests beside vm-memory's AtomicBitmap, and how many marks
 // get lost with and without the harvest's barrier.
 
-#include <fmt/core.h>
-
-#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,7 +8,7 @@
 #include "bench/vm_mem/suite/dirty_harvest.h"
 #include "bench/vm_mem/suite/dirty_mark.h"
 #include "bench/vm_mem/suite/dirty_race.h"
-#include "vm_mem/simd_memcpy.h"
+#include "bench/vm_mem/suite/started_session.h"
 
 namespace vm_bench {
 namespace {
@@ -29,19 +26,10 @@ std::vector<Regime> regimes() {
   return all;
 }
 
-// Ends the program where the environment asks for a row or a policy that there is not.
-void require_startup() {
-  const absl::Status status = vm_mem::startup_status();
-  if (status.ok()) return;
-  fmt::print(stderr, "{}\n", std::string(status.message()));
-  std::exit(2);
-}
-
 }  // namespace
 }  // namespace vm_bench
 
 int main(int argc, char** argv) {
-  vm_bench::Session session("dirty", vm_bench::parse_options(argc, argv));
-  vm_bench::require_startup();
+  vm_bench::Session session = vm_bench::started_session("dirty", argc, argv);
   return vm_bench::run_suite(session, vm_bench::regimes());
 }

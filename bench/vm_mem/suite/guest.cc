@@ -1,9 +1,6 @@
 // The guest suite's timed rows: MemoryReader beside others' guest memory, and beside the
 // copy core that it is built on.
 
-#include <fmt/core.h>
-
-#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +9,7 @@
 #include "bench/vm_mem/suite/guest_churn.h"
 #include "bench/vm_mem/suite/guest_recoverable.h"
 #include "bench/vm_mem/suite/guest_words.h"
-#include "vm_mem/simd_memcpy.h"
+#include "bench/vm_mem/suite/started_session.h"
 
 namespace vm_bench {
 namespace {
@@ -37,19 +34,10 @@ std::vector<Regime> regimes() {
   return all;
 }
 
-// Ends the program where the environment asks for a row or a policy that there is not.
-void require_startup() {
-  const absl::Status status = vm_mem::startup_status();
-  if (status.ok()) return;
-  fmt::print(stderr, "{}\n", std::string(status.message()));
-  std::exit(2);
-}
-
 }  // namespace
 }  // namespace vm_bench
 
 int main(int argc, char** argv) {
-  vm_bench::Session session("guest", vm_bench::parse_options(argc, argv));
-  vm_bench::require_startup();
+  vm_bench::Session session = vm_bench::started_session("guest", argc, argv);
   return vm_bench::run_suite(session, vm_bench::regimes());
 }
