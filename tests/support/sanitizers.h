@@ -2,23 +2,15 @@
 #ifndef TESTS_SUPPORT_SANITIZERS_H_
 #define TESTS_SUPPORT_SANITIZERS_H_
 
+#include <string_view>
+
 namespace vm_test {
 
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool kWithTsan = true;
-#elif defined(__has_feature)
-inline constexpr bool kWithTsan = __has_feature(thread_sanitizer);
-#else
-inline constexpr bool kWithTsan = false;
-#endif
+// VM_SANITIZE of the build, by vm_add_test().
+inline constexpr std::string_view kSanitizers = VM_TEST_SANITIZERS;
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kWithAsan = true;
-#elif defined(__has_feature)
-inline constexpr bool kWithAsan = __has_feature(address_sanitizer);
-#else
-inline constexpr bool kWithAsan = false;
-#endif
+inline constexpr bool kWithTsan = kSanitizers.find("thread") != std::string_view::npos;
+inline constexpr bool kWithAsan = kSanitizers.find("address") != std::string_view::npos;
 
 }  // namespace vm_test
 
