@@ -127,6 +127,10 @@ class BenchTest(unittest.TestCase):
             self.assertTrue(any(name.startswith(kind) for name in names), kind)
         self.assertEqual(len(names), result.stdout.count("point copy/worst "))
 
+    def test_a_missing_size_distribution_is_refused_before_the_build(self):
+        result = bench("copy", "--sizes", self.folder / "none.csv")
+        self.assert_refused(result, 2, ".*argument --sizes: .*none.csv cannot be read.*")
+
     def test_a_wrong_size_distribution_is_refused_with_what_was_read(self):
         sizes = self.folder / "sizes.csv"
         for text, reason in (("", "read an empty line.*want BYTES:SHARE.*"),
