@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_engine/engine.h"
 #include "vm_mem/memory_manager.h"
 
@@ -57,9 +58,7 @@ class LoggingDevice : public vm_mem::MmioHandler {
   std::uint64_t next_value_ = 0;
 };
 
-inline vm_mem::GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return vm_mem::GuestRange::make(vm_mem::GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 // Pages without an entry have no translation.
 struct PageTable {

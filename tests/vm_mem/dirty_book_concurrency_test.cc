@@ -10,18 +10,17 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
 
+using vm_test::range;
+
 constexpr std::uint64_t kPages = 1024;
 constexpr std::uint64_t kOther = 0x1000'0000;
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
 
 class DirtyBookConcurrencyTest : public testing::Test {
  protected:

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "tests/vm_mem/tracked_region.h"
 #include "vm_mem/memory_manager.h"
 
@@ -20,14 +21,11 @@ namespace vm_mem {
 namespace {
 
 using testing::HasSubstr;
+using vm_test::range;
 
 constexpr std::uint64_t kPage = kDirtyPageBytes;
 constexpr std::uint64_t kPages = 300;
 using Pages = std::set<std::uint64_t>;
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
 
 // What both views say, which must be the same.
 Pages pages_of(const DirtyPages& found) {

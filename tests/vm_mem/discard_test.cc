@@ -5,15 +5,14 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 class DiscardTest : public testing::Test {
  protected:

@@ -13,18 +13,17 @@
 
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
 
+using vm_test::range;
+
 constexpr std::uint64_t kPage = kDirtyPageBytes;
 constexpr std::uint64_t kPages = 2000;
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
 
 class ForeignWritesTest : public testing::TestWithParam<Backing> {
  protected:

@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/guest_range.h"
+
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 TEST(GuestRangeTest, MakeRefusesToWrap) {
   EXPECT_FALSE(GuestRange::make(GuestAddress{UINT64_MAX}, 1).has_value());

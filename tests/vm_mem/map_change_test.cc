@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "tests/support/sanitizers.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/memory_listener.h"
@@ -20,10 +21,7 @@ namespace vm_mem {
 namespace {
 
 using std::chrono::milliseconds;
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 class Recorder : public MemoryListener {
  public:

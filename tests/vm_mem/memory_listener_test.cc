@@ -6,15 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 class Recorder : public MemoryListener {
  public:

@@ -7,15 +7,14 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
 
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 // Runs `body` on a thread of its own until this object is gone.
 class Repeated {

@@ -7,15 +7,14 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 std::vector<std::byte> counted(std::size_t bytes, unsigned first = 1) {
   std::vector<std::byte> data(bytes);

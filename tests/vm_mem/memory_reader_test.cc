@@ -6,14 +6,13 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+using vm_test::range;
 
 // A device whose registers run code of the test.
 class ActingDevice : public MmioHandler {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "tests/support/guest_range.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
@@ -19,12 +20,10 @@
 namespace vm_mem {
 namespace {
 
+using vm_test::range;
+
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kEnd = std::numeric_limits<std::uint64_t>::max();
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
 
 RamOptions guarded() {
   RamOptions options;

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/memory_lease.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
@@ -20,15 +21,13 @@
 namespace vm_mem {
 namespace {
 
+using vm_test::range;
+
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kStays = 0x10'0000;  // a region that is never taken away
 constexpr std::uint64_t kStayPages = 64;
 constexpr std::uint64_t kGoes = 0x80'0000;  // ones that come and go
 constexpr std::uint64_t kWindow = 0x100'0000;
-
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
 
 std::chrono::seconds duration() {
   const char* const seconds = std::getenv("VM_TEST_SOAK_SECONDS");
