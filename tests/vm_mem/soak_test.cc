@@ -1,9 +1,10 @@
 // Everything at once: the map changes while readers, the manager's callers, copies as a
-// device makes them, and leases work. For VM_TEST_SOAK_SECONDS, or 2; tools/soak runs it
-// for longer.
+// device makes them, leases and a client that harvests dirty pages work. For VM_TEST_SOAK_SECONDS,
+// or 2; tools/soak runs it for longer.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/guest_range.h"
+#include "tests/support/mark_race.h"
 #include "vm_mem/memory_lease.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
@@ -28,6 +30,7 @@ constexpr std::uint64_t kStays = 0x10'0000;  // a region that is never taken awa
 constexpr std::uint64_t kStayPages = 64;
 constexpr std::uint64_t kGoes = 0x80'0000;  // ones that come and go
 constexpr std::uint64_t kWindow = 0x100'0000;
+constexpr std::uint64_t kRaced = 0x200'0000;  // one that is written while it is harvested
 
 std::chrono::seconds duration() {
   const char* const seconds = std::getenv("VM_TEST_SOAK_SECONDS");
@@ -39,6 +42,8 @@ struct Counts {
   std::atomic<std::uint64_t> accesses{0};
   std::atomic<std::uint64_t> copies{0};
   std::atomic<std::uint64_t> leases{0};
+  std::atomic<std::uint64_t> harvests{0};
+  std::atomic<std::uint64_t> lost_marks{0};
   std::atomic<std::uint64_t> wrong{0};
 };
 
@@ -48,6 +53,11 @@ class SoakTest : public testing::Test {
     stays_ =
         memory_->add_ram(range(kStays, kStayPages * kPage), {.dirty_tracking = DirtyTracking::kOn})
             .value();
+    raced_ = memory_
+                 ->add_ram(range(kRaced, vm_test::kRacePages * kPage),
+                           {.dirty_tracking = DirtyTracking::kOn})
+                 .value();
+    client_ = memory_->add_dirty_client("soak").value();
   }
 
   // Runs each body on a thread of its own until the time is over.
@@ -119,15 +129,51 @@ class SoakTest : public testing::Test {
     ++counts_.leases;
   }
 
+  // Copies what a client is told of, beside a writer of its own: a page that is stale when
+  // the writer pauses is a mark that got lost.
+  void race_for_marks() {
+    const auto write = [this](std::uint64_t page, std::uint64_t value) {
+      require(memory_->store(GuestAddress{kRaced + page * kPage}, value).ok());
+    };
+    const auto read = [this](std::uint64_t page) {
+      std::uint64_t value = 0;
+      require(memory_->load(GuestAddress{kRaced + page * kPage}, value).ok());
+      return value;
+    };
+    constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+    counts_.lost_marks =
+        vm_test::run_race(write, {[this](const auto& found) { harvest(found); }, read},
+                          {kNoLimit, kNoLimit, duration()})
+            .lost;
+  }
+  // Of every region, those that come and go included.
+  void harvest(const std::function<void(std::uint64_t)>& found) {
+    require(memory_->harvest_dirty(client_, regions_).ok());
+    for (const DirtyRegion& each : regions_) {
+      for (std::uint64_t page = 0; each.region == stays_ && page < kStayPages; ++page) {
+        if (each.pages.is_dirty(page)) told_[page] = true;
+      }
+      for (std::uint64_t page = 0; each.region == raced_ && page < vm_test::kRacePages; ++page) {
+        if (each.pages.is_dirty(page)) found(page);
+      }
+    }
+    ++counts_.harvests;
+  }
+
   void require(bool holds) { counts_.wrong += holds ? 0 : 1; }
 
   std::unique_ptr<MemoryManager> memory_ = MemoryManager::create({}).value();
   RegionId stays_{};
+  RegionId raced_{};
+  DirtyClient client_{};
+  std::vector<DirtyRegion> regions_;
+  std::array<bool, kStayPages> told_{};  // of stays_
   Counts counts_;
 };
 
-TEST_F(SoakTest, ChangesAccessesCopiesAndLeasesGoOnTogether) {
+TEST_F(SoakTest, ChangesAccessesCopiesLeasesAndHarvestsGoOnTogether) {
   MemoryReader first(*memory_);
+  std::thread harvester([&] { race_for_marks(); });
   run({[&](std::uint64_t n) { change_map(n); },
        [&](std::uint64_t n) {
          access(first, 0, n);
@@ -135,16 +181,19 @@ TEST_F(SoakTest, ChangesAccessesCopiesAndLeasesGoOnTogether) {
        },
        [&](std::uint64_t n) { access(*memory_, 1, n); }, [&](std::uint64_t n) { copy(n); },
        [&](std::uint64_t n) { lease(n); }});
+  harvester.join();
+  harvest([](std::uint64_t) {});
   EXPECT_EQ(counts_.wrong, 0u);
-  EXPECT_EQ(memory_->map()->sections().size(), 1u);
+  EXPECT_EQ(counts_.lost_marks, 0u);
+  EXPECT_EQ(memory_->map()->sections().size(), 2u);
   EXPECT_GT(counts_.changes, 0u);
   EXPECT_GT(counts_.accesses, 0u);
   EXPECT_EQ(memory_->region_info(stays_)->leases, 0u);
-  EXPECT_EQ(memory_->dirty_page_count(stays_).value(),
-            std::min<std::uint64_t>(kStayPages, counts_.accesses / 4));
+  EXPECT_EQ(std::count(told_.begin(), told_.end(), true),
+            static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(kStayPages, counts_.accesses / 4)));
   std::cout << "  changes " << counts_.changes << ", accesses " << counts_.accesses << ", copies "
-            << counts_.copies << ", leases " << counts_.leases << ", wrong " << counts_.wrong
-            << "\n";
+            << counts_.copies << ", leases " << counts_.leases << ", harvests " << counts_.harvests
+            << ", lost marks " << counts_.lost_marks << ", wrong " << counts_.wrong << "\n";
 }
 
 }  // namespace
