@@ -18,6 +18,11 @@ AccessResult result_of(AccessFault fault, AccessSide side, std::uint64_t done,
   return fault == AccessFault::kNone ? finished(done) : stopped(fault, side, done, start);
 }
 
+int order_of(const std::uint8_t* a, const std::uint8_t* b, std::uint64_t bytes) {
+  const int order = std::memcmp(a, b, bytes);
+  return (order > 0) - (order < 0);
+}
+
 unsigned element(std::uint64_t address, std::uint64_t left) {
   for (const unsigned size : {8u, 4u, 2u}) {
     if (address % size == 0 && size <= left) return size;
@@ -51,14 +56,20 @@ bool Model::is_lost(std::uint64_t address) const {
 }
 
 bool Model::meets_lost(std::uint64_t at, std::uint64_t bytes) const {
-  for (std::uint64_t i = 0; i < bytes; ++i) {
+  for (std::uint64_t i = 0; i < bytes; i += run_at(at + i, bytes - i)) {
     if (is_lost(at + i)) return true;
   }
   return false;
 }
 
+std::uint64_t Model::run_at(std::uint64_t address, std::uint64_t left) const {
+  const ModelRegion& region = *at(address);
+  const std::uint64_t offset = region.offset + (address - region.begin);
+  return std::min({left, region.last() - address + 1, 4096 - offset % 4096});
+}
+
 Model::Prefix Model::permitted(std::uint64_t address, std::uint64_t bytes, Use use) const {
-  for (std::uint64_t i = 0; i < bytes; ++i) {
+  for (std::uint64_t i = 0; i < bytes; i += run_at(address + i, bytes - i)) {
     const ModelRegion* region = address + i < address ? nullptr : at(address + i);
     if (region == nullptr) return {i, AccessFault::kUnmapped};
     if (region->protection == Protection::kNone) return {i, AccessFault::kProtected};
@@ -74,11 +85,11 @@ std::uint8_t* Model::memory(std::uint64_t address) const {
   return &region.backing->bytes[region.offset + (address - region.begin)];
 }
 
-void Model::store_byte(std::uint64_t address, std::uint8_t value) {
-  const ModelRegion& region = *at(address);
-  const std::uint64_t offset = region.offset + (address - region.begin);
-  region.backing->bytes[offset] = value;
-  region.backing->dirty_pages.insert(offset / 4096);
+// Within one run.
+void Model::store_bytes(std::uint64_t to, const std::uint8_t* from, std::uint64_t bytes) {
+  const ModelRegion& region = *at(to);
+  std::copy_n(from, bytes, memory(to));
+  region.backing->dirty_pages.insert((region.offset + (to - region.begin)) / 4096);
 }
 
 // A device's value is little-endian in memory, as the hosts that run this are.
@@ -103,8 +114,9 @@ AccessResult Model::read(std::uint64_t from, std::vector<std::uint8_t>& to) {
   for (std::uint64_t i = 0; i < prefix.bytes;) {
     if (!is_device(from + i)) {
       if (is_lost(from + i)) return stopped(AccessFault::kHostFault, AccessSide::kSource, i, from);
-      to[i] = *memory(from + i);
-      ++i;
+      const std::uint64_t run = run_at(from + i, prefix.bytes - i);
+      std::copy_n(memory(from + i), run, &to[i]);
+      i += run;
       continue;
     }
     const unsigned size = element(from + i, prefix.bytes - i);
@@ -120,8 +132,9 @@ AccessResult Model::write(std::uint64_t to, const std::vector<std::uint8_t>& fro
   for (std::uint64_t i = 0; i < prefix.bytes;) {
     if (!is_device(to + i)) {
       if (is_lost(to + i)) return stopped(AccessFault::kHostFault, AccessSide::kDestination, i, to);
-      store_byte(to + i, from[i]);
-      ++i;
+      const std::uint64_t run = run_at(to + i, prefix.bytes - i);
+      store_bytes(to + i, &from[i], run);
+      i += run;
       continue;
     }
     const unsigned size = element(to + i, prefix.bytes - i);
@@ -173,7 +186,7 @@ bool Model::descends_well(std::uint64_t to, std::uint64_t from, std::uint64_t by
 }
 
 bool Model::meets_device(std::uint64_t at, std::uint64_t bytes) const {
-  for (std::uint64_t i = 0; i < bytes; ++i) {
+  for (std::uint64_t i = 0; i < bytes; i += run_at(at + i, bytes - i)) {
     if (is_device(at + i)) return true;
   }
   return false;
@@ -199,7 +212,8 @@ AccessResult Model::copy_descending(std::uint64_t to, std::uint64_t from, std::u
       return {AccessFault::kHostFault, source ? AccessSide::kSource : AccessSide::kDestination,
               true, bytes - 1 - i, GuestAddress{(source ? from : to) + i}};
     }
-    store_byte(to + i, *memory(from + i));
+    const std::uint8_t byte = *memory(from + i);
+    store_bytes(to + i, &byte, 1);
   }
   return finished(bytes);
 }
@@ -245,15 +259,17 @@ AccessResult Model::compare(std::uint64_t a, std::uint64_t b, std::uint64_t byte
   const std::uint64_t prefix = std::min(of_a.bytes, of_b.bytes);
   order = 0;
   for (std::uint64_t i = 0; i < prefix;) {
-    const unsigned size = shared_element(a + i, b + i, prefix - i);
-    const bool memory_alone = !is_device(a + i) && !is_device(b + i);
-    if (memory_alone && order != 0) {
-      i += size;
+    if (!is_device(a + i) && !is_device(b + i)) {
+      const std::uint64_t run = run_at(b + i, run_at(a + i, prefix - i));
+      if (order == 0 && (is_lost(a + i) || is_lost(b + i))) {
+        return is_lost(b + i) ? stopped(AccessFault::kHostFault, AccessSide::kSource, i, b)
+                              : stopped(AccessFault::kHostFault, AccessSide::kDestination, i, a);
+      }
+      if (order == 0) order = order_of(memory(a + i), memory(b + i), run);
+      i += run;
       continue;
     }
-    if (memory_alone && is_lost(b + i)) {
-      return stopped(AccessFault::kHostFault, AccessSide::kSource, i, b);
-    }
+    const unsigned size = shared_element(a + i, b + i, prefix - i);
     std::vector<std::uint8_t> left(size);
     std::vector<std::uint8_t> right(size);
     const AccessResult from_a = load(a + i, left);

@@ -63,9 +63,11 @@ class Model {
   bool is_device(std::uint64_t address) const { return at(address)->kind == RegionKind::kMmio; }
   bool is_lost(std::uint64_t address) const;
   bool meets_lost(std::uint64_t at, std::uint64_t bytes) const;
+  // Up to where region, and page of its backing, are the same.
+  std::uint64_t run_at(std::uint64_t address, std::uint64_t left) const;
   Prefix permitted(std::uint64_t address, std::uint64_t bytes, Use use) const;
   std::uint8_t* memory(std::uint64_t address) const;
-  void store_byte(std::uint64_t address, std::uint8_t value);
+  void store_bytes(std::uint64_t to, const std::uint8_t* from, std::uint64_t bytes);
   AccessFault read_element(std::uint64_t from, unsigned size, std::uint8_t* to);
   AccessFault write_element(std::uint64_t to, unsigned size, const std::uint8_t* from);
   unsigned shared_element(std::uint64_t to, std::uint64_t from, std::uint64_t left) const;
