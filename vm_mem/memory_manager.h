@@ -116,6 +116,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // RAM grows up to RamOptions::max_bytes, in place and with zeros (a file: with what it
   // holds), and what is cut off goes back to the host. Accesses that still see that part
   // end well. ROM grows up to the size that it was added with, and keeps its content.
+  // Several resizes in one change() are one: what is left of the old size in the end keeps
+  // its bytes.
   // Errors:  also kFailedPrecondition where an alias shows what would go, kUnavailable
   //          where a leased region would be cut, those of HostMapping::resize
   absl::Status resize_region(RegionId region, std::uint64_t bytes);

@@ -98,6 +98,21 @@ TEST_P(RegionResizeTest, OneChangeMayCutAndGrow) {
   EXPECT_EQ(load(0x13000), -1);
 }
 
+TEST_P(RegionResizeTest, ACutAndAGrowthInOneChangeAreOneResize) {
+  store(0x11000, 7);
+  store(0x13000, 9);
+  ASSERT_TRUE(mm().change([&] {
+                    absl::Status status = mm().resize_region(ram(), 0x1000);
+                    status.Update(mm().resize_region(ram(), 0x3000));
+                    return status;
+                  })
+                  .ok());
+  EXPECT_EQ(load(0x11000), 7);
+  EXPECT_EQ(load(0x13000), -1);
+  ASSERT_TRUE(mm().resize_region(ram(), 0x4000).ok());
+  EXPECT_EQ(load(0x13000), 0);
+}
+
 TEST_P(RegionResizeTest, RefusesMoreThanTheMostAndWhatIsTaken) {
   const auto map = mm().map();
   EXPECT_EQ(mm().resize_region(ram(), 0x9000).message(),
@@ -210,6 +225,32 @@ TEST_F(RegionResizeOfFilesTest, TheCallersMemoryKeepsWhatIsCutOff) {
   EXPECT_EQ(owner.bytes()[0x2000], std::byte{7});
   resize(0x4000);
   EXPECT_EQ(load(0x12000), 7);
+}
+
+// By whole pages of the host's pool, one guest page of 2 MiB after the other.
+TEST(RegionResizeOfHugePagesTest, GoesByWholeHugePages) {
+  constexpr std::uint64_t kHuge = std::uint64_t{2} << 20;
+  const auto memory = MemoryManager::create({}).value();
+  const RamOptions options{.backing = Backing::kHugetlb, .max_bytes = 2 * kHuge};
+  const auto ram = memory->add_ram(range(0, kHuge), options);
+  if (!ram.ok()) GTEST_SKIP() << ram.status();
+  const auto map = memory->map();
+  for (const std::uint64_t bytes : {kHuge + 0x1000, kHuge - 0x1000, 3 * kHuge}) {
+    EXPECT_EQ(memory->resize_region(*ram, bytes).code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(memory->map(), map);
+  EXPECT_EQ(memory->resize_region(*ram, kHuge + 0x1000).message(),
+            "0x201000 bytes for region 0x1, whose pages in the host have 0x200000");
+  const absl::Status grown = memory->resize_region(*ram, 2 * kHuge);
+  if (absl::IsResourceExhausted(grown)) GTEST_SKIP() << grown;
+  ASSERT_TRUE(grown.ok()) << grown;
+  ASSERT_TRUE(memory->store(GuestAddress{kHuge}, 7).ok());
+  ASSERT_TRUE(memory->resize_region(*ram, kHuge).ok());
+  int word = 7;
+  EXPECT_EQ(memory->load(GuestAddress{kHuge}, word).fault, AccessFault::kUnmapped);
+  ASSERT_TRUE(memory->resize_region(*ram, 2 * kHuge).ok());
+  ASSERT_TRUE(memory->load(GuestAddress{kHuge}, word).ok());
+  EXPECT_EQ(word, 0);
 }
 
 TEST(RegionResizeOfOthersTest, DevicesAndContainersTakeAnySize) {

@@ -51,6 +51,7 @@ class MapModel {
   // By the keys that the caller gives; 0 is the address space.
   std::map<std::uint64_t, MapNode>& nodes() { return nodes_; }
   const MapNode& node(std::uint64_t key) const { return nodes_.at(key); }
+  bool has(std::uint64_t key) const { return nodes_.contains(key); }
 
   std::optional<Seen> see(std::uint64_t address) const { return see(0, address); }
 

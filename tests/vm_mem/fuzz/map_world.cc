@@ -4,6 +4,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace vm_mem {
 namespace {
@@ -218,16 +219,18 @@ void MapWorld::resize(std::uint64_t pick, std::uint64_t bytes) {
   trace_ << "key " << key << " to 0x" << std::hex << bytes << std::dec << " ";
   settle("resize", manager_->resize_region(ids_.at(key), bytes), codes);
   if (codes.empty()) {
-    if (node.owned && bytes < node.bytes && node.memory != nullptr) {
-      // What is cut off is lost; a change that is undone keeps it.
-      node.memory = std::make_shared<ModelBacking>(*node.memory);
-      std::fill(node.memory->bytes.begin() + static_cast<std::ptrdiff_t>(bytes),
-                node.memory->bytes.end(), std::uint8_t{0});
-    }
-    node.tracked = node.tracked && bytes == node.bytes;
-    node.bytes = bytes;
+    const std::uint64_t old_bytes = std::exchange(node.bytes, bytes);
+    if (!changing_) cut_off(node, old_bytes);
+    node.tracked = node.tracked && bytes == old_bytes;
   }
   compare_state();
+}
+
+// What is cut off is lost.
+void MapWorld::cut_off(MapNode& node, std::uint64_t old_bytes) {
+  if (!node.owned || node.memory == nullptr || node.bytes >= old_bytes) return;
+  std::fill(node.memory->bytes.begin() + static_cast<std::ptrdiff_t>(node.bytes),
+            node.memory->bytes.end(), std::uint8_t{0});
 }
 
 void MapWorld::lose(std::uint64_t pick, std::uint64_t page) {
@@ -303,6 +306,10 @@ void MapWorld::change(const std::function<void()>& edits, Enabled kept) {
   changing_ = false;
   require(status.ok() == (kept == Enabled::kYes));
   if (kept == Enabled::kNo) map_model_ = before, ids_ = ids, losable_ = losable;
+  // Cuts and growths in one change are one resize.
+  for (auto& [key, node] : map_model_.nodes()) {
+    if (before.has(key)) cut_off(node, before.node(key).bytes);
+  }
   compare_state();
 }
 

@@ -99,6 +99,7 @@ class MapWorld : public AccessWorld {
   std::set<std::uint64_t> leasable(std::uint64_t address, std::uint64_t pages) const;
   std::uint64_t lease_count(std::uint64_t key) const;
   RegionKind kind_of(const MapNode& node) const;
+  static void cut_off(MapNode& node, std::uint64_t old_bytes);
   MapNode ram_node(std::uint64_t begin, std::uint64_t bytes, int priority,
                    std::uint64_t container_pick);
   std::uint64_t pick_key(std::uint64_t pick) const;
