@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 #include <fstream>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "tests/support/host_probes.h"
 #include "tests/support/temporary_file.h"
 #include "vm_mem/host_mapping.h"
+#include "vm_mem/memory_manager.h"
 
 namespace vm_mem {
 namespace {
@@ -168,37 +170,78 @@ TEST(HostMemoryOptionsTest, RefusesNodesThatDoNotFitThePolicyOrTheHost) {
   EXPECT_NE(offline.message().find("nodes 1023: not all are online"), absl::string_view::npos);
 }
 
-// Splits one mapping into as many as the host still allows.
-[[noreturn]] void exit_with_what_too_many_mappings_say(std::size_t limit) {
+// One mapping, split into as many as the host still allows.
+std::span<std::byte> use_up_mappings(std::size_t limit) {
   const std::size_t page = page_bytes();
-  void* all = ::mmap(nullptr, (limit + 2) * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const std::size_t bytes = (limit + 2) * page;
+  void* all = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (all == MAP_FAILED) std::_Exit(2);
   for (std::size_t i = 0; i < limit; i += 2) {
     if (::mprotect(static_cast<std::byte*>(all) + i * page, page, PROT_READ) != 0) break;
   }
+  return {static_cast<std::byte*>(all), bytes};
+}
+
+bool names_the_limit(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) &&
+         status.message().find("errno 12") != absl::string_view::npos &&
+         status.message().find("max_map_count") != absl::string_view::npos;
+}
+
+[[noreturn]] void exit_with_what_too_many_mappings_say(std::size_t limit) {
+  use_up_mappings(limit);
   const HostMappingOptions options = {.host = {.guards = GuardPages::kBothSides}};
   absl::Status status;
   std::vector<HostMapping> kept;
   kept.reserve(16);
   while (status.ok() && kept.size() < kept.capacity()) {
-    auto mapping = HostMapping::anonymous(page, options);
+    auto mapping = HostMapping::anonymous(page_bytes(), options);
     status = mapping.status();
     if (mapping.ok()) kept.push_back(*std::move(mapping));
   }
-  const bool clear = absl::IsResourceExhausted(status) &&
-                     status.message().find("errno 12") != absl::string_view::npos &&
-                     status.message().find("max_map_count") != absl::string_view::npos;
-  std::_Exit(clear ? 0 : 1);
+  std::_Exit(names_the_limit(status) ? 0 : 1);
+}
+
+[[noreturn]] void exit_with_what_a_manager_says_of_too_many_regions(std::size_t limit) {
+  const auto memory = MemoryManager::create({}).value();
+  const auto add = [&](std::uint64_t page) {
+    const auto range = GuestRange::make(GuestAddress{page * 4096}, 4096).value();
+    return memory->add_ram(range, {.host = {.guards = GuardPages::kBothSides}}).status();
+  };
+  const std::span<std::byte> all = use_up_mappings(limit);
+  absl::Status status;
+  std::uint64_t regions = 0;
+  while (status.ok() && regions < 16) {
+    status = add(regions);
+    regions += status.ok() ? 1u : 0u;
+  }
+  if (!names_the_limit(status)) std::_Exit(1);
+  if (memory->map()->sections().size() != regions) std::_Exit(3);
+  std::uint64_t word = 0;
+  if (memory->load(GuestAddress{regions * 4096}, word).fault != AccessFault::kUnmapped) {
+    std::_Exit(4);
+  }
+  // Once the host has room, the same region is added.
+  ::munmap(all.data(), all.size());
+  if (!add(regions).ok() || !memory->store(GuestAddress{regions * 4096}, word).ok()) std::_Exit(5);
+  std::_Exit(0);
+}
+
+std::size_t limit_of_mappings() {
+  std::size_t limit = 0;
+  std::ifstream("/proc/sys/vm/max_map_count") >> limit;
+  return limit;
 }
 
 TEST(HostMemoryOptionsDeathTest, TooManyMappingsAreRefusedWithTheLimitsName) {
   if (!mlock_reaches_the_host() || !advice_reaches_the_host()) {
     GTEST_SKIP() << "a sanitizer or an emulator needs mappings of its own";
   }
-  std::size_t limit = 0;
-  std::ifstream("/proc/sys/vm/max_map_count") >> limit;
+  const std::size_t limit = limit_of_mappings();
   if (limit == 0 || limit > 200'000) GTEST_SKIP() << "vm.max_map_count is " << limit;
   EXPECT_EXIT(exit_with_what_too_many_mappings_say(limit), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(exit_with_what_a_manager_says_of_too_many_regions(limit), testing::ExitedWithCode(0),
+              "");
 }
 
 }  // namespace

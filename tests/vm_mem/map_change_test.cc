@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/support/guest_range.h"
+#include "tests/support/host_probes.h"
 #include "tests/support/sanitizers.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/memory_listener.h"
@@ -271,6 +272,23 @@ TEST_F(MapChangeTest, WaitsUntilARemovedRegionIsUnused) {
             absl::StatusCode::kNotFound);
   EXPECT_EQ(mm().wait_until_unused(kRootContainer, milliseconds(0)).code(),
             absl::StatusCode::kNotFound);
+}
+
+// The last reference goes first, and then the memory: much of it, so that it takes a while.
+TEST_F(MapChangeTest, TheMemoryOfAnUnusedRegionHasGone) {
+  constexpr std::uint64_t kBytes = 8 << 20;
+  for (int round = 0; round < 10; ++round) {
+    const RamOptions options{.host = {.prefault_threads = 1, .guards = GuardPages::kBothSides}};
+    const RegionId id = mm().add_ram(range(0, kBytes), options).value();
+    auto held = mm().map();
+    const std::byte* const last = held->find(GuestAddress{0})->host + kBytes - 1;
+    ASSERT_TRUE(mm().remove_region(id, RemovePolicy::kRefuse).ok());
+    ASSERT_TRUE(vm_test::is_mapped(last));
+    std::thread dropper([&] { held.reset(); });
+    while (!mm().wait_until_unused(id, milliseconds(0)).ok()) std::this_thread::yield();
+    EXPECT_FALSE(vm_test::is_mapped(last));
+    dropper.join();
+  }
 }
 
 // Holds an access inside a device until it is told to go on.
