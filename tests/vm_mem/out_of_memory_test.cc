@@ -7,6 +7,7 @@
 #include <memory>
 #include <new>
 
+#include "tests/support/guest_range.h"
 #include "vm_mem/memory_manager.h"
 
 namespace {
@@ -38,11 +39,9 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std
 namespace vm_mem {
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
+using vm_test::range;
 
-GuestRange range(std::uint64_t begin, std::uint64_t bytes) {
-  return GuestRange::make(GuestAddress{begin}, bytes).value();
-}
+constexpr std::uint64_t kPage = 4096;
 
 class OutOfMemoryTest : public testing::Test {
  protected:
