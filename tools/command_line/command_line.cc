@@ -3,13 +3,9 @@
 #include <charconv>
 
 #include <fmt/format.h>
-#include <CLI/CLI.hpp>
 
 namespace command_line {
 namespace {
-
-// CLI11's messages may have several lines; the first says it.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 // Of "", "K", "KiB", "KB" and so on: a power of two.
 std::optional<unsigned> parse_unit(std::string_view unit) {
@@ -29,23 +25,6 @@ std::optional<unsigned> parse_unit(std::string_view unit) {
 
 Exit usage_error(std::string_view program, std::string_view text) {
   return {.status = 2, .text = fmt::format("{}: {}\n", program, text)};
-}
-
-std::optional<Exit> parse(CLI::App& app, int argc, const char* const* argv,
-                          std::string_view want_command) {
-  const std::string& name = app.get_name();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return Exit{.status = 0, .text = app.help()};
-  } catch (const CLI::CallForVersion& version) {
-    return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
-  } catch (const CLI::RequiredError&) {
-    return usage_error(name, fmt::format("{} (see {} --help)", want_command, name));
-  } catch (const CLI::ParseError& error) {
-    return usage_error(name, fmt::format("{} (see {} --help)", first_line(error.what()), name));
-  }
-  return std::nullopt;
 }
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t most) {

@@ -1,15 +1,11 @@
 // What the tools' command lines have in common.
-#ifndef TOOLS_COMMAND_LINE_H_
-#define TOOLS_COMMAND_LINE_H_
+#ifndef TOOLS_COMMAND_LINE_COMMAND_LINE_H_
+#define TOOLS_COMMAND_LINE_COMMAND_LINE_H_
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-
-namespace CLI {
-class App;
-}
 
 namespace command_line {
 
@@ -22,14 +18,9 @@ struct Exit {
 // One line, and status 2.
 Exit usage_error(std::string_view program, std::string_view text);
 
-// Fills in what `app` was told of. An exit where the user asked for help or the version,
-// or where the command line is wrong; `want_command` is said where a command is missing.
-std::optional<Exit> parse(CLI::App& app, int argc, const char* const* argv,
-                          std::string_view want_command = {});
-
 // "100", "4K", "2M", "1G", also as "4KiB"; nullopt where it is no size, or above `most`.
 std::optional<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t most);
 
 }  // namespace command_line
 
-#endif  // TOOLS_COMMAND_LINE_H_
+#endif  // TOOLS_COMMAND_LINE_COMMAND_LINE_H_

@@ -3,7 +3,8 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <CLI/CLI.hpp>
+
+#include "tools/command_line/parse.h"
 
 namespace vmmem {
 namespace {
