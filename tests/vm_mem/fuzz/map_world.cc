@@ -209,12 +209,7 @@ void MapWorld::resize(std::uint64_t pick, std::uint64_t bytes) {
   const std::uint64_t key = pick_key(pick);
   MapNode& node = map_model_.nodes().at(key);
   Codes codes = map_model_.refuse_resize(key, bytes);
-  const auto losable = losable_.find(key);
-  if (losable != losable_.end() && losable->second->loss() == Loss::kTruncation &&
-      node.memory->lost_pages.upper_bound((bytes - 1) / kPage) != node.memory->lost_pages.begin() &&
-      bytes > node.bytes) {
-    codes.insert(absl::StatusCode::kInvalidArgument);  // the file is too short
-  }
+  if (is_too_short(key, bytes)) codes.insert(absl::StatusCode::kInvalidArgument);
   if (bytes < node.bytes && lease_count(key) > 0) codes.insert(absl::StatusCode::kUnavailable);
   trace_ << "key " << key << " to 0x" << std::hex << bytes << std::dec << " ";
   settle("resize", manager_->resize_region(ids_.at(key), bytes), codes);
@@ -224,6 +219,18 @@ void MapWorld::resize(std::uint64_t pick, std::uint64_t bytes) {
     node.tracked = node.tracked && bytes == old_bytes;
   }
   compare_state();
+}
+
+// Of a file that was truncated, for what a growth adds to the published size.
+bool MapWorld::is_too_short(std::uint64_t key, std::uint64_t bytes) const {
+  const auto losable = losable_.find(key);
+  if (losable == losable_.end() || losable->second->loss() != Loss::kTruncation) return false;
+  const MapNode& node = map_model_.node(key);
+  const auto published = published_bytes_.find(key);
+  const std::uint64_t there =
+      published == published_bytes_.end() ? node.bytes : std::max(node.bytes, published->second);
+  const std::set<std::uint64_t>& lost = node.memory->lost_pages;
+  return bytes > there && !lost.empty() && *lost.begin() < bytes / kPage;
 }
 
 // What is cut off is lost.
@@ -294,6 +301,7 @@ void MapWorld::end_lease(std::uint64_t pick) {
 void MapWorld::change(const std::function<void()>& edits, Enabled kept) {
   if (changing_) return edits();
   const MapModel before = map_model_;
+  for (const auto& [key, node] : map_model_.nodes()) published_bytes_[key] = node.bytes;
   const auto ids = ids_;
   const auto losable = losable_;
   changing_ = true;
@@ -304,6 +312,7 @@ void MapWorld::change(const std::function<void()>& edits, Enabled kept) {
   });
   trace_ << "} " << status << "\n";
   changing_ = false;
+  published_bytes_.clear();
   require(status.ok() == (kept == Enabled::kYes));
   if (kept == Enabled::kNo) map_model_ = before, ids_ = ids, losable_ = losable;
   // Cuts and growths in one change are one resize.

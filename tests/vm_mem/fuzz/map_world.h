@@ -99,6 +99,7 @@ class MapWorld : public AccessWorld {
   std::set<std::uint64_t> leasable(std::uint64_t address, std::uint64_t pages) const;
   std::uint64_t lease_count(std::uint64_t key) const;
   RegionKind kind_of(const MapNode& node) const;
+  bool is_too_short(std::uint64_t key, std::uint64_t bytes) const;
   static void cut_off(MapNode& node, std::uint64_t old_bytes);
   MapNode ram_node(std::uint64_t begin, std::uint64_t bytes, int priority,
                    std::uint64_t container_pick);
@@ -116,6 +117,7 @@ class MapWorld : public AccessWorld {
   std::uint64_t next_key_ = 1;
   std::uint64_t generation_ = 0;
   bool changing_ = false;
+  std::map<std::uint64_t, std::uint64_t> published_bytes_;  // inside a change
 };
 
 }  // namespace vm_mem
