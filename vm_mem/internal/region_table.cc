@@ -14,13 +14,6 @@ absl::StatusOr<RegionNode> RegionTable::find_node(RegionId id) const {
   return **found;
 }
 
-absl::StatusOr<std::shared_ptr<Region>> RegionTable::find(RegionId id) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = tree_.find(id);
-  if (!found.ok()) return found.status();
-  return (*found)->region;
-}
-
 absl::StatusOr<std::shared_ptr<DirtyLog>> RegionTable::find_dirty_log(RegionId id) const {
   const absl::StatusOr<RegionNode> node = find_node(id);
   if (!node.ok()) return node.status();

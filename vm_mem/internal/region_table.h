@@ -26,7 +26,6 @@ class RegionTable {
 
   // Errors:  kNotFound.
   absl::StatusOr<RegionNode> find_node(RegionId id) const;
-  absl::StatusOr<std::shared_ptr<Region>> find(RegionId id) const;
   // Keeps the region alive.
   //
   // Errors:  kNotFound; kFailedPrecondition where writes are not tracked.
