@@ -24,17 +24,18 @@ constinit const std::atomic<std::uint8_t> kAlwaysMarked{1};
 // What an index leads to where there is nothing: one block, of slots that every address
 // is out of bounds of. Each structure is followed by its elements.
 constexpr MapSlot kNoSlot{.marks = &kAlwaysMarked};
-struct NoBlock {
-  BlockSlots block{kCoarsestShift};
+struct alignas(64) NoBlock {
+  std::byte before[64]{};
   const MapSlot* slots[2] = {&kNoSlot, &kNoSlot};
 };
 constexpr NoBlock kNoBlock;
+constexpr BlockSlots kNoSlots = &kNoBlock.before[kCoarsestShift];
 struct NoIndex {
   BlockIndex index{0, 0};
-  const BlockSlots* block = &kNoBlock.block;
+  BlockSlots block = kNoSlots;
 };
 constexpr NoIndex kNoIndex;
-static_assert(offsetof(NoBlock, slots) == sizeof(BlockSlots));
+static_assert(offsetof(NoBlock, slots) == kCoarsestShift + 1);
 static_assert(offsetof(NoIndex, block) == sizeof(BlockIndex));
 
 MapSlot::Limits limits(bool permitted, std::uint64_t bytes) {
@@ -76,7 +77,9 @@ struct alignas(64) GranuleTable::SectionSlot {
     return slot == other.slot && bytes == other.bytes;
   }
 
-  BlockSlots block{kCoarsestShift};
+  // Needs:  this object's own alignment.
+  BlockSlots block() const { return reinterpret_cast<BlockSlots>(slots) - 1; }
+
   const MapSlot* slots[2] = {&slot, &slot};
   MapSlot slot;
   std::uint64_t bytes;
@@ -92,11 +95,11 @@ struct GranuleTable::MixedBlock {
     return number == wanted && std::equal(sections.begin(), sections.end(), wanted_sections.begin(),
                                           wanted_sections.end());
   }
-  const BlockSlots* slots() const { return reinterpret_cast<const BlockSlots*>(memory.get()); }
 
   std::uint64_t number;
   std::vector<std::shared_ptr<const SectionSlot>> sections;
-  std::unique_ptr<std::byte[]> memory;  // BlockSlots and its slots
+  std::vector<std::byte> memory;
+  BlockSlots slots;  // in it
 };
 
 GranuleTable::MixedBlock::MixedBlock(std::uint64_t block_number, Sections in_order)
@@ -108,15 +111,21 @@ GranuleTable::MixedBlock::MixedBlock(std::uint64_t block_number, Sections in_ord
     shift = std::min(shift, static_cast<unsigned>(std::bit_width(apart)) - 1);
   }
   const std::uint64_t count = std::uint64_t{1} << (kBlockShift - shift);
-  memory = std::make_unique<std::byte[]>(sizeof(BlockSlots) + count * sizeof(const MapSlot*));
-  const auto* const head = ::new (memory.get()) BlockSlots{64 - kBlockShift + shift};
-  auto** const granules = const_cast<const MapSlot**>(head->slots());
-  std::uninitialized_fill_n(granules, count, &kNoSlot);
+  memory.resize(64 + count * sizeof(const MapSlot*));
+  const auto past = reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+  std::byte* const at = memory.data() + (64 - kBlockShift + shift - past) % 64;
+  slots = at;
+  const auto fill = [at](std::uint64_t first, std::uint64_t end, const MapSlot* slot) {
+    for (std::uint64_t i = first; i < end; ++i) {
+      std::memcpy(at + 1 + i * sizeof slot, &slot, sizeof slot);
+    }
+  };
+  fill(0, count, &kNoSlot);
   const std::uint64_t begin = number << kBlockShift;
   for (const auto& section : sections) {
     const std::uint64_t from = std::max(section->slot.begin, begin) - begin;
     const std::uint64_t last = std::min(section->last_byte() - begin, kBlockBytes - 1);
-    std::fill(granules + (from >> shift), granules + (last >> shift) + 1, &section->slot);
+    fill(from >> shift, (last >> shift) + 1, &section->slot);
   }
 }
 
@@ -132,7 +141,7 @@ class GranuleTable::Builder {
  private:
   struct Block {
     std::uint64_t number;
-    const BlockSlots* slots;
+    BlockSlots slots;
   };
   using Sections = std::span<const std::shared_ptr<const SectionSlot>>;
   enum class OnCollision { kGiveUp, kLeaveOut };
@@ -175,10 +184,10 @@ void GranuleTable::Builder::add_blocks() {
 
 void GranuleTable::Builder::add_block(std::uint64_t number, Sections sections) {
   if (sections.size() == 1) {
-    blocks_.push_back({number, &sections.front()->block});
+    blocks_.push_back({number, sections.front()->block()});
   } else {
     table_.mixed_.push_back(mixed_block(number, sections));
-    blocks_.push_back({number, table_.mixed_.back()->slots()});
+    blocks_.push_back({number, table_.mixed_.back()->slots});
   }
 }
 
@@ -212,12 +221,12 @@ bool GranuleTable::Builder::try_hash(std::uint64_t multiplier, unsigned bits,
                                      OnCollision on_collision) {
   const std::size_t places = std::size_t{1} << bits;
   std::unique_ptr<BlockIndex, FreeIndex> index(::new (::operator new(
-      sizeof(BlockIndex) + places * sizeof(BlockSlots*))) BlockIndex{multiplier, 64 - bits});
-  auto** const slots = reinterpret_cast<const BlockSlots**>(index.get() + 1);
-  std::uninitialized_fill_n(slots, places, &kNoBlock.block);
+      sizeof(BlockIndex) + places * sizeof(BlockSlots))) BlockIndex{multiplier, 64 - bits});
+  auto* const slots = reinterpret_cast<BlockSlots*>(index.get() + 1);
+  std::uninitialized_fill_n(slots, places, kNoSlots);
   for (const Block& block : blocks_) {
-    const BlockSlots*& place = slots[(block.number * multiplier) >> (64 - bits)];
-    if (place == &kNoBlock.block) {
+    BlockSlots& place = slots[(block.number * multiplier) >> (64 - bits)];
+    if (place == kNoSlots) {
       place = block.slots;
     } else if (on_collision == OnCollision::kGiveUp) {
       return false;
