@@ -108,12 +108,13 @@ inline void move_words(std::byte* dst, const std::byte* src, std::size_t n) {
 }
 
 // The 8 bytes that begin `past` bytes into `low`, the rest being the first of `high`.
+// Shifted in two steps, as none is by 64.
 std::uint64_t join_words(std::uint64_t low, std::uint64_t high, std::size_t past) {
-  if (past == 0) return low;
+  const std::size_t bits = 8 * past;
   if constexpr (std::endian::native == std::endian::little) {
-    return low >> (8 * past) | high << (64 - 8 * past);
+    return low >> bits | high << 1 << (63 - bits);
   } else {
-    return low << (8 * past) | high >> (64 - 8 * past);
+    return low << bits | high >> 1 >> (63 - bits);
   }
 }
 
@@ -133,14 +134,21 @@ void read_two_words(std::byte* host, const std::byte* guest, std::size_t n) {
                                         : join_words(second, third, last - kGuestWord));
 }
 
-// Needs:  guest not at a word. The bytes up to the next one, and then some.
-void read_up_to_word(std::byte* host, const std::byte* guest) {
+// The first 8 bytes or fewer, up to the next word, and then some; the last 8.
+void read_first_word(std::byte* host, const std::byte* guest) {
   const std::size_t past = past_word(guest);
   store_word(host, join_words(load_atomic<std::uint64_t>(guest - past), 0, past));
 }
+void read_last_word(std::byte* host_end, const std::byte* guest_end) {
+  const std::size_t past = past_word(guest_end);
+  const std::byte* const words = guest_end - kGuestWord - past;
+  const auto low = load_atomic<std::uint64_t>(words);
+  const auto high = load_atomic<std::uint64_t>(past == 0 ? words : words + kGuestWord);
+  store_word(host_end - kGuestWord, join_words(low, high, past));
+}
 
-// Less than a word, to and from the beginning of one, or up to one: naturally aligned
-// pieces, without a loop.
+// Less than a word, to the beginning of one, or up to one: naturally aligned pieces,
+// without a loop.
 void write_below_word(std::byte* guest, const std::byte* host, std::size_t n) {
   if ((n & 4) != 0) {
     ToGuest::move_word<std::uint32_t>(guest, host);
@@ -163,17 +171,6 @@ void write_up_to_word(std::byte* guest, const std::byte* host, std::size_t n) {
   }
   if ((n & 4) != 0) ToGuest::move_word<std::uint32_t>(guest, host);
 }
-void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
-  if ((n & 4) != 0) {
-    FromGuest::move_word<std::uint32_t>(host, guest);
-    guest += 4, host += 4;
-  }
-  if ((n & 2) != 0) {
-    FromGuest::move_word<std::uint16_t>(host, guest);
-    guest += 2, host += 2;
-  }
-  if ((n & 1) != 0) FromGuest::move_word<std::uint8_t>(host, guest);
-}
 
 [[gnu::noinline]] void write_ragged(std::byte* guest, const std::byte* host, std::size_t n) {
   if (n <= kMaxPieces) return write_pieces(guest, host, n);
@@ -183,15 +180,14 @@ void read_below_word(std::byte* host, const std::byte* guest, std::size_t n) {
   write_below_word(guest + body.end(), host + body.end(), n - body.end());
 }
 
-// The first bytes are stored as a whole word, what is too much of it being stored again
-// by the body.
+// The ends are loaded and stored as whole words, which the body stores some of again.
 [[gnu::noinline]] void read_ragged(std::byte* host, const std::byte* guest, std::size_t n) {
   if (n < kGuestWord) return read_pieces(host, guest, n);
   if (n <= kMaxPieces) return read_two_words(host, guest, n);
   const GuestBody body = body_of(guest, n);
-  if (body.begin != 0) read_up_to_word(host, guest);
+  read_first_word(host, guest);
+  read_last_word(host + n, guest + n);
   copy_words(host + body.begin, guest + body.begin, body.bytes);
-  read_below_word(host + body.end(), guest + body.end(), n - body.end());
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ std::vector<Regime> regimes() {
   };
   for (std::size_t bytes = 16; bytes <= 4096; bytes *= 2) all.push_back(blocks(bytes));
   all.push_back(odd_blocks("block_odd"));
-  all.push_back(unicorn_words("unicorn8"));
+  all.push_back(unicorn_words("unicorn8", Reach::kCaches));
+  all.push_back(unicorn_words("unicorn8_16m", Reach::kRegions));
   all.push_back(bulk_overhead("bulk_overhead_64k", 64 << 10, Tracked::kNo));
   all.push_back(bulk_overhead("bulk_overhead_64k_tracked", 64 << 10, Tracked::kYes));
   all.push_back(churn("churn"));

@@ -15,21 +15,7 @@
 namespace vm_bench {
 namespace {
 
-constexpr std::size_t kAddresses = 4096;
-// In each region, where blocks begin. With blocks of 4 KiB, the buffer and the table of
-// addresses it leaves room in an L1 cache of 48 KiB.
-constexpr std::uint64_t kSpan = 6 << 10;
-constexpr std::uint64_t kSpanOffset = 1 << 20;
 constexpr std::uint64_t kWord = 8;
-
-std::vector<std::uint64_t> hot_addresses(std::size_t bytes, std::uint64_t alignment,
-                                         std::uint64_t seed) {
-  std::vector<PeerRange> spans;
-  for (const PeerRange& region : two_regions()) {
-    spans.push_back({region.base + kSpanOffset, kSpan + bytes});
-  }
-  return random_addresses(spans, kAddresses, bytes, alignment, seed);
-}
 
 struct HostBuffer {
   explicit HostBuffer(std::size_t n) : bytes(memory.at_least(n), n) {}
@@ -87,7 +73,7 @@ Contest::Run passes(Pass pass) {
 
 template <class Ours, class Peer>
 Contest contest_of(Ours ours, Peer peer) {
-  return {.ours = passes(ours), .peer = passes(peer), .operations = kAddresses};
+  return {.ours = passes(ours), .peer = passes(peer), .operations = kHotAddresses};
 }
 
 void add_contests(std::vector<NamedContest>& contests, std::size_t bytes, std::uint64_t alignment,
@@ -103,14 +89,14 @@ void add_contests(std::vector<NamedContest>& contests, std::size_t bytes, std::u
 // One block again and again, ours beside the core that it is made of.
 struct Bulk {
   Bulk(std::size_t n, Tracked tracked) : manager(make_manager(two_regions(), tracked)), host(n) {
-    const vm_mem::GuestAddress at{kSpanOffset};
+    const vm_mem::GuestAddress at{kHotOffset};
     const vm_mem::MapSection* section = reader.map().find(at);
     guest = section->host + (at.value - section->range.begin().value);
     require(reader.write(at, host.bytes).ok(), "a block of ours failed");
   }
 
-  void read() { (void)reader.read(vm_mem::GuestAddress{kSpanOffset}, host.bytes); }
-  void write() { (void)reader.write(vm_mem::GuestAddress{kSpanOffset}, host.bytes); }
+  void read() { (void)reader.read(vm_mem::GuestAddress{kHotOffset}, host.bytes); }
+  void write() { (void)reader.write(vm_mem::GuestAddress{kHotOffset}, host.bytes); }
   void copy_out() { vm_mem::memcpy_raw(host.bytes.data(), guest, host.bytes.size()); }
   void copy_in() { vm_mem::memcpy_raw(guest, host.bytes.data(), host.bytes.size()); }
 

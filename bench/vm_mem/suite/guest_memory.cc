@@ -53,6 +53,16 @@ std::vector<std::uint64_t> random_addresses(std::span<const PeerRange> ranges, s
   return addresses;
 }
 
+std::vector<std::uint64_t> hot_addresses(std::uint64_t bytes, std::uint64_t alignment,
+                                         std::uint64_t seed) {
+  constexpr std::uint64_t kSpan = 6 << 10;
+  std::vector<PeerRange> spans;
+  for (const PeerRange& region : two_regions()) {
+    spans.push_back({region.base + kHotOffset, kSpan + bytes});
+  }
+  return random_addresses(spans, kHotAddresses, bytes, alignment, seed);
+}
+
 void require(bool right, const char* what) {
   if (right) return;
   std::fprintf(stderr, "%s\n", what);

@@ -27,6 +27,14 @@ std::vector<std::uint64_t> random_addresses(std::span<const PeerRange> ranges, s
                                             std::uint64_t bytes, std::uint64_t alignment,
                                             std::uint64_t seed);
 
+// Those of blocks that stay in the caches: within 6 KiB of each of two_regions(), from
+// kHotOffset on. With blocks of 4 KiB, a buffer and the table of addresses that leaves room
+// in an L1 cache of 48 KiB.
+inline constexpr std::size_t kHotAddresses = 4096;
+inline constexpr std::uint64_t kHotOffset = 1 << 20;
+std::vector<std::uint64_t> hot_addresses(std::uint64_t bytes, std::uint64_t alignment,
+                                         std::uint64_t seed);
+
 // Ends the program with `what` in its complaint, unless `right`.
 void require(bool right, const char* what);
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "bench/harness/lower.h"
@@ -19,12 +20,16 @@ namespace {
 constexpr std::size_t kAddresses = std::size_t{1} << 16;
 constexpr std::uint64_t kWord = 8;
 
+std::vector<std::uint64_t> far_addresses(std::uint64_t seed) {
+  return random_addresses(two_regions(), kAddresses, kWord, kWord, seed);
+}
+
 // Both sides, with the same memory and the same addresses.
 template <class Peer>
 struct Words {
   template <class... Options>
-  Words(Tracked tracked, std::uint64_t seed, Options... options)
-      : addresses(random_addresses(two_regions(), kAddresses, kWord, kWord, seed)),
+  Words(std::vector<std::uint64_t> accessed, Tracked tracked, Options... options)
+      : addresses(std::move(accessed)),
         manager(make_manager(two_regions(), tracked)),
         reader(*manager),
         peer(two_regions(), options...) {}
@@ -56,7 +61,7 @@ void require_agreement(Side& words, Peer read_peer) {
 }
 
 std::shared_ptr<VmMemoryWords> checked_words(Tracked tracked, std::uint64_t seed) {
-  const auto words = std::make_shared<VmMemoryWords>(tracked, seed, tracked);
+  const auto words = std::make_shared<VmMemoryWords>(far_addresses(seed), tracked, tracked);
   words->write(1);
   words->peer.write_obj(words->addresses, 1);
   require_agreement(*words, [&] { return words->peer.read_obj(words->addresses); });
@@ -67,8 +72,8 @@ std::shared_ptr<VmMemoryWords> checked_words(Tracked tracked, std::uint64_t seed
   return words;
 }
 
-std::shared_ptr<UnicornWords> checked_unicorn_words(std::uint64_t seed) {
-  const auto words = std::make_shared<UnicornWords>(Tracked::kNo, seed);
+std::shared_ptr<UnicornWords> checked_unicorn_words(std::vector<std::uint64_t> addresses) {
+  const auto words = std::make_shared<UnicornWords>(std::move(addresses), Tracked::kNo);
   words->write(1);
   words->peer.write(words->addresses, 1);
   require_agreement(*words, [&] { return words->peer.read(words->addresses); });
@@ -84,8 +89,8 @@ Contest::Run passes(Pass pass) {
 }
 
 template <class Ours, class Peer>
-Contest contest_of(Ours ours, Peer peer) {
-  return {.ours = passes(ours), .peer = passes(peer), .operations = kAddresses};
+Contest contest_of(Ours ours, Peer peer, double operations = kAddresses) {
+  return {.ours = passes(ours), .peer = passes(peer), .operations = operations};
 }
 
 // The sum has a use, or the loads would be left out.
@@ -125,16 +130,19 @@ Regime write_words(std::string name, Tracked tracked, PeerCalls calls) {
   return {std::move(name), measure, std::string(vm_memory_missing())};
 }
 
-Regime unicorn_words(std::string name) {
-  const auto measure = [name](Session& session) {
-    const auto words = checked_unicorn_words(session.seed());
+Regime unicorn_words(std::string name, Reach reach) {
+  const auto measure = [name, reach](Session& session) {
+    const auto words =
+        checked_unicorn_words(reach == Reach::kCaches ? hot_addresses(kWord, kWord, session.seed())
+                                                      : far_addresses(session.seed()));
+    const auto count = static_cast<double>(words->addresses.size());
     const auto load = [words](std::size_t) { use(words->read()); };
     const auto read = [words](std::size_t) { use(words->peer.read(words->addresses)); };
     const auto store = [words](std::size_t i) { words->write(i); };
     const auto write = [words](std::size_t i) { words->peer.write(words->addresses, i); };
-    return lower_of(
-        session, name, "Unicorn",
-        {{"uc_mem_read", contest_of(load, read)}, {"uc_mem_write", contest_of(store, write)}});
+    return lower_of(session, name, "Unicorn",
+                    {{"uc_mem_read", contest_of(load, read, count)},
+                     {"uc_mem_write", contest_of(store, write, count)}});
   };
   return {name, measure, std::string(unicorn_missing())};
 }

@@ -16,8 +16,11 @@ enum class PeerCalls { kObject, kAtomic };
 Regime read_words(std::string name, Tracked tracked, PeerCalls calls);
 Regime write_words(std::string name, Tracked tracked, PeerCalls calls);
 
+// Where the addresses lie: in what the caches hold, or in all of both regions.
+enum class Reach { kCaches, kRegions };
+
 // Beside Unicorn: the worse of reading and writing.
-Regime unicorn_words(std::string name);
+Regime unicorn_words(std::string name, Reach reach);
 
 }  // namespace vm_bench
 
