@@ -28,12 +28,16 @@ absl::Status not_contiguous(GuestRange range, std::uint64_t bytes) {
       "of range %s only 0x%x bytes are contiguous in the host", text_of(range), bytes));
 }
 
+absl::Status not_now(const Region& region) {
+  return absl::UnavailableError(
+      absl::StrFormat("region 0x%x takes no leases now", number_of(region.id)));
+}
+
 absl::Status count_lease(Region& region) {
   region.leases.fetch_add(1);
   if (!region.leaving.load()) return absl::OkStatus();
   region.leases.fetch_sub(1);
-  return absl::UnavailableError(
-      absl::StrFormat("region 0x%x takes no leases now", number_of(region.id)));
+  return not_now(region);
 }
 
 }  // namespace
@@ -90,11 +94,12 @@ absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, st
   Region& shown = *piece.regions.shown;
   Region* const window = piece.regions.window;
   if (absl::Status counted = count(shown); !counted.ok()) return counted;
-  piece.shown_layout = shown.layout.load(std::memory_order_acquire);
+  piece.shown_layout = shown.layout.number();
+  if (Layout::is_changing(piece.shown_layout)) return not_now(shown);
   if (window == nullptr) return absl::OkStatus();
   if (absl::Status counted = count(*window); !counted.ok()) return counted;
-  piece.window_layout = window->layout.load(std::memory_order_acquire);
-  return absl::OkStatus();
+  piece.window_layout = window->layout.number();
+  return Layout::is_changing(piece.window_layout) ? not_now(*window) : absl::OkStatus();
 }
 
 absl::Status LeaseHold::count(Region& region) {
@@ -110,9 +115,8 @@ absl::Status LeaseHold::count(Region& region) {
 bool LeaseHold::current() const {
   return std::all_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
     const Region* window = piece.regions.window;
-    return piece.regions.shown->layout.load(std::memory_order_acquire) == piece.shown_layout &&
-           (window == nullptr ||
-            window->layout.load(std::memory_order_acquire) == piece.window_layout);
+    return piece.regions.shown->layout.number() == piece.shown_layout &&
+           (window == nullptr || window->layout.number() == piece.window_layout);
   });
 }
 

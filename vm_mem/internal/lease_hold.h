@@ -26,7 +26,8 @@ class LeaseHold {
   //          kNotFound            nothing is mapped at some byte
   //          kPermissionDenied    the access is not permitted there
   //          kFailedPrecondition  a device, or not contiguous in the host
-  //          kUnavailable         a region under it is leaving: look at a newer map
+  //          kUnavailable         a region under it is leaving, or just then shown otherwise:
+  //                               look at a newer map
   static absl::StatusOr<MemoryLease> lease(const MemoryMap& map, GuestRange range,
                                            LeaseAccess access, const LeaseCount& all);
 

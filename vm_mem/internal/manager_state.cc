@@ -12,20 +12,40 @@ namespace vm_mem {
 namespace {
 
 using internal::Cut;
+using internal::Layout;
 using internal::PendingChange;
 using internal::Region;
 using internal::RegionNode;
 using internal::Removal;
 using internal::SectionDiff;
 
-// Leases of what was there and of what covers it now have to be looked at again.
-void raise_layouts(const std::vector<const MapSection*>& sections) {
-  for (const MapSection* section : sections) {
-    const internal::SectionOwner& owner = internal::owner_of(*section);
-    owner.shown->layout.fetch_add(1, std::memory_order_release);
-    if (owner.window != nullptr) owner.window->layout.fetch_add(1, std::memory_order_release);
+// While a map is replaced: leases of what was there, and of what covers it now, are to be
+// looked at again.
+class LayoutChange {
+ public:
+  explicit LayoutChange(const SectionDiff& diff) : diff_(diff) {
+    for_each([](Layout& layout) { layout.begin_change(); });
   }
-}
+  LayoutChange(const LayoutChange&) = delete;
+  LayoutChange& operator=(const LayoutChange&) = delete;
+  ~LayoutChange() {
+    for_each([](Layout& layout) { layout.end_change(); });
+  }
+
+ private:
+  template <typename Function>
+  void for_each(Function function) {
+    for (const auto* sections : {&diff_.removed, &diff_.added}) {
+      for (const MapSection* section : *sections) {
+        const internal::SectionOwner& owner = internal::owner_of(*section);
+        function(owner.shown->layout);
+        if (owner.window != nullptr) function(owner.window->layout);
+      }
+    }
+  }
+
+  const SectionDiff& diff_;
+};
 
 // Needs:  the regions are closed to leases.
 absl::Status check_unused(const PendingChange& change) {
@@ -52,7 +72,10 @@ absl::Status still_used(RegionId id, std::uint64_t leases) {
 
 // Leases that are left no longer show what any map shows.
 MemoryManager::State::~State() {
-  for (const RegionNode& node : regions_.tree().nodes()) node.region->layout.fetch_add(1);
+  for (const RegionNode& node : regions_.tree().nodes()) {
+    node.region->layout.begin_change();
+    node.region->layout.end_change();
+  }
 }
 
 absl::Status MemoryManager::State::batch(const std::function<absl::Status()>& edits) {
@@ -107,9 +130,7 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
   const std::shared_ptr<const MemoryMap> before = maps_.current();
   const std::shared_ptr<const MemoryMap> after = make_map(*std::move(sections));
   const SectionDiff diff = internal::compare_sections(before->sections(), after->sections());
-  if (absl::Status replaced = replace(change, after); !replaced.ok()) return replaced;
-  raise_layouts(diff.removed);
-  raise_layouts(diff.added);
+  if (absl::Status replaced = replace(change, after, diff); !replaced.ok()) return replaced;
   internal::mark_growths(change.growths, regions_.tree());
   internal::give_back_cuts(change.cuts, regions_.tree());
   pending_.reset();
@@ -118,13 +139,15 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
 }
 
 absl::Status MemoryManager::State::replace(PendingChange& change,
-                                           std::shared_ptr<const MemoryMap> map) {
+                                           std::shared_ptr<const MemoryMap> map,
+                                           const SectionDiff& diff) {
   internal::ClosedToLeases removed;
   internal::ClosedToLeases cut;  // after the removed ones, which stay closed
   for (const Removal& removal : change.removals) removed.close(*removal.region);
   for (const Cut& each : change.cuts) cut.close(*each.region);
   if (absl::Status unused = check_unused(change); !unused.ok()) return unused;
   note_removals(change.removals);
+  const LayoutChange changing(diff);
   publish(std::move(map));
   removed.commit();
   regions_.publish(std::move(change.tree));

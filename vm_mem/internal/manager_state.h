@@ -86,7 +86,8 @@ class MemoryManager::State {
 
   bool is_changing() const { return changing_thread_.load() == std::this_thread::get_id(); }
   absl::Status commit(internal::PendingChange& change);
-  absl::Status replace(internal::PendingChange& change, std::shared_ptr<const MemoryMap> map);
+  absl::Status replace(internal::PendingChange& change, std::shared_ptr<const MemoryMap> map,
+                       const internal::SectionDiff& diff);
   std::shared_ptr<const MemoryMap> make_map(std::vector<MapSection> sections);
   void publish(std::shared_ptr<const MemoryMap> map);
   // Without a departure where it has happened.

@@ -35,6 +35,24 @@ class Departure {
   bool happened_ = false;
 };
 
+// A number for where and how maps show a region: another one after each change. A lease
+// that is taken while it changes could be of either map, and is to be taken again.
+class Layout {
+ public:
+  // A change may begin and end several.
+  void begin_change() { number_.fetch_add(1, std::memory_order_release); }
+  void end_change() { number_.fetch_add(kChanged - 1, std::memory_order_release); }
+
+  std::uint64_t number() const { return number_.load(std::memory_order_acquire); }
+  static bool is_changing(std::uint64_t number) { return number % kChanged != 0; }
+
+ private:
+  // Below, how many changes have begun and not ended: no map has so many sections.
+  static constexpr std::uint64_t kChanged = 1 << 24;
+
+  std::atomic<std::uint64_t> number_{0};
+};
+
 struct Region;
 
 // What MapSection::owner points to.
@@ -68,8 +86,7 @@ struct Region : SectionOwner {
   // sequentially consistent, so at least one of them sees the other.
   std::atomic<std::uint64_t> leases{0};
   std::atomic<bool> leaving{false};
-  // Rises after each change of where and how maps show the region.
-  std::atomic<std::uint64_t> layout{0};
+  Layout layout;
 };
 
 // The region that a section shows, and the alias that it does so through, if any.
