@@ -25,7 +25,8 @@ extern thread_local constinit std::array<std::uintptr_t, 8> recent_pages
 // Remembers it as well.
 VM_MEM_INLINE bool recently_written(const std::byte* dst) {
   const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(dst) / 4096;
-  std::uintptr_t& slot = recent_pages[page % recent_pages.size()];
+  // Regions often lie whole huge pages apart: their first pages have slots of their own.
+  std::uintptr_t& slot = recent_pages[(page ^ page >> 9 ^ page >> 12) % recent_pages.size()];
   const bool recent = slot == page;
   slot = page;
   return recent;
