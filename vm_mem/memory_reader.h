@@ -70,8 +70,8 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);
 
   // As those of TypedAccess.
-  // Cost:  naturally aligned, to memory that cannot fault in the host: 20 instructions
-  //        for a load, 26 for a store to a page that is marked already, of any map.
+  // Cost:  naturally aligned, to memory that cannot fault in the host: 19 instructions
+  //        for a load, 25 for a store to a page that is marked already, of any map.
   template <GuestWord T>
   AccessResult load(GuestAddress from, T& value,
                     std::memory_order order = std::memory_order_relaxed);
