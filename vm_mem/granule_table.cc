@@ -64,8 +64,8 @@ MapSlot slot_of(const MapSection& section) {
 
 }  // namespace
 
-// A section, as a block that has no other. What an access reads of it lies in one cache
-// line.
+// A section, as a block that has no other. What a load reads of it lies in one cache line,
+// what a store reads in two.
 struct alignas(64) GranuleTable::SectionSlot {
   explicit SectionSlot(const MapSection& section)
       : slot(slot_of(section)), bytes(section.range.bytes()) {}

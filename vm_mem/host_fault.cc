@@ -62,6 +62,7 @@ absl::Status install_for(int signal, bool& installed) {
 }  // namespace
 
 absl::Status install_host_fault_handler() {
+  internal::copy_state();  // no recoverable copy comes before
   const std::lock_guard lock(install_mutex);
   if (absl::Status bus = install_for(SIGBUS, bus_installed); !bus.ok()) return bus;
   return install_for(SIGSEGV, segv_installed);
@@ -76,17 +77,13 @@ bool recover_host_fault(int signal, siginfo_t* information, void* context) noexc
   return recovered;
 }
 
-// In the middle of an access, perhaps: errno stays.
 void prepare_thread_for_host_faults() {
-  const int error = errno;
   sigset_t faults;
   sigemptyset(&faults);
   sigaddset(&faults, SIGBUS);
   sigaddset(&faults, SIGSEGV);
   pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
-  internal::copy_state();
   internal::thread_is_prepared = true;
-  errno = error;
 }
 
 }  // namespace vm_mem

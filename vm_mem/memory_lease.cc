@@ -54,8 +54,8 @@ void MemoryLease::release() noexcept {
 }
 
 // A region that is leaving is gone from the map in a moment, or stays after all (as one
-// whose pages are taken away does). The
-// layouts that were read are those of the map only if no other one came meanwhile.
+// whose pages are taken away does). The layouts that were read are those of the map only
+// if no other one came meanwhile.
 absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess access) {
   return internal::without_exceptions([&]() -> absl::StatusOr<MemoryLease> {
     for (;; std::this_thread::yield()) {

@@ -48,7 +48,7 @@ class MemoryLease {
   // asked for. False, too, once something else about the placement of the region has
   // changed, and once the manager is gone: take another lease then.
   //
-  // Cost:  one load for each region under the window.
+  // Cost:  one load for each section under the window, two for one shown by an alias.
   bool current() const;
 
   // Says what was written, after it was. From the first call on release() no longer

@@ -153,7 +153,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kPermissionDenied    ROM or protected memory does not permit `access`
   //          kFailedPrecondition  a device, or memory that is not contiguous in the
   //                               host; the message says how many bytes are
-  // Cost:    no lock; two allocations.
+  // Cost:    no lock; three allocations, and more where many regions are under it. Yields
+  //          while a change of one of them is published.
   absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access);
   // Those that exist, of all regions. Of one: region_info().
   std::uint64_t leases() const;

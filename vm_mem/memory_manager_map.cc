@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_mem/host_fault.h"
 #include "vm_mem/host_mapping.h"
+#include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/fault_ranges.h"
 #include "vm_mem/internal/manager_state.h"
 #include "vm_mem/internal/ram_backing.h"
@@ -50,6 +51,7 @@ absl::Status register_zero_pages(Region& region, const RamOptions& options) {
 absl::Status prepare_for_faults(Region& region, const RamOptions& options, FaultHandler handler) {
   const bool replaces = options.host_fault == HostFaultPolicy::kZeroPage;
   if (!region.recoverable && !replaces) return absl::OkStatus();
+  internal::copy_state();  // which recoverable copies take to be ready
   if (handler == FaultHandler::kInstall) {
     if (absl::Status installed = install_host_fault_handler(); !installed.ok()) return installed;
   }

@@ -64,6 +64,14 @@ bool recovers() {
   return copy_to_guest_or_fault(memory.bad() - 32, source.data(), source.size()) == 32;
 }
 
+// At the first fault another vCPU changes a byte that is done already.
+std::byte* changed_byte = nullptr;
+void change_and_recover(int signal, siginfo_t* information, void* context) {
+  if (changed_byte != nullptr) *changed_byte = std::byte{7};
+  changed_byte = nullptr;
+  if (!recover_host_fault(signal, information, context)) _exit(1);
+}
+
 bool is_emulated() { return std::getenv("VM_TEST_EMULATED") != nullptr; }
 
 // Death tests run first, before any other test has installed our handler for good.
@@ -93,6 +101,23 @@ TEST(HostFaultTest, KeepsErrno) {
   errno = 77;
   EXPECT_EQ(copy_from_guest_or_fault(&held, memory.bad(), 1), 0u);
   EXPECT_EQ(errno, 77);
+}
+
+TEST(HostFaultDeathTest, UpToSixteenBytesNothingIsStoredTwice) {
+  EXPECT_EXIT(
+      {
+        if (!install_host_fault_handler().ok()) _exit(2);
+        const FaultyMemory memory(HostFailure::kNoAccess);
+        set_action(SIGSEGV, change_and_recover);
+        const std::vector<std::byte> source(16);
+        for (std::size_t bytes = 9; bytes <= 16; ++bytes) {
+          changed_byte = memory.bad() - 8;
+          if (copy_to_guest_or_fault(memory.bad() - 8, source.data(), bytes) != 8) _exit(3);
+          if (memory.bad()[-8] != std::byte{7}) _exit(4);
+        }
+        _exit(kCaught);
+      },
+      testing::ExitedWithCode(kCaught), "");
 }
 
 TEST(HostFaultDeathTest, AFaultInForeignCodeKillsAsWithoutTheHandler) {

@@ -360,6 +360,32 @@ TEST_F(MemoryLeaseTest, LeasesExcludeDiscardsAndCuts) {
 }
 
 // A change of the map makes a lessor start again, and what he gave up was not written.
+// A lease that is current once a map was looked at shows what that map shows.
+TEST_F(MemoryLeaseTest, IsNeverCurrentAcrossAChange) {
+  const RegionId below = mm().add_ram(range(0x100000, 0x8000), {.priority = -1}).value();
+  const RegionId above = mm().add_alias(range(0x100000, 0x4000), ram(), 0, {.priority = 1}).value();
+  std::atomic<bool> done{false};
+  std::thread mover([&] {
+    for (int i = 0; i < 2000; ++i) {
+      const GuestAddress to{0x100000u + (i % 2 == 0 ? 0x4000u : 0u)};
+      EXPECT_TRUE(mm().move_region(above, to).ok());
+    }
+    done.store(true);
+  });
+  std::uint64_t current = 0;
+  while (!done.load()) {
+    const GuestAddress at{0x100000};
+    const MemoryLease window = lease(at.value, 8, LeaseAccess::kRead);
+    const auto map = mm().map();
+    if (!window.current()) continue;
+    ++current;
+    ASSERT_EQ(map->find(at)->host, window.bytes().data());
+  }
+  mover.join();
+  EXPECT_GT(current, 0u);
+  EXPECT_TRUE(mm().remove_region(below, RemovePolicy::kRefuse).ok());
+}
+
 TEST_F(MemoryLeaseTest, MarksNothingWhereTheMapChangesMeanwhile) {
   std::atomic<bool> stop{false};
   std::thread changer([&] {

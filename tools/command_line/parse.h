@@ -25,8 +25,8 @@ inline std::optional<Exit> parse(CLI::App& app, int argc, const char* const* arg
     return Exit{.status = 0, .text = app.help()};
   } catch (const CLI::CallForVersion& version) {
     return Exit{.status = 0, .text = std::string(version.what()) + "\n"};
-  } catch (const CLI::RequiredError&) {
-    wrong = want_command;
+  } catch (const CLI::RequiredError& error) {
+    wrong = want_command.empty() ? std::string_view(error.what()) : want_command;
   } catch (const CLI::ParseError& error) {
     wrong = error.what();
     wrong.resize(std::min(wrong.find('\n'), wrong.size()));  // the first line says it

@@ -6,8 +6,7 @@
 
 namespace vm_mem::internal {
 
-// Then the copy core has started, too. Initial-exec: one load, whatever the library is
-// part of.
+// Initial-exec: one load, whatever the library is part of.
 extern thread_local constinit bool thread_is_prepared [[gnu::tls_model("initial-exec")]];
 
 inline void prepare_this_thread() {

@@ -3,8 +3,10 @@
 //
 // Memory:  1, 2, 4 or 8 bytes at a naturally aligned guest address are one relaxed
 //          atomic access, however the host buffer is aligned. Longer copies never
-//          tear an aligned 8-byte word on the guest's side; their ends are naturally
-//          aligned pieces, each one access. Up to 16 bytes nothing is stored twice.
+//          tear an aligned 8-byte word on the guest's side. The ends of what is written
+//          are naturally aligned pieces, each one access; those of what is read may be
+//          loaded as part of their whole words, and again. Up to 16 bytes nothing is
+//          stored to the guest twice.
 //          Copies are not ordered against each other; what streams ends with a
 //          store fence.
 // Source:  docs/memory_model.md

@@ -147,8 +147,10 @@ absl::Status MemoryManager::State::replace(PendingChange& change,
   for (const Cut& each : change.cuts) cut.close(*each.region);
   if (absl::Status unused = check_unused(change); !unused.ok()) return unused;
   note_removals(change.removals);
-  const LayoutChange changing(diff);
-  publish(std::move(map));
+  {
+    const LayoutChange changing(diff);
+    publish(std::move(map));
+  }
   removed.commit();
   regions_.publish(std::move(change.tree));
   return absl::OkStatus();

@@ -42,7 +42,6 @@ struct Copying {
   VM_MEM_INLINE bool piece(std::size_t at, std::size_t bytes) const {
     return move_piece(dst + at, src + at, bytes);
   }
-  // Needs:  a prepared thread.
   VM_MEM_INLINE std::size_t words(std::size_t at, std::size_t bytes) const {
     const RecoverableKernels& row = raw_copy_state.row.load(std::memory_order_relaxed)->recoverable;
     const bool streams = bytes >= raw_copy_state.stream_min.load(std::memory_order_relaxed) &&
@@ -130,9 +129,11 @@ VM_MEM_INLINE std::size_t copy_any(const Copying& work, std::size_t n) {
   if (!whole_words || !thread_is_prepared) [[unlikely]]
     return complete_any(work.dst, work.src, n, work.guest);
   if (n > kMaxPieces) return work.words(0, n);
-  const bool done = (n < kGuestWord || work.piece(0, kGuestWord)) &&
-                    (n <= kGuestWord || work.piece(kGuestWord, kGuestWord));
-  return done ? n : finish_copy_words(work.dst, work.src, n, 0);
+  if (n >= kGuestWord && !work.piece(0, kGuestWord)) [[unlikely]]
+    return finish_copy_words(work.dst, work.src, n, 0);
+  if (n > kGuestWord && !work.piece(kGuestWord, kGuestWord)) [[unlikely]]
+    return finish_copy_words(work.dst, work.src, n, kGuestWord);
+  return n;
 }
 
 }  // namespace

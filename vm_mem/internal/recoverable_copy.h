@@ -6,7 +6,7 @@
 // count ends there.
 //
 // Memory:  as guest_copy.h. ThreadSanitizer sees none of these accesses.
-// Needs:   the handler of vm_mem/host_fault.h.
+// Needs:   the handler of vm_mem/host_fault.h; a copy core that has started.
 #ifndef VM_MEM_INTERNAL_RECOVERABLE_COPY_H_
 #define VM_MEM_INTERNAL_RECOVERABLE_COPY_H_
 

@@ -47,8 +47,8 @@ class Layout {
   static bool is_changing(std::uint64_t number) { return number % kChanged != 0; }
 
  private:
-  // Below, how many changes have begun and not ended: no map has so many sections.
-  static constexpr std::uint64_t kChanged = 1 << 24;
+  // Below, how many changes have begun and not ended: a few for each section at most.
+  static constexpr std::uint64_t kChanged = std::uint64_t{1} << 32;
 
   std::atomic<std::uint64_t> number_{0};
 };
