@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/support/faulty_memory.h"
+#include "vm_mem/internal/copy_state.h"
 #include "vm_mem/internal/fault_fixups.h"
 #include "vm_mem/internal/recoverable_copy.h"
 
@@ -59,6 +60,7 @@ void fault_in_foreign_code() { *foreign_page() = std::byte{1}; }
 
 // What a recoverable copy says of memory whose last half fails.
 bool recovers() {
+  internal::copy_state();  // as a manager does for a region that can fault
   const FaultyMemory memory(HostFailure::kTruncatedMemfd);
   const std::array<std::byte, 64> source{};
   return copy_to_guest_or_fault(memory.bad() - 32, source.data(), source.size()) == 32;
