@@ -153,11 +153,16 @@ void AccessWorld::store(std::uint64_t to, unsigned bytes, std::uint64_t value,
 }
 
 template <typename Word>
-void AccessWorld::modify_as(std::uint64_t at, unsigned operation, Word operand) {
+Word AccessWorld::model_word(std::uint64_t at) {
   std::vector<std::uint8_t> bytes(sizeof(Word));
+  require(model_.load(at, bytes).ok());
+  return word_of_bytes<Word>(bytes);
+}
+
+template <typename Word>
+void AccessWorld::modify_as(std::uint64_t at, unsigned operation, Word operand) {
   const AccessResult wanted = model_.check_modify(at, sizeof(Word));
-  if (wanted.ok()) require(model_.load(at, bytes).ok());
-  const Word old = word_of_bytes<Word>(bytes);
+  const Word old = wanted.ok() ? model_word<Word>(at) : Word{0};
   Word previous = 0;
   AccessResult result;
   Word next = 0;
@@ -192,10 +197,8 @@ void AccessWorld::modify(std::uint64_t at, unsigned bytes, unsigned operation,
 
 template <typename Word>
 void AccessWorld::compare_exchange_as(std::uint64_t at, Word expected, Word desired) {
-  std::vector<std::uint8_t> bytes(sizeof(Word));
   const AccessResult wanted = model_.check_modify(at, sizeof(Word));
-  if (wanted.ok()) require(model_.load(at, bytes).ok());
-  const Word old = word_of_bytes<Word>(bytes);
+  const Word old = wanted.ok() ? model_word<Word>(at) : Word{0};
   // Half of the time the right guess.
   Word guess = expected % 2 == 0 ? old : expected;
   const bool stores = guess == old;

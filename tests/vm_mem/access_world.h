@@ -57,6 +57,9 @@ class AccessWorld {
   std::ostringstream trace_;
 
  private:
+  // As it stands in the model. Needs: it can be loaded.
+  template <typename Word>
+  Word model_word(std::uint64_t at);
   template <typename Word>
   void modify_as(std::uint64_t at, unsigned operation, Word operand);
   template <typename Word>
