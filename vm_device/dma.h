@@ -3,75 +3,36 @@
 #define VM_DEVICE_DMA_H_
 
 #include <atomic>
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <string_view>
-#include <type_traits>
 
+#include "absl/status/statusor.h"
+#include "vm_device/dma_mapping.h"
+#include "vm_device/dma_result.h"
+#include "vm_device/dma_segment.h"
+#include "vm_device/iommu.h"
+#include "vm_mem/guest_word.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_device {
 
-enum class DmaFault : std::uint8_t {
-  kNone,
-  kUnmapped,
-  kReadOnly,
-  kProtected,
-  kDevice,
-  kHostFault,
-  kBusy,
-  kMisaligned,
-  kTranslation,  // the IOMMU has no mapping, or forbids the access
-  kReentrant,    // the DMA came back to a device of its own transaction
-};
+namespace internal {
+class DmaMappings;
+class DmaTransfer;
+class HeldMapping;
+}  // namespace internal
 
-std::string_view dma_fault_name(DmaFault fault);
-
-// `done` bytes were moved: the first `done` of the list, or, where `from_end` is set,
-// the last `done` (a copy that has to run backward stopped in the middle). `at` is
-// the bus address of the first byte that could not be; it means nothing when ok().
-struct DmaResult {
-  DmaFault fault = DmaFault::kNone;
-  std::uint64_t done = 0;
-  std::uint64_t at = 0;
-  bool from_end = false;
-
-  [[nodiscard]] constexpr bool ok() const { return fault == DmaFault::kNone; }
-  friend constexpr bool operator==(const DmaResult&, const DmaResult&) = default;
-};
-
-// A run of bus addresses.
-struct DmaSegment {
-  std::uint64_t address = 0;
-  std::uint64_t bytes = 0;
-};
-
-// A place in a list of segments, to move through it in several steps.
-class SegmentCursor {
- public:
-  // Needs:  the list outlives this object. Segments may be empty; their bytes may add
-  //         up to more than 2^64 - 1.
-  explicit SegmentCursor(std::span<const DmaSegment> list) : list_(list) {}
-
-  // The next run of at most `limit` bytes, inside one segment; nothing is passed.
-  // Its `bytes` is 0 at the end of the list only (or where `limit` is 0).
-  DmaSegment peek(std::uint64_t limit);
-  // Passes `bytes`, or all that are left.
-  void skip(std::uint64_t bytes);
-
- private:
-  std::span<const DmaSegment> list_;
-  std::uint64_t offset_ = 0;  // into the first segment of list_
-};
-
-// The view of one device. Without an IOMMU a bus address is a guest physical one.
-// Lists are walked in order; the host buffer is their concatenation.
+// The view of one device. Without an IOMMU a bus address is a guest physical one; behind
+// one every byte goes where its translation says, or nowhere. Lists are walked in order;
+// the host buffer is their concatenation. Copies of a space are the same space.
 //
 // Memory:   bytes are stored, then the pages are marked dirty, before the call
 //           returns. Ordering against the guest is the caller's (a virtqueue's index).
+// Errors:   in the result. kTranslation: the IOMMU refuses the byte at `at`, and its fault
+//           queue has been told.
 // Threads:  any number at a time.
 class DmaSpace {
  public:
@@ -79,6 +40,12 @@ class DmaSpace {
   // that reaches its own registers, directly or through other devices, is
   // kReentrant. Null: DMA that belongs to no device on the bus.
   explicit DmaSpace(vm_mem::MemoryManager& memory, const vm_mem::MmioHandler* initiator = nullptr);
+  // Behind `iommu`, as `device`. While the IOMMU does not know the device, or has it
+  // attached to no domain, nothing can be reached.
+  //
+  // Needs:  `iommu` outlives this object.
+  DmaSpace(vm_mem::MemoryManager& memory, Iommu& iommu, IommuDeviceId device,
+           const vm_mem::MmioHandler* initiator = nullptr);
 
   DmaResult read(std::uint64_t address, std::span<std::byte> to);
   DmaResult write(std::uint64_t address, std::span<const std::byte> from);
@@ -91,45 +58,131 @@ class DmaSpace {
   DmaResult read(SegmentCursor& from, std::span<std::byte> to);
   DmaResult write(SegmentCursor& to, std::span<const std::byte> from);
 
-  // Guest to guest; memmove semantics where the ranges overlap.
+  // Guest to guest; memmove semantics where the ranges overlap. Behind an IOMMU overlap is
+  // judged on bus addresses: where different ones show the same memory, a copy of several
+  // runs may read what it has written.
   DmaResult copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes);
   DmaResult fill(std::uint64_t to, std::byte value, std::uint64_t bytes);
   DmaResult fill(std::span<const DmaSegment> to, std::byte value);
+  // `order` is negative, zero or positive, as memcmp's; it covers the `done` bytes.
+  DmaResult compare(std::uint64_t a, std::uint64_t b, std::uint64_t bytes, int& order);
+  // The list with a buffer of the host's; the shorter of the two.
+  DmaResult compare(std::span<const DmaSegment> a, std::span<const std::byte> b, int& order);
 
-  // Typed access in host byte order, single-copy atomic where naturally aligned.
+  // Typed access in host byte order, single-copy atomic where naturally aligned. Where an
+  // unaligned word lies in two runs, `done` counts the bytes of it that were stored.
   //
   // Errors:  in the result; `value` is written only on success.
   template <vm_mem::GuestWord T>
   DmaResult load(std::uint64_t address, T& value,
                  std::memory_order order = std::memory_order_relaxed) {
-    Word<sizeof(T)> word = 0;
-    const DmaResult result = load_word(address, word, order);
-    if (result.ok()) value = std::bit_cast<T>(word);
+    std::uint64_t bits = 0;
+    const DmaResult result = load_bits(address, sizeof(T), bits, order);
+    if (result.ok()) value = vm_mem::word_from_bits<T>(bits);
     return result;
   }
   template <vm_mem::GuestWord T>
   DmaResult store(std::uint64_t address, T value,
                   std::memory_order order = std::memory_order_relaxed) {
-    return store_word(address, std::bit_cast<Word<sizeof(T)>>(value), order);
+    return store_bits(address, sizeof(T), vm_mem::word_to_bits(value), order);
   }
 
- private:
-  template <std::size_t kBytes>
-  using Word = std::conditional_t<
-      kBytes == 1, std::uint8_t,
-      std::conditional_t<kBytes == 2, std::uint16_t,
-                         std::conditional_t<kBytes == 4, std::uint32_t, std::uint64_t>>>;
+  // Each stores a new value and gives the old one in `previous`. Behind an IOMMU the page
+  // has to be readable and writable.
+  //
+  // Errors:  kMisaligned where not naturally aligned, kProtected of a device.
+  template <vm_mem::GuestWord T>
+  DmaResult exchange(std::uint64_t address, T desired, T& previous) {
+    return modify(address, vm_mem::WordOperation::kExchange, desired, previous);
+  }
+  template <std::integral T>
+  DmaResult fetch_add(std::uint64_t address, T operand, T& previous) {
+    return modify(address, vm_mem::WordOperation::kAdd, operand, previous);
+  }
+  template <std::integral T>
+  DmaResult fetch_or(std::uint64_t address, T operand, T& previous) {
+    return modify(address, vm_mem::WordOperation::kOr, operand, previous);
+  }
+  template <std::integral T>
+  DmaResult fetch_and(std::uint64_t address, T operand, T& previous) {
+    return modify(address, vm_mem::WordOperation::kAnd, operand, previous);
+  }
+  template <std::integral T>
+  DmaResult fetch_xor(std::uint64_t address, T operand, T& previous) {
+    return modify(address, vm_mem::WordOperation::kXor, operand, previous);
+  }
+  // Stores `desired` where the value equals `expected`, which becomes the value that was
+  // found. `exchanged` says whether it was stored. Never fails spuriously.
+  template <vm_mem::GuestWord T>
+  DmaResult compare_exchange(std::uint64_t address, T& expected, T desired, bool& exchanged) {
+    std::uint64_t found = vm_mem::word_to_bits(expected);
+    const DmaResult result =
+        compare_exchange_bits(address, sizeof(T), found, vm_mem::word_to_bits(desired), exchanged);
+    if (result.ok()) expected = vm_mem::word_from_bits<T>(found);
+    return result;
+  }
 
-  template <std::unsigned_integral T>
-  DmaResult load_word(std::uint64_t address, T& value, std::memory_order order);
-  template <std::unsigned_integral T>
-  DmaResult store_word(std::uint64_t address, T value, std::memory_order order);
-  // Runs `access`, which gives an AccessResult, as DMA of the initiator.
-  template <typename Access>
-  DmaResult as_initiator(Access access);
+  // Gives host bytes that stand for [address, address + bytes): the guest's own where they
+  // are RAM in one piece of the host's, else a copy. A copy is read now where the device
+  // reads, is zeros where it only writes, and is written back by unmap().
+  //
+  // Errors:  kInvalidArgument    empty, or past 2^64
+  //          kNotFound           nothing is there at some byte
+  //          kPermissionDenied   the memory or the IOMMU does not permit it
+  //          kUnavailable        a device refused to be read
+  //          kResourceExhausted  copies of more than kMaxBounceBytes at a time
+  //          The message has the address of the first byte that cannot be had.
+  // Cost:    a few allocations; the copy where there is one.
+  absl::StatusOr<DmaMapping> map(std::uint64_t address, std::uint64_t bytes,
+                                 DmaDirection direction);
+  // Ends it: what the device wrote, the first `written` bytes (all: without it), is in
+  // guest memory and marked dirty when the call returns. A copy is written back where the
+  // IOMMU has the addresses now.
+  //
+  // Errors:  in the result; the mapping is ended all the same. kNotMapped: it is not one of
+  //          this space's, or has been unmapped.
+  DmaResult unmap(const DmaMapping& mapping);
+  DmaResult unmap(const DmaMapping& mapping, std::uint64_t written);
+  // Mappings that nobody has unmapped.
+  std::uint64_t outstanding_maps() const;
+
+  // Of one space at a time: the guest decides on the lengths.
+  static constexpr std::uint64_t kMaxBounceBytes = std::uint64_t{64} << 20;
+
+ private:
+  template <vm_mem::GuestWord T>
+  DmaResult modify(std::uint64_t address, vm_mem::WordOperation operation, T operand, T& previous) {
+    std::uint64_t bits = 0;
+    const DmaResult result =
+        modify_bits(address, sizeof(T), operation, vm_mem::word_to_bits(operand), bits);
+    if (result.ok()) previous = vm_mem::word_from_bits<T>(bits);
+    return result;
+  }
+
+  DmaResult load_bits(std::uint64_t address, unsigned bytes, std::uint64_t& bits,
+                      std::memory_order order);
+  DmaResult store_bits(std::uint64_t address, unsigned bytes, std::uint64_t bits,
+                       std::memory_order order);
+  DmaResult modify_bits(std::uint64_t address, unsigned bytes, vm_mem::WordOperation operation,
+                        std::uint64_t operand, std::uint64_t& previous);
+  DmaResult compare_exchange_bits(std::uint64_t address, unsigned bytes, std::uint64_t& expected,
+                                  std::uint64_t desired, bool& exchanged);
+
+  DmaResult read(internal::DmaTransfer& transfer, const DmaSegment& from, std::byte* to);
+  DmaResult write(internal::DmaTransfer& transfer, const DmaSegment& to, const std::byte* from);
+  DmaResult fill(internal::DmaTransfer& transfer, const DmaSegment& to, std::byte value);
+  DmaResult copy_up(internal::DmaTransfer& transfer, std::uint64_t to, std::uint64_t from,
+                    std::uint64_t bytes);
+  DmaResult copy_down(internal::DmaTransfer& transfer, std::uint64_t to, std::uint64_t from,
+                      std::uint64_t bytes);
+
+  absl::Status make_copy(internal::DmaTransfer& transfer, internal::HeldMapping& held,
+                         const DmaSegment& range);
 
   vm_mem::MemoryManager* memory_;
+  internal::IommuPort* port_ = nullptr;
   const vm_mem::MmioHandler* initiator_;
+  std::shared_ptr<internal::DmaMappings> mappings_;
 };
 
 }  // namespace vm_device

@@ -289,7 +289,7 @@ TEST_F(DmaSpaceTest, BulkBytesAreCountedOnTheDmaRoute) {
 TEST(DmaFaultTest, EveryFaultHasANameOfItsOwn) {
   std::set<std::string> names;
   int count = 0;
-  for (auto fault = DmaFault::kNone; fault <= DmaFault::kReentrant;
+  for (auto fault = DmaFault::kNone; fault <= DmaFault::kNotMapped;
        fault = static_cast<DmaFault>(static_cast<int>(fault) + 1), ++count) {
     names.insert(std::string(dma_fault_name(fault)));
   }

@@ -1,0 +1,519 @@
+#include "vm_device/iommu.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "vm_device/internal/iommu_table.h"
+
+namespace vm_device {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using vm_mem::GuestAddress;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kMega2 = std::uint64_t{2} << 20;
+constexpr std::uint64_t kGiga = std::uint64_t{1} << 30;
+constexpr IommuDeviceId kDevice{0x10};
+
+std::uint64_t nodes(const Iommu& iommu) {
+  return iommu.table_bytes() / internal::IommuTable::kNodeBytes;
+}
+
+class IommuTest : public testing::Test {
+ protected:
+  IommuTest() : iommu(std::move(Iommu::create({}).value())), domain(*iommu->create_domain()) {
+    EXPECT_TRUE(iommu->add_device(kDevice).ok());
+    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
+  }
+
+  absl::Status map(std::uint64_t iova, std::uint64_t bytes, std::uint64_t to,
+                   DmaAccess permitted = DmaAccess::kReadWrite) {
+    return iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted);
+  }
+  absl::Status unmap(std::uint64_t iova, std::uint64_t bytes) {
+    return iommu->unmap(domain, {iova, bytes});
+  }
+  // Where a byte goes, if anywhere.
+  std::optional<std::uint64_t> at(std::uint64_t iova, DmaAccess access = DmaAccess::kRead) {
+    std::array<GuestSegment, 1> out;
+    const auto result = iommu->translate(kDevice, {iova, 1}, access, out);
+    if (!result.ok()) return std::nullopt;
+    return out[0].address.value;
+  }
+  std::vector<IommuFault> faults() {
+    std::vector<IommuFault> out(1000);
+    out.resize(iommu->poll_faults(out));
+    return out;
+  }
+
+  std::unique_ptr<Iommu> iommu;
+  IommuDomainId domain;
+};
+
+TEST_F(IommuTest, TranslatesEveryByteOfAMappedRange) {
+  ASSERT_TRUE(map(0x10000, 4 * kPage, 0x8000'0000).ok());
+  EXPECT_EQ(at(0x10000), 0x8000'0000u);
+  EXPECT_EQ(at(0x13fff), 0x8000'3fffu);
+  EXPECT_EQ(at(0xffff), std::nullopt);
+  EXPECT_EQ(at(0x14000), std::nullopt);
+}
+
+TEST_F(IommuTest, UsesTheLargestPagesThatFit) {
+  ASSERT_TRUE(map(kGiga, kGiga, 7 * kGiga).ok());
+  EXPECT_EQ(nodes(*iommu), 4u);  // down to where 1 GiB is one entry
+  ASSERT_TRUE(map(2 * kGiga, kMega2, 9 * kGiga).ok());
+  EXPECT_EQ(nodes(*iommu), 5u);
+  ASSERT_TRUE(map(3 * kGiga, kPage, 11 * kGiga).ok());
+  EXPECT_EQ(nodes(*iommu), 7u);
+}
+
+TEST_F(IommuTest, ASmallOffsetBetweenTheSidesMeansSmallPages) {
+  ASSERT_TRUE(map(kGiga, kMega2, kGiga + kPage).ok());
+  EXPECT_EQ(at(kGiga + kMega2 - 1), kGiga + kMega2 + kPage - 1);
+  EXPECT_EQ(nodes(*iommu), 6u);
+}
+
+TEST_F(IommuTest, AnUnmapInsideALargePageSplitsIt) {
+  ASSERT_TRUE(map(0, kGiga, 4 * kGiga).ok());
+  ASSERT_TRUE(unmap(kMega2 + 3 * kPage, 2 * kPage).ok());
+  EXPECT_EQ(at(kMega2 + 3 * kPage - 1), 4 * kGiga + kMega2 + 3 * kPage - 1);
+  EXPECT_EQ(at(kMega2 + 3 * kPage), std::nullopt);
+  EXPECT_EQ(at(kMega2 + 5 * kPage - 1), std::nullopt);
+  EXPECT_EQ(at(kMega2 + 5 * kPage), 4 * kGiga + kMega2 + 5 * kPage);
+  EXPECT_EQ(at(kGiga - 1), 5 * kGiga - 1);
+}
+
+TEST_F(IommuTest, TheTablesOfWhatIsUnmappedAreGivenBack) {
+  ASSERT_TRUE(map(0, kGiga, 4 * kGiga).ok());
+  ASSERT_TRUE(unmap(kPage, kPage).ok());
+  EXPECT_GT(nodes(*iommu), 4u);
+  EXPECT_EQ(*iommu->unmap_within(domain, {0, 4 * kGiga}), kGiga - kPage);
+  EXPECT_EQ(nodes(*iommu), 1u);  // the root stays
+}
+
+TEST_F(IommuTest, TheLastPageBelowTwoToTheSixtyFourIsAPage) {
+  const std::uint64_t last = UINT64_MAX - (kPage - 1);
+  ASSERT_TRUE(map(last, kPage, last).ok());
+  EXPECT_EQ(at(UINT64_MAX), UINT64_MAX);
+  ASSERT_TRUE(unmap(last, kPage).ok());
+  EXPECT_EQ(at(UINT64_MAX), std::nullopt);
+}
+
+TEST_F(IommuTest, AllOfTheAddressSpaceTakesOneNode) {
+  const std::uint64_t half = std::uint64_t{1} << 63;
+  ASSERT_TRUE(map(0, half, 0).ok());
+  ASSERT_TRUE(map(half, half, half).ok());
+  EXPECT_EQ(nodes(*iommu), 1u);
+  EXPECT_EQ(at(UINT64_MAX), UINT64_MAX);
+  std::array<GuestSegment, 2> out;
+  const auto result = iommu->translate(kDevice, {1, UINT64_MAX}, DmaAccess::kWrite, out);
+  EXPECT_EQ(result.done, UINT64_MAX);
+  EXPECT_EQ(result.segments, 1u);
+}
+
+TEST_F(IommuTest, ATranslationDoesNotWrap) {
+  const std::uint64_t last = UINT64_MAX - (kPage - 1);
+  ASSERT_TRUE(map(last, kPage, 0x5000).ok());
+  ASSERT_TRUE(map(0, kPage, 0x7000).ok());
+  std::array<GuestSegment, 4> out;
+  const auto result = iommu->translate(kDevice, {last + 8, kPage}, DmaAccess::kRead, out);
+  EXPECT_EQ(result.fault, DmaFault::kTranslation);
+  EXPECT_EQ(result.done, kPage - 8);
+  EXPECT_EQ(result.at, 0u);
+}
+
+TEST_F(IommuTest, GivesAListWhereTheGuestIsScatteredAndOneSegmentWhereItIsNot) {
+  ASSERT_TRUE(map(0, kPage, 0x50000).ok());
+  ASSERT_TRUE(map(kPage, kPage, 0x51000).ok());
+  ASSERT_TRUE(map(2 * kPage, kPage, 0x40000).ok());
+  std::array<GuestSegment, 4> out;
+  const auto result = iommu->translate(kDevice, {0x10, 3 * kPage - 0x20}, DmaAccess::kRead, out);
+  EXPECT_TRUE(result.ok());
+  ASSERT_EQ(result.segments, 2u);
+  EXPECT_EQ(out[0], (GuestSegment{GuestAddress{0x50010}, 2 * kPage - 0x10}));
+  EXPECT_EQ(out[1], (GuestSegment{GuestAddress{0x40000}, kPage - 0x10}));
+}
+
+TEST_F(IommuTest, AFullListIsNoFault) {
+  ASSERT_TRUE(map(0, kPage, 0x50000).ok());
+  ASSERT_TRUE(map(kPage, kPage, 0x40000).ok());
+  std::array<GuestSegment, 1> out;
+  const auto result = iommu->translate(kDevice, {0, 2 * kPage}, DmaAccess::kRead, out);
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.done, kPage);
+  EXPECT_EQ(iommu->translate(kDevice, {0, 1}, DmaAccess::kRead, {}).done, 0u);
+}
+
+TEST_F(IommuTest, PermitsWhatTheMappingPermits) {
+  ASSERT_TRUE(map(0x1000, kPage, 0x50000, DmaAccess::kRead).ok());
+  ASSERT_TRUE(map(0x2000, kPage, 0x60000, DmaAccess::kWrite).ok());
+  EXPECT_TRUE(at(0x1000, DmaAccess::kRead).has_value());
+  EXPECT_FALSE(at(0x1000, DmaAccess::kWrite).has_value());
+  EXPECT_FALSE(at(0x1000, DmaAccess::kReadWrite).has_value());
+  EXPECT_TRUE(at(0x2000, DmaAccess::kWrite).has_value());
+  EXPECT_FALSE(at(0x2000, DmaAccess::kRead).has_value());
+}
+
+TEST_F(IommuTest, RecordsWhoWasRefusedWhereAndWhy) {
+  ASSERT_TRUE(map(0x1000, kPage, 0x50000, DmaAccess::kRead).ok());
+  EXPECT_FALSE(at(0x1234, DmaAccess::kWrite).has_value());
+  EXPECT_FALSE(at(0x3456, DmaAccess::kRead).has_value());
+  ASSERT_TRUE(iommu->detach(kDevice).ok());
+  EXPECT_FALSE(at(0x1000).has_value());
+  std::array<GuestSegment, 1> out;
+  EXPECT_FALSE(iommu->translate({0x99}, {8, 1}, DmaAccess::kRead, out).ok());
+  EXPECT_EQ(faults(), (std::vector<IommuFault>{
+                          {kDevice, 0x1234, DmaAccess::kWrite, IommuFaultReason::kForbidden},
+                          {kDevice, 0x3456, DmaAccess::kRead, IommuFaultReason::kUnmapped},
+                          {kDevice, 0x1000, DmaAccess::kRead, IommuFaultReason::kNoDomain},
+                          {{0x99}, 8, DmaAccess::kRead, IommuFaultReason::kUnknownDevice}}));
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(IommuTest, CountsTheFaultsThatFindTheQueueFull) {
+  auto small = std::move(Iommu::create({.fault_queue = 3}).value());
+  std::array<GuestSegment, 1> out;
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    EXPECT_FALSE(small->translate(kDevice, {i, 1}, DmaAccess::kRead, out).ok());
+  }
+  std::array<IommuFault, 2> two;
+  EXPECT_EQ(small->poll_faults(two), 2u);
+  EXPECT_EQ(two[1].address, 1u);
+  EXPECT_EQ(small->lost_faults(), 2u);
+  EXPECT_FALSE(small->translate(kDevice, {9, 1}, DmaAccess::kRead, out).ok());
+  EXPECT_EQ(small->poll_faults(two), 2u);
+  EXPECT_EQ(two[0].address, 2u);
+  EXPECT_EQ(two[1].address, 9u);
+  EXPECT_EQ(small->poll_faults(two), 0u);
+}
+
+TEST_F(IommuTest, ABypassedDeviceReachesEverythingUntilItIsNot) {
+  ASSERT_TRUE(iommu->bypass(kDevice).ok());
+  EXPECT_EQ(at(0x1234'5678'9abc, DmaAccess::kReadWrite), 0x1234'5678'9abcu);
+  ASSERT_TRUE(iommu->detach(kDevice).ok());
+  EXPECT_EQ(at(0x1234), std::nullopt);
+}
+
+TEST_F(IommuTest, DevicesOfOneDomainShareIt) {
+  const IommuDeviceId second{0x11};
+  ASSERT_TRUE(iommu->add_device(second).ok());
+  ASSERT_TRUE(iommu->attach(second, domain).ok());
+  ASSERT_TRUE(map(0, kPage, 0x3000).ok());
+  std::array<GuestSegment, 1> out;
+  EXPECT_TRUE(iommu->translate(second, {4, 4}, DmaAccess::kRead, out).ok());
+  EXPECT_EQ(out[0].address.value, 0x3004u);
+}
+
+TEST_F(IommuTest, DomainsAreApart) {
+  std::vector<IommuDomainId> domains{domain};
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    if (i > 0) domains.push_back(*iommu->create_domain());
+    ASSERT_TRUE(iommu->map(domains[i], {0, kPage}, GuestAddress{i * kPage}, DmaAccess::kRead).ok());
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint64_t i = 0; i < 10; ++i) {
+      ASSERT_TRUE(iommu->attach(kDevice, domains[i]).ok());
+      EXPECT_EQ(at(8), i * kPage + 8);
+    }
+  }
+}
+
+TEST_F(IommuTest, AnUnmapIsSeenByTheNextTranslation) {
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    ASSERT_TRUE(map(0, kPage, i * kPage).ok());
+    ASSERT_TRUE(map(kPage, kPage, 0x1000'0000).ok());
+    EXPECT_EQ(at(5), i * kPage + 5);
+    EXPECT_EQ(at(kPage), 0x1000'0000u);
+    ASSERT_TRUE(unmap(0, kPage).ok());
+    EXPECT_EQ(at(5), std::nullopt);
+    ASSERT_TRUE(unmap(kPage, kPage).ok());
+    EXPECT_EQ(at(kPage), std::nullopt);
+  }
+}
+
+TEST_F(IommuTest, ManyUnmapsBetweenTwoTranslationsAreAllSeen) {
+  for (const std::uint64_t count : {1u, 2u, 14u, 15u, 16u, 17u, 18u, 40u}) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      ASSERT_TRUE(map(i * 2 * kPage, kPage, i * kMega2).ok());
+      EXPECT_EQ(at(i * 2 * kPage), i * kMega2);
+    }
+    for (std::uint64_t i = 0; i < count; ++i) ASSERT_TRUE(unmap(i * 2 * kPage, kPage).ok());
+    for (std::uint64_t i = 0; i < count; ++i) EXPECT_EQ(at(i * 2 * kPage), std::nullopt);
+  }
+}
+
+TEST_F(IommuTest, InvalidationChangesNothingThatIsMapped) {
+  ASSERT_TRUE(map(0, 4 * kPage, 0x50000).ok());
+  EXPECT_EQ(at(0), 0x50000u);
+  ASSERT_TRUE(iommu->invalidate(domain, {0, kPage}).ok());
+  EXPECT_EQ(at(0), 0x50000u);
+  ASSERT_TRUE(iommu->invalidate(domain).ok());
+  EXPECT_EQ(at(0x3fff), 0x53fffu);
+}
+
+TEST_F(IommuTest, WaitsForNobodyWhereNobodyIsInDma) {
+  EXPECT_EQ(at(0), std::nullopt);
+  EXPECT_TRUE(iommu->wait_for_dma(milliseconds(0)).ok());
+}
+
+// --- Refusals: the code, the numbers, and that nothing has changed.
+
+template <typename Result>
+void expect_error(const Result& result, absl::StatusCode code, std::string_view text) {
+  const absl::Status& status = [&]() -> const absl::Status& {
+    if constexpr (std::is_same_v<Result, absl::Status>) {
+      return result;
+    } else {
+      return result.status();
+    }
+  }();
+  EXPECT_EQ(status.code(), code) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(std::string(text)));
+}
+
+TEST_F(IommuTest, RefusesRangesThatAreNotWholePages) {
+  using enum absl::StatusCode;
+  expect_error(map(0x1000, 0, 0), kInvalidArgument, "0x1000 is empty");
+  expect_error(map(0x1001, kPage, 0), kInvalidArgument, "[0x1001, +0x1000)");
+  expect_error(map(0x1000, 100, 0), kInvalidArgument, "[0x1000, +0x64)");
+  expect_error(map(0x1000, kPage, 8), kInvalidArgument, "guest range [0x8, +0x1000)");
+  expect_error(map(UINT64_MAX - 4095, 2 * kPage, 0), kInvalidArgument, "past 2^64");
+  expect_error(map(0, 2 * kPage, UINT64_MAX - 4095), kInvalidArgument, "past 2^64");
+  expect_error(unmap(0, 0), kInvalidArgument, "empty");
+  expect_error(unmap(3, kPage), kInvalidArgument, "whole pages");
+  expect_error(iommu->unmap_within(domain, {0, 3}), kInvalidArgument, "whole pages");
+  expect_error(iommu->invalidate(domain, {0, 0}), kInvalidArgument, "empty");
+  EXPECT_EQ(iommu->table_bytes(), 0u);
+}
+
+TEST_F(IommuTest, RefusesToMapWhatIsMapped) {
+  ASSERT_TRUE(map(0x8000, kPage, 0x50000).ok());
+  expect_error(map(0x4000, 8 * kPage, 0), absl::StatusCode::kAlreadyExists, "0x8000 in [0x4000");
+  EXPECT_EQ(at(0x4000), std::nullopt);
+  EXPECT_EQ(at(0x8000), 0x50000u);
+}
+
+TEST_F(IommuTest, RefusesToUnmapWhatWasNeverMapped) {
+  expect_error(unmap(0x8000, kPage), absl::StatusCode::kNotFound, "0x8000 in [0x8000");
+  ASSERT_TRUE(map(0x8000, kPage, 0x50000).ok());
+  expect_error(unmap(0x8000, 2 * kPage), absl::StatusCode::kNotFound, "0x9000");
+  EXPECT_EQ(at(0x8000), 0x50000u);
+  EXPECT_EQ(*iommu->unmap_within(domain, {0x7000, 8 * kPage}), kPage);
+  EXPECT_EQ(*iommu->unmap_within(domain, {0x7000, 8 * kPage}), 0u);
+}
+
+TEST_F(IommuTest, RefusesUnknownDomainsAndDevices) {
+  using enum absl::StatusCode;
+  const IommuDomainId none{77};
+  const IommuDeviceId nobody{0x99};
+  expect_error(iommu->map(none, {0, kPage}, GuestAddress{0}, DmaAccess::kRead), kNotFound, "77");
+  expect_error(iommu->unmap(none, {0, kPage}), kNotFound, "77");
+  expect_error(iommu->unmap_within(none, {0, kPage}), kNotFound, "77");
+  expect_error(iommu->invalidate(none), kNotFound, "77");
+  expect_error(iommu->invalidate(none, {0, kPage}), kNotFound, "77");
+  expect_error(iommu->remove_domain(none), kNotFound, "77");
+  expect_error(iommu->attach(kDevice, none), kNotFound, "77");
+  expect_error(iommu->attach(nobody, domain), kNotFound, "0x99");
+  expect_error(iommu->detach(nobody), kNotFound, "0x99");
+  expect_error(iommu->bypass(nobody), kNotFound, "0x99");
+  expect_error(iommu->remove_device(nobody), kNotFound, "0x99");
+}
+
+TEST_F(IommuTest, RefusesADeviceTwiceAndADomainInUse) {
+  using enum absl::StatusCode;
+  expect_error(iommu->add_device(kDevice), kAlreadyExists, "0x10");
+  expect_error(iommu->remove_domain(domain), kFailedPrecondition, "1 devices");
+  ASSERT_TRUE(iommu->remove_device(kDevice).ok());
+  EXPECT_TRUE(iommu->remove_domain(domain).ok());
+  EXPECT_FALSE(at(0).has_value());
+  EXPECT_EQ(faults().at(0).reason, IommuFaultReason::kUnknownDevice);
+  EXPECT_TRUE(iommu->add_device(kDevice).ok());
+  EXPECT_GT(iommu->create_domain()->value, domain.value);
+}
+
+TEST_F(IommuTest, RefusesWhatTheTablesHaveNoRoomForAndLeavesNothingBehind) {
+  auto small =
+      std::move(Iommu::create({.max_table_bytes = 8 * internal::IommuTable::kNodeBytes}).value());
+  const IommuDomainId own = *small->create_domain();
+  const auto map_small = [&](std::uint64_t iova, std::uint64_t bytes, std::uint64_t to) {
+    return small->map(own, {iova, bytes}, GuestAddress{to}, DmaAccess::kRead);
+  };
+  expect_error(map_small(0, kGiga, kPage), absl::StatusCode::kResourceExhausted, "at most 8 nodes");
+  expect_error(map_small(0, std::uint64_t{1} << 62, kPage), absl::StatusCode::kResourceExhausted,
+               "at most 8 nodes");
+  EXPECT_LE(nodes(*small), 1u);
+  ASSERT_TRUE(map_small(0, kGiga, 0).ok());
+  ASSERT_TRUE(map_small(kGiga, kMega2, 0).ok());
+  ASSERT_TRUE(map_small(3 * kGiga, kMega2, 0).ok());
+  ASSERT_TRUE(map_small(5 * kGiga, kMega2, 0).ok());
+  expect_error(small->unmap(own, {kPage, kPage}), absl::StatusCode::kResourceExhausted, "8 nodes");
+  EXPECT_EQ(*small->unmap_within(own, {0, 8 * kGiga}), kGiga + 3 * kMega2);
+}
+
+TEST_F(IommuTest, RefusesAFaultQueueThatHoldsNothingOrTooMuch) {
+  expect_error(Iommu::create({.fault_queue = 0}), absl::StatusCode::kInvalidArgument, "0 records");
+  expect_error(Iommu::create({.fault_queue = SIZE_MAX}), absl::StatusCode::kInvalidArgument,
+               "1 to 1048576");
+}
+
+TEST(IommuFaultReasonTest, EveryReasonHasANameOfItsOwn) {
+  std::set<std::string_view> names;
+  for (int i = 0; i <= static_cast<int>(IommuFaultReason::kForbidden); ++i) {
+    names.insert(iommu_fault_reason_name(static_cast<IommuFaultReason>(i)));
+  }
+  EXPECT_EQ(names.size(), 4u);
+  EXPECT_FALSE(names.contains("unknown"));
+}
+
+// --- A table of single pages, by a std::map.
+
+class PageModel {
+ public:
+  struct Page {
+    std::uint64_t to;
+    DmaAccess permitted;
+  };
+
+  absl::StatusCode map(std::uint64_t iova, std::uint64_t bytes, std::uint64_t to,
+                       DmaAccess permitted) {
+    if (!within(iova, bytes).empty()) return absl::StatusCode::kAlreadyExists;
+    for (std::uint64_t i = 0; i < bytes; i += kPage) pages_[iova + i] = {to + i, permitted};
+    return absl::StatusCode::kOk;
+  }
+  absl::StatusCode unmap(std::uint64_t iova, std::uint64_t bytes) {
+    const auto found = within(iova, bytes);
+    if (found.size() != bytes / kPage) return absl::StatusCode::kNotFound;
+    erase(found);
+    return absl::StatusCode::kOk;
+  }
+  std::uint64_t unmap_within(std::uint64_t iova, std::uint64_t bytes) {
+    const auto found = within(iova, bytes);
+    erase(found);
+    return found.size() * kPage;
+  }
+  // The bytes that are reached, and where they lie.
+  std::vector<GuestSegment> translate(DmaSegment range, DmaAccess access) const {
+    std::vector<GuestSegment> out;
+    for (std::uint64_t done = 0; done < range.bytes;) {
+      const std::uint64_t at = range.address + done;
+      const auto it = pages_.find(at / kPage * kPage);
+      const auto need = static_cast<int>(access);
+      if (it == pages_.end() || (static_cast<int>(it->second.permitted) & need) != need) break;
+      const std::uint64_t bytes = std::min(range.bytes - done, kPage - at % kPage);
+      const std::uint64_t to = it->second.to + at % kPage;
+      if (!out.empty() && out.back().address.value + out.back().bytes == to) {
+        out.back().bytes += bytes;
+      } else {
+        out.push_back({GuestAddress{to}, bytes});
+      }
+      done += bytes;
+    }
+    return out;
+  }
+
+ private:
+  std::vector<std::uint64_t> within(std::uint64_t iova, std::uint64_t bytes) const {
+    std::vector<std::uint64_t> found;
+    for (auto it = pages_.lower_bound(iova); it != pages_.end() && it->first - iova < bytes; ++it) {
+      found.push_back(it->first);
+    }
+    return found;
+  }
+  void erase(const std::vector<std::uint64_t>& pages) {
+    for (const std::uint64_t page : pages) pages_.erase(page);
+  }
+
+  std::map<std::uint64_t, Page> pages_;
+};
+
+// Where pages of 2 MiB and 1 GiB may begin, and a few small pages away from there.
+std::uint64_t any_page(std::uint64_t top) {
+  const auto base = *rc::gen::elementOf(
+      std::vector<std::uint64_t>{0, kMega2, 2 * kMega2, kGiga - kMega2, kGiga, top});
+  const auto pages = *rc::gen::weightedOneOf<std::uint64_t>(
+      {{2, rc::gen::just<std::uint64_t>(0)}, {1, rc::gen::inRange<std::uint64_t>(0, 20)}});
+  return base == top ? base - pages * kPage : base + pages * kPage;
+}
+
+std::uint64_t any_length() {
+  return kPage * *rc::gen::weightedOneOf<std::uint64_t>(
+                     {{5, rc::gen::inRange<std::uint64_t>(1, 12)},
+                      {2, rc::gen::elementOf(std::vector<std::uint64_t>{511, 512, 513, 1024})}});
+}
+
+DmaAccess any_access() {
+  return *rc::gen::element(DmaAccess::kRead, DmaAccess::kWrite, DmaAccess::kReadWrite);
+}
+
+class IommuWorld {
+ public:
+  IommuWorld() : iommu_(std::move(Iommu::create({}).value())), domain_(*iommu_->create_domain()) {
+    RC_ASSERT(iommu_->add_device(kDevice).ok());
+    RC_ASSERT(iommu_->attach(kDevice, domain_).ok());
+  }
+
+  void step() {
+    const DmaSegment range{any_page(kTop), any_length()};
+    if (range.bytes - 1 > UINT64_MAX - range.address) return;
+    switch (*rc::gen::inRange(0, 6)) {
+      case 0:
+      case 1: return map(range);
+      case 2:
+        RC_ASSERT(iommu_->unmap(domain_, range).code() == model_.unmap(range.address, range.bytes));
+        return;
+      case 3:
+        RC_ASSERT(iommu_->unmap_within(domain_, range).value() ==
+                  model_.unmap_within(range.address, range.bytes));
+        return;
+      default: return translate(range);
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kTop = UINT64_MAX - (kPage - 1);
+
+  void map(const DmaSegment& range) {
+    const std::uint64_t to = any_page(std::uint64_t{1} << 40);
+    const DmaAccess permitted = any_access();
+    RC_ASSERT(iommu_->map(domain_, range, GuestAddress{to}, permitted).code() ==
+              model_.map(range.address, range.bytes, to, permitted));
+  }
+  void translate(DmaSegment range) {
+    const auto skip = *rc::gen::inRange<std::uint64_t>(0, kPage);
+    const DmaSegment part{range.address + skip, range.bytes - skip};
+    const DmaAccess access = any_access();
+    const auto wanted = model_.translate(part, access);
+    std::vector<GuestSegment> found(wanted.size() + 1);
+    const auto result = iommu_->translate(kDevice, part, access, found);
+    found.resize(result.segments);
+    RC_ASSERT(found == wanted);
+    std::uint64_t bytes = 0;
+    for (const GuestSegment& it : wanted) bytes += it.bytes;
+    RC_ASSERT(result.done == bytes);
+    RC_ASSERT(result.ok() == (bytes == part.bytes));
+    if (!result.ok()) RC_ASSERT(result.at == part.address + bytes);
+  }
+
+  std::unique_ptr<Iommu> iommu_;
+  IommuDomainId domain_;
+  PageModel model_;
+};
+
+RC_GTEST_PROP(IommuProperty, EveryChangeAndTranslationIsTheModels, ()) {
+  IommuWorld world;
+  const int steps = *rc::gen::inRange(1, 400);
+  for (int i = 0; i < steps; ++i) world.step();
+}
+
+}  // namespace
+}  // namespace vm_device

@@ -1,0 +1,94 @@
+#include "vm_device/internal/iommu_epochs.h"
+
+#include <algorithm>
+#include <new>
+
+namespace vm_device::internal {
+namespace {
+
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+}  // namespace
+
+// What this thread has of all IOMMUs. Either side may go first: the list that is left
+// alone with an object drops it when it is next looked at.
+struct IommuEpochs::Owned {
+  struct Entry {
+    std::uint64_t epochs;
+    std::shared_ptr<IommuThread> thread;
+  };
+  ~Owned() { recent_ = {}; }
+
+  std::vector<Entry> entries;
+};
+
+constinit thread_local IommuEpochs::Recent IommuEpochs::recent_{0, nullptr};
+thread_local IommuEpochs::Owned IommuEpochs::owned_;
+
+IommuEpochs::IommuEpochs() : serial_(next_serial()) {}
+IommuEpochs::~IommuEpochs() = default;
+
+IommuThread* IommuEpochs::find_thread() {
+  IommuThread* thread = nullptr;
+  for (const Owned::Entry& it : owned_.entries) {
+    if (it.epochs == serial_) thread = it.thread.get();
+  }
+  if (thread == nullptr) thread = add_thread();
+  if (thread != nullptr) recent_ = {serial_, thread};
+  return thread;
+}
+
+IommuThread* IommuEpochs::add_thread() {
+  const auto left = [](const auto& thread) { return thread.use_count() == 1; };
+  try {
+    std::erase_if(owned_.entries, [&](const Owned::Entry& it) { return left(it.thread); });
+    auto thread = std::make_shared<IommuThread>();
+    owned_.entries.reserve(owned_.entries.size() + 1);
+    const std::lock_guard lock(mutex_);
+    std::erase_if(threads_, left);
+    threads_.push_back(thread);
+    owned_.entries.push_back({serial_, std::move(thread)});
+    return threads_.back().get();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+std::uint64_t IommuEpochs::hold(const IommuThread& thread) {
+  const std::uint64_t epoch = thread.active.load(std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  ++holds_[epoch];
+  return epoch;
+}
+
+void IommuEpochs::release(std::uint64_t epoch) {
+  const std::lock_guard lock(mutex_);
+  const auto it = holds_.find(epoch);
+  if (--it->second == 0) holds_.erase(it);
+}
+
+std::uint64_t IommuEpochs::oldest() {
+  std::uint64_t oldest = UINT64_MAX;
+  const std::lock_guard lock(mutex_);
+  for (const auto& thread : threads_) {
+    const std::uint64_t active = thread->active.load();
+    if (active != 0) oldest = std::min(oldest, active);
+  }
+  return oldest;
+}
+
+IommuEpochs::Users IommuEpochs::users_before(std::uint64_t epoch) {
+  Users users;
+  const std::lock_guard lock(mutex_);
+  for (const auto& thread : threads_) {
+    const std::uint64_t active = thread->active.load();
+    users.threads += active != 0 && active < epoch ? 1 : 0;
+  }
+  for (const auto& [began, count] : holds_) users.mappings += began < epoch ? count : 0;
+  return users;
+}
+
+}  // namespace vm_device::internal

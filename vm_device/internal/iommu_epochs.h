@@ -1,0 +1,96 @@
+// Which threads are in DMA behind an IOMMU, and since when: so that what they may still
+// use is known.
+#ifndef VM_DEVICE_INTERNAL_IOMMU_EPOCHS_H_
+#define VM_DEVICE_INTERNAL_IOMMU_EPOCHS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "vm_device/internal/iotlb.h"
+
+namespace vm_device::internal {
+
+// What one thread keeps for one IOMMU. Only that thread uses it, but for active.
+struct IommuThread {
+  // Domains of whose IOTLB a thread keeps one each: a thread that serves devices of more
+  // of them starts anew when it changes.
+  static constexpr std::size_t kTlbs = 4;
+
+  std::atomic<std::uint64_t> active{0};  // the epoch in which its DMA began; 0: in none
+  int depth = 0;                         // DMA in an MmioHandler that DMA has reached
+  std::array<Iotlb, kTlbs> tlbs;
+};
+
+// Epochs advance when something was unlinked. A thread announces the epoch that it has
+// seen, then looks into the tables; who unlinks does so, advances the epoch, and then
+// looks at what is announced. All is sequentially consistent, so that one of the two sees
+// the other: who is announced with an older epoch may use what was unlinked, nobody else.
+class IommuEpochs {
+ public:
+  IommuEpochs();
+  IommuEpochs(const IommuEpochs&) = delete;
+  IommuEpochs& operator=(const IommuEpochs&) = delete;
+  ~IommuEpochs();
+
+  // The calling thread's own; null where the host has no memory left for it.
+  IommuThread* thread() {
+    const Recent& recent = recent_;
+    return recent.epochs == serial_ ? recent.thread : find_thread();
+  }
+
+  void enter(IommuThread& thread) {
+    if (thread.depth++ > 0) return;
+    thread.active.store(epoch_.load(std::memory_order_relaxed));
+    epoch_.load();  // whoever did not see the store is seen by this
+  }
+  static void leave(IommuThread& thread) {
+    if (--thread.depth == 0) thread.active.store(0, std::memory_order_release);
+  }
+
+  // Beyond the call that made it: a mapping that is held. Needs: the thread is in DMA.
+  std::uint64_t hold(const IommuThread& thread);
+  void release(std::uint64_t epoch);
+
+  // What was unlinked before this call is out of use once oldest() is not less than the
+  // value returned.
+  std::uint64_t advance() { return epoch_.fetch_add(1) + 1; }
+  // Of all threads that are in DMA; UINT64_MAX where none is. Held mappings do not count:
+  // they look into no table.
+  std::uint64_t oldest();
+
+  struct Users {
+    std::uint64_t threads = 0;
+    std::uint64_t mappings = 0;
+  };
+  // Those that began before `epoch`.
+  Users users_before(std::uint64_t epoch);
+
+ private:
+  struct Recent {
+    std::uint64_t epochs;
+    IommuThread* thread;
+  };
+  struct Owned;
+
+  IommuThread* find_thread();
+  IommuThread* add_thread();
+
+  static constinit thread_local Recent recent_;
+  static thread_local Owned owned_;
+
+  const std::uint64_t serial_;  // of this object, in this process
+  std::atomic<std::uint64_t> epoch_{1};
+  std::mutex mutex_;  // of what follows
+  std::vector<std::shared_ptr<IommuThread>> threads_;
+  std::map<std::uint64_t, std::uint64_t> holds_;  // count by epoch
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_IOMMU_EPOCHS_H_

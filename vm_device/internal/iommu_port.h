@@ -1,0 +1,113 @@
+// Where a device meets the IOMMU, and a stretch of DMA of it.
+#ifndef VM_DEVICE_INTERNAL_IOMMU_PORT_H_
+#define VM_DEVICE_INTERNAL_IOMMU_PORT_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "vm_device/internal/iommu_domain.h"
+#include "vm_device/internal/iommu_epochs.h"
+#include "vm_device/internal/iommu_fault_queue.h"
+#include "vm_device/iommu.h"
+
+namespace vm_device::internal {
+
+// Lives as long as its Iommu.
+class IommuPort {
+ public:
+  // Where the device's DMA goes: one word, so that a change is seen whole. What is none of
+  // the constants is a domain.
+  enum class Target : std::uintptr_t { kUnknown, kBlocked, kBypassed };
+
+  IommuPort(IommuDeviceId device, IommuEpochs& epochs, IommuFaultQueue& faults)
+      : device_(device), epochs_(epochs), faults_(faults) {}
+
+  static Target target_of(const IommuDomain& domain) {
+    return static_cast<Target>(reinterpret_cast<std::uintptr_t>(&domain));
+  }
+  // Null where the target is none.
+  static const IommuDomain* domain_of(Target target) {
+    return target <= Target::kBypassed
+               ? nullptr
+               : reinterpret_cast<const IommuDomain*>(static_cast<std::uintptr_t>(target));
+  }
+
+  IommuEpochs& epochs() { return epochs_; }
+  Target target() const { return target_.load(std::memory_order_acquire); }
+  void set_target(Target target) { target_.store(target); }
+
+  void record(std::uint64_t iova, DmaAccess access, IommuFaultReason reason) {
+    faults_.push({device_, iova, access, reason});
+  }
+
+ private:
+  const IommuDeviceId device_;
+  IommuEpochs& epochs_;
+  IommuFaultQueue& faults_;
+  std::atomic<Target> target_{Target::kUnknown};
+};
+
+// DMA in progress on this thread: what it finds stays valid while the object lives. With
+// no port every bus address is a guest address.
+class IommuSection {
+ public:
+  explicit IommuSection(IommuPort* port) : port_(port) {
+    if (port == nullptr) return;
+    thread_ = port->epochs().thread();
+    if (thread_ != nullptr) port->epochs().enter(*thread_);
+  }
+  IommuSection(const IommuSection&) = delete;
+  IommuSection& operator=(const IommuSection&) = delete;
+  ~IommuSection() {
+    if (thread_ != nullptr) IommuEpochs::leave(*thread_);
+  }
+
+  // The first of [iova, iova + bytes) that lie one after the other in the guest too. None:
+  // refused, and recorded. Needs: bytes > 0.
+  GuestSegment translate(std::uint64_t iova, std::uint64_t bytes, DmaAccess access) {
+    if (port_ == nullptr) return {vm_mem::GuestAddress{iova}, bytes};
+    const IommuPort::Target target = port_->target();
+    const IommuDomain* const domain = IommuPort::domain_of(target);
+    if (domain == nullptr || thread_ == nullptr) [[unlikely]]
+      return without_domain(target, iova, bytes, access);
+    Iotlb& tlb = thread_->tlbs[domain->serial() % IommuThread::kTlbs];
+    if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) [[unlikely]]
+      domain->refresh(tlb);
+    const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
+    if (entry == nullptr) [[unlikely]] {
+      entry = miss(*domain, tlb, iova, bytes, access);
+      if (entry == nullptr) return {};
+    }
+    const std::uint64_t after = entry->extent - (iova - entry->first);
+    return {vm_mem::GuestAddress{iova + entry->shift}, std::min(bytes - 1, after) + 1};
+  }
+
+  // As translate(), of what follows the first `done` bytes of `range`. What lies past 2^64
+  // is mapped nowhere.
+  GuestSegment next(const DmaSegment& range, std::uint64_t done, DmaAccess access) {
+    const std::uint64_t iova = range.address + done;
+    if (iova >= range.address) [[likely]]
+      return translate(iova, range.bytes - done, access);
+    if (port_ != nullptr) port_->record(iova, access, IommuFaultReason::kUnmapped);
+    return {};
+  }
+
+  // Keeps what translate() found in use until release(). Needs: a port and memory for the
+  // thread, thus a translation that was not refused.
+  bool can_hold() const { return thread_ != nullptr; }
+  std::uint64_t hold() const { return port_->epochs().hold(*thread_); }
+
+ private:
+  GuestSegment without_domain(IommuPort::Target target, std::uint64_t iova, std::uint64_t bytes,
+                              DmaAccess access);
+  const Iotlb::Entry* miss(const IommuDomain& domain, Iotlb& tlb, std::uint64_t iova,
+                           std::uint64_t bytes, DmaAccess access);
+
+  IommuPort* port_;
+  IommuThread* thread_ = nullptr;
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_IOMMU_PORT_H_

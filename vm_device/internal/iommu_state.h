@@ -1,0 +1,61 @@
+// What an Iommu owns: its domains and the ports of its devices.
+#ifndef VM_DEVICE_INTERNAL_IOMMU_STATE_H_
+#define VM_DEVICE_INTERNAL_IOMMU_STATE_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "vm_device/internal/iommu_domain.h"
+#include "vm_device/internal/iommu_epochs.h"
+#include "vm_device/internal/iommu_fault_queue.h"
+#include "vm_device/internal/iommu_port.h"
+#include "vm_device/iommu.h"
+
+namespace vm_device {
+
+class Iommu::State {
+ public:
+  explicit State(const IommuOptions& options) : faults(options.fault_queue) {
+    budget.limit = options.max_table_bytes / internal::IommuTable::kNodeBytes;
+  }
+
+  // The port of a device, known or not.
+  internal::IommuPort& port(IommuDeviceId device);
+
+  absl::StatusOr<IommuDomainId> create_domain();
+  absl::Status remove_domain(IommuDomainId id);
+  absl::Status add_device(IommuDeviceId device);
+  // Errors:  kNotFound.
+  absl::Status retarget(IommuDeviceId device, internal::IommuPort::Target target);
+  absl::Status attach(IommuDeviceId device, IommuDomainId id);
+
+  // Shared: it stays while a call changes it, though it be removed meanwhile.
+  // Errors:  kNotFound.
+  absl::StatusOr<std::shared_ptr<internal::IommuDomain>> domain(IommuDomainId id);
+
+  internal::IommuEpochs epochs;
+  internal::IommuFaultQueue faults;
+  internal::IommuNodeBudget budget;
+
+ private:
+  struct Removed {
+    std::shared_ptr<internal::IommuDomain> domain;
+    std::uint64_t epoch;
+  };
+
+  internal::IommuPort* known_port(IommuDeviceId device);
+  std::uint64_t devices_of(const internal::IommuDomain& domain) const;
+
+  std::mutex mutex_;  // of what follows
+  std::uint32_t last_id_ = 0;
+  std::map<IommuDomainId, std::shared_ptr<internal::IommuDomain>> domains_;
+  std::map<IommuDeviceId, std::unique_ptr<internal::IommuPort>> ports_;
+  std::list<Removed> removed_;
+};
+
+}  // namespace vm_device
+
+#endif  // VM_DEVICE_INTERNAL_IOMMU_STATE_H_
