@@ -1,0 +1,606 @@
+// DMA behind an IOMMU: that every byte goes where its translation says, or nowhere.
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <thread>
+#include <vector>
+
+#include "tests/vm_device/guest.h"
+#include "vm_device/dma.h"
+#include "vm_device/iommu.h"
+
+namespace vm_device {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using vm_mem::AccessFault;
+using vm_mem::GuestAddress;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr IommuDeviceId kDevice{7};
+constexpr std::uint64_t kRom = 0x10'0000;
+constexpr std::uint64_t kGuestPages = 16;  // of RAM that the tests map
+
+std::vector<std::byte> pattern(std::size_t bytes, unsigned seed = 0) {
+  std::vector<std::byte> out(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) {
+    out[i] = static_cast<std::byte>(i * 13 + i / 251 + seed);
+  }
+  return out;
+}
+
+struct World {
+  World()
+      : iommu(std::move(Iommu::create({}).value())),
+        domain(*iommu->create_domain()),
+        dma(*guest.memory, *iommu, kDevice) {
+    EXPECT_TRUE(iommu->add_device(kDevice).ok());
+    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
+    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage, 9)).ok());
+    guest.put_bytes(kRamBase, pattern(kGuestPages * kPage, 5));
+  }
+  void map(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
+           DmaAccess permitted = DmaAccess::kReadWrite) {
+    EXPECT_TRUE(iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted).ok());
+  }
+  void unmap(std::uint64_t iova, std::uint64_t bytes = kPage) {
+    EXPECT_TRUE(iommu->unmap(domain, {iova, bytes}).ok());
+  }
+  std::vector<IommuFault> faults() {
+    std::vector<IommuFault> out(300);
+    out.resize(iommu->poll_faults(out));
+    return out;
+  }
+
+  Guest guest;
+  std::unique_ptr<Iommu> iommu;
+  IommuDomainId domain;
+  DmaSpace dma;
+};
+
+class DmaIommuTest : public testing::Test, protected World {};
+
+TEST_F(DmaIommuTest, AnOperationOnScatteredPagesIsOneOnTheirConcatenation) {
+  map(0, kRamBase + 3 * kPage);
+  map(kPage, kRamBase + kPage);
+  const auto bytes = pattern(kPage, 77);
+  EXPECT_EQ(dma.write(0x800, bytes), (DmaResult{.done = kPage}));
+  const auto first = guest.bytes(kRamBase + 3 * kPage + 0x800, 0x800);
+  const auto second = guest.bytes(kRamBase + kPage, 0x800);
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), bytes.begin()));
+  EXPECT_TRUE(std::equal(second.begin(), second.end(), bytes.begin() + 0x800));
+  std::vector<std::byte> back(kPage);
+  EXPECT_EQ(dma.read(0x800, back), (DmaResult{.done = kPage}));
+  EXPECT_EQ(back, bytes);
+}
+
+TEST_F(DmaIommuTest, ARefusalNamesTheBusAddressAndIsRecordedOnce) {
+  map(0x10000, kRamBase);
+  std::vector<std::byte> to(3 * kPage);
+  EXPECT_EQ(dma.read(0x10800, to), (DmaResult{DmaFault::kTranslation, 0x800, 0x11000}));
+  EXPECT_EQ(
+      faults(),
+      (std::vector<IommuFault>{{kDevice, 0x11000, DmaAccess::kRead, IommuFaultReason::kUnmapped}}));
+}
+
+TEST_F(DmaIommuTest, APageForReadingIsNotWritten) {
+  map(0, kRamBase, kPage, DmaAccess::kRead);
+  const auto before = guest.bytes(kRamBase, kPage);
+  EXPECT_EQ(dma.write(0x10, pattern(8)), (DmaResult{DmaFault::kTranslation, 0, 0x10}));
+  EXPECT_EQ(dma.fill(0x20, std::byte{1}, 8), (DmaResult{DmaFault::kTranslation, 0, 0x20}));
+  EXPECT_EQ(dma.store(0x40, std::uint32_t{1}), (DmaResult{DmaFault::kTranslation, 0, 0x40}));
+  std::uint32_t previous = 0;
+  EXPECT_EQ(dma.fetch_add(0x40, 1u, previous), (DmaResult{DmaFault::kTranslation, 0, 0x40}));
+  EXPECT_EQ(guest.bytes(kRamBase, kPage), before);
+  EXPECT_EQ(faults().size(), 4u);
+}
+
+TEST_F(DmaIommuTest, WhatTheMemoryRefusesIsNamedByItsBusAddress) {
+  map(0x5000, kRom);
+  map(0x6000, 0x9999'0000);
+  EXPECT_EQ(dma.write(0x5008, pattern(8)), (DmaResult{DmaFault::kReadOnly, 0, 0x5008}));
+  std::vector<std::byte> to(2 * kPage);
+  EXPECT_EQ(dma.read(0x5000, to), (DmaResult{DmaFault::kUnmapped, kPage, 0x6000}));
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(DmaIommuTest, DmaDoesNotWrapAtTheTop) {
+  const std::uint64_t last = UINT64_MAX - (kPage - 1);
+  map(last, kRamBase);
+  map(0, kRamBase + kPage);
+  std::vector<std::byte> to(32);
+  EXPECT_EQ(dma.read(UINT64_MAX - 15, to), (DmaResult{DmaFault::kTranslation, 16, 0}));
+}
+
+TEST_F(DmaIommuTest, AByteCountBeyondEveryMappingIsExact) {
+  map(0, kRamBase, 4 * kPage);
+  EXPECT_EQ(dma.fill(8, std::byte{3}, UINT64_MAX),
+            (DmaResult{DmaFault::kTranslation, 4 * kPage - 8, 4 * kPage}));
+  EXPECT_EQ(dma.fill(8, std::byte{3}, 0), DmaResult{});
+  EXPECT_EQ(dma.read(0x77'7000, {}), DmaResult{});
+  EXPECT_EQ(dma.copy(0, UINT64_MAX, UINT64_MAX),
+            (DmaResult{DmaFault::kTranslation, 0, UINT64_MAX}));
+}
+
+TEST_F(DmaIommuTest, ADeviceIsBlockedUntilItIsAttachedAndReachesAllOnceBypassed) {
+  const IommuDeviceId late{99};
+  DmaSpace other(*guest.memory, *iommu, late);
+  std::uint32_t word = 0;
+  EXPECT_EQ(other.load(kRamBase, word).fault, DmaFault::kTranslation);
+  ASSERT_TRUE(iommu->add_device(late).ok());
+  EXPECT_EQ(other.load(kRamBase, word).fault, DmaFault::kTranslation);
+  ASSERT_TRUE(iommu->bypass(late).ok());
+  EXPECT_TRUE(other.load(kRamBase, word).ok());
+  EXPECT_EQ(word, guest.get<std::uint32_t>(kRamBase));
+  ASSERT_TRUE(iommu->attach(late, domain).ok());
+  EXPECT_EQ(other.load(kRamBase, word).fault, DmaFault::kTranslation);
+  EXPECT_EQ(faults().size(), 3u);
+}
+
+TEST_F(DmaIommuTest, OverlapIsJudgedOnBusAddressesAlsoWherePagesAreShuffled) {
+  // Descending in the guest while ascending on the bus.
+  for (std::uint64_t i = 0; i < 8; ++i) map(i * kPage, kRamBase + (7 - i) * kPage);
+  for (const auto& [to, from] : {std::pair{0x100u, 0x0u},
+                                 {0x0u, 0x100u},
+                                 {0x1800u, 0x10u},
+                                 {0x10u, 0x1800u},
+                                 {0x1000u, 0x0u},
+                                 {0x7u, 0x7u}}) {
+    std::vector<std::byte> expected(8 * kPage);
+    ASSERT_TRUE(dma.read(0, expected).ok());
+    const std::uint64_t bytes = 0x6000;
+    std::copy_n(std::vector(expected.begin() + from, expected.begin() + from + bytes).begin(),
+                bytes, expected.begin() + to);
+    EXPECT_EQ(dma.copy(to, from, bytes), (DmaResult{.done = bytes}));
+    std::vector<std::byte> found(8 * kPage);
+    ASSERT_TRUE(dma.read(0, found).ok());
+    EXPECT_EQ(found, expected) << to << " " << from;
+  }
+}
+
+TEST_F(DmaIommuTest, AnOverlappingCopyMovesThePrefixThatIsTranslated) {
+  for (std::uint64_t i = 0; i < 4; ++i) map(i * kPage, kRamBase + (7 - i) * kPage);
+  std::vector<std::byte> expected(4 * kPage);
+  ASSERT_TRUE(dma.read(0, expected).ok());
+  std::copy_backward(expected.begin(), expected.begin() + 3 * kPage, expected.end());
+  EXPECT_EQ(dma.copy(kPage, 0, 5 * kPage),
+            (DmaResult{DmaFault::kTranslation, 3 * kPage, 4 * kPage}));
+  std::vector<std::byte> found(4 * kPage);
+  ASSERT_TRUE(dma.read(0, found).ok());
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(faults().size(), 1u);
+}
+
+TEST_F(DmaIommuTest, ACopyThatStopsSaysOnWhichSide) {
+  map(0x10000, kRamBase, 2 * kPage);
+  map(0x20000, kRamBase + 4 * kPage, kPage);
+  map(0x21000, kRom);
+  EXPECT_EQ(dma.copy(0x20000, 0x10000, 2 * kPage),
+            (DmaResult{DmaFault::kReadOnly, kPage, 0x21000}));
+  EXPECT_EQ(dma.copy(0x10000, 0x20800, 2 * kPage),
+            (DmaResult{DmaFault::kTranslation, 0x1800, 0x22000}));
+  EXPECT_EQ(dma.copy(0x30000, 0x40000, 1), (DmaResult{DmaFault::kTranslation, 0, 0x40000}));
+}
+
+TEST_F(DmaIommuTest, ComparesAcrossRunsOfBothSides) {
+  map(0x1000, kRamBase + 2 * kPage);
+  map(0x2000, kRamBase);
+  map(0x8000, kRamBase + 8 * kPage, 2 * kPage);
+  ASSERT_TRUE(dma.copy(0x8000, 0x1000, 2 * kPage).ok());
+  int order = 7;
+  EXPECT_EQ(dma.compare(0x8000, 0x1000, 2 * kPage, order), (DmaResult{.done = 2 * kPage}));
+  EXPECT_EQ(order, 0);
+  ASSERT_TRUE(dma.store(0x8100, std::uint8_t{0}).ok());
+  ASSERT_TRUE(dma.store(0x1100, std::uint8_t{1}).ok());
+  ASSERT_TRUE(dma.store(0x9000, std::uint8_t{0xff}).ok());
+  ASSERT_TRUE(dma.store(0x2000, std::uint8_t{0}).ok());
+  EXPECT_TRUE(dma.compare(0x8000, 0x1000, 2 * kPage, order).ok());
+  EXPECT_LT(order, 0);
+  EXPECT_TRUE(dma.compare(0x1000, 0x8000, 2 * kPage, order).ok());
+  EXPECT_GT(order, 0);
+  EXPECT_EQ(dma.compare(0x8000, 0x1000, 3 * kPage, order),
+            (DmaResult{DmaFault::kTranslation, 2 * kPage, 0x3000}));
+}
+
+TEST_F(DmaIommuTest, ComparesAListWithABuffer) {
+  map(0x1000, kRamBase, 4 * kPage);
+  const std::array<DmaSegment, 3> list{{{0x1800, 0x1000}, {0, 0}, {0x1010, 0x2000}}};
+  std::vector<std::byte> bytes(0x3000);
+  ASSERT_TRUE(dma.read(list, bytes).ok());
+  int order = 7;
+  EXPECT_EQ(dma.compare(list, bytes, order), (DmaResult{.done = 0x3000}));
+  EXPECT_EQ(order, 0);
+  bytes[0x2fff] ^= std::byte{0xff};
+  EXPECT_TRUE(dma.compare(list, bytes, order).ok());
+  EXPECT_NE(order, 0);
+  EXPECT_EQ(dma.compare(list, std::span(bytes).first(0x2fff), order), (DmaResult{.done = 0x2fff}));
+  EXPECT_EQ(order, 0);
+  const std::array<DmaSegment, 2> beyond{{{0x4ff0, 0x10}, {0x9000, 8}}};
+  EXPECT_EQ(dma.compare(beyond, bytes, order), (DmaResult{DmaFault::kTranslation, 0x10, 0x9000}));
+}
+
+TEST_F(DmaIommuTest, TypedAccessOfEveryWidthGoesThroughTheTranslation) {
+  map(0x1000, kRamBase + kPage);
+  EXPECT_TRUE(dma.store(0x1010, std::uint64_t{0x0807060504030201}).ok());
+  EXPECT_EQ(guest.get<std::uint64_t>(kRamBase + kPage + 0x10), 0x0807060504030201u);
+  std::uint8_t one = 0;
+  std::uint16_t two = 0;
+  std::uint32_t four = 0;
+  EXPECT_TRUE(dma.load(0x1017, one).ok());
+  EXPECT_TRUE(dma.load(0x1016, two, std::memory_order_acquire).ok());
+  EXPECT_TRUE(dma.load(0x1014, four).ok());
+  EXPECT_EQ(one, 0x08);
+  EXPECT_EQ(two, 0x0807);
+  EXPECT_EQ(four, 0x08070605u);
+}
+
+TEST_F(DmaIommuTest, AWordInTwoRunsIsLoadedAndStoredInBothOrNotAtAll) {
+  map(0x1000, kRamBase + 4 * kPage);
+  map(0x2000, kRamBase);
+  const std::uint64_t value = 0x1122334455667788;
+  EXPECT_EQ(dma.store(0x1ffd, value), (DmaResult{.done = 8}));
+  std::uint64_t found = 0;
+  EXPECT_EQ(dma.load(0x1ffd, found), (DmaResult{.done = 8}));
+  EXPECT_EQ(found, value);
+  EXPECT_EQ(guest.get<std::uint8_t>(kRamBase), 0x55);
+  unmap(0x2000);
+  EXPECT_EQ(dma.store(0x1ffd, std::uint64_t{0}), (DmaResult{DmaFault::kTranslation, 0, 0x2000}));
+  EXPECT_EQ(guest.get<std::uint8_t>(kRamBase + 4 * kPage + 0xffd), 0x88);
+  found = 5;
+  EXPECT_EQ(dma.load(0x1ffd, found), (DmaResult{DmaFault::kTranslation, 0, 0x2000}));
+  EXPECT_EQ(found, 5u);
+}
+
+TEST_F(DmaIommuTest, AWordThatEndsInRomIsStoredAsFarAsItSays) {
+  map(0x1000, kRamBase);
+  map(0x2000, kRom);
+  EXPECT_EQ(dma.store(0x1ffe, std::uint32_t{0xaabbccdd}),
+            (DmaResult{DmaFault::kReadOnly, 2, 0x2000}));
+  EXPECT_EQ(guest.get<std::uint16_t>(kRamBase + 0xffe), 0xccdd);
+}
+
+TEST_F(DmaIommuTest, ReadModifyWritesGiveWhatWasThere) {
+  map(0x1000, kRamBase);
+  ASSERT_TRUE(dma.store(0x1000, std::uint32_t{0b1100}).ok());
+  std::uint32_t previous = 0;
+  EXPECT_TRUE(dma.fetch_or(0x1000, 0b0011u, previous).ok());
+  EXPECT_EQ(previous, 0b1100u);
+  EXPECT_TRUE(dma.fetch_and(0x1000, 0b0110u, previous).ok());
+  EXPECT_EQ(previous, 0b1111u);
+  EXPECT_TRUE(dma.fetch_xor(0x1000, 0b1111u, previous).ok());
+  EXPECT_EQ(previous, 0b0110u);
+  EXPECT_TRUE(dma.fetch_add(0x1000, 1u, previous).ok());
+  EXPECT_EQ(previous, 0b1001u);
+  EXPECT_TRUE(dma.exchange(0x1000, 77u, previous).ok());
+  EXPECT_EQ(previous, 0b1010u);
+  EXPECT_EQ(guest.get<std::uint32_t>(kRamBase), 77u);
+  std::uint16_t narrow = 0;
+  EXPECT_EQ(dma.fetch_add(0x1001, std::uint16_t{1}, narrow).fault, DmaFault::kMisaligned);
+  std::uint64_t wide = 0;
+  EXPECT_EQ(dma.exchange(0x1ffc, std::uint64_t{1}, wide).fault, DmaFault::kMisaligned);
+}
+
+TEST_F(DmaIommuTest, CompareExchangeStoresOnlyWhereTheValueIsTheExpectedOne) {
+  map(0x1000, kRamBase);
+  ASSERT_TRUE(dma.store(0x1000, std::uint64_t{5}).ok());
+  std::uint64_t expected = 4;
+  bool exchanged = true;
+  EXPECT_TRUE(dma.compare_exchange(0x1000, expected, std::uint64_t{9}, exchanged).ok());
+  EXPECT_FALSE(exchanged);
+  EXPECT_EQ(expected, 5u);
+  EXPECT_TRUE(dma.compare_exchange(0x1000, expected, std::uint64_t{9}, exchanged).ok());
+  EXPECT_TRUE(exchanged);
+  EXPECT_EQ(guest.get<std::uint64_t>(kRamBase), 9u);
+  EXPECT_EQ(dma.compare_exchange(0x1004, expected, std::uint64_t{9}, exchanged).fault,
+            DmaFault::kMisaligned);
+  EXPECT_EQ(dma.compare_exchange(0x9000, expected, std::uint64_t{9}, exchanged),
+            (DmaResult{DmaFault::kTranslation, 0, 0x9000}));
+}
+
+// --- Against a model that knows single pages and single bytes.
+
+class PagedModel {
+ public:
+  struct Page {
+    std::uint64_t guest;  // index of the guest's page
+    DmaAccess permitted;
+  };
+
+  PagedModel() : bytes(pattern(kGuestPages * kPage, 5)) {}
+
+  std::byte* find(std::uint64_t address, DmaAccess access) {
+    const auto it = pages.find(address / kPage);
+    const auto need = static_cast<int>(access);
+    if (it == pages.end() || (static_cast<int>(it->second.permitted) & need) != need)
+      return nullptr;
+    return &bytes[it->second.guest * kPage + address % kPage];
+  }
+  // Calls step(byte of the guest, i) for each byte of the list, up to `total`.
+  template <typename Step>
+  DmaResult walk(const std::vector<DmaSegment>& list, std::uint64_t total, DmaAccess access,
+                 Step step) {
+    std::uint64_t done = 0;
+    for (const DmaSegment& it : list) {
+      for (std::uint64_t i = 0; i < it.bytes && done < total; ++i, ++done) {
+        std::byte* const byte = find(it.address + i, access);
+        if (byte == nullptr) return {DmaFault::kTranslation, done, it.address + i};
+        step(*byte, done);
+      }
+    }
+    return {.done = done};
+  }
+  // As if all of the source were read first.
+  DmaResult copy(std::uint64_t to, std::uint64_t from, std::uint64_t count) {
+    std::vector<std::byte*> targets;
+    std::vector<std::byte> values;
+    DmaResult result{.done = count};
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::byte* const source = find(from + i, DmaAccess::kRead);
+      std::byte* const target = find(to + i, DmaAccess::kWrite);
+      if (source == nullptr || target == nullptr) {
+        result = {DmaFault::kTranslation, i, (source == nullptr ? from : to) + i};
+        break;
+      }
+      targets.push_back(target);
+      values.push_back(*source);
+    }
+    for (std::size_t i = 0; i < targets.size(); ++i) *targets[i] = values[i];
+    return result;
+  }
+
+  std::map<std::uint64_t, Page> pages;
+  std::vector<std::byte> bytes;
+};
+
+class PropertyWorld : public World {
+ public:
+  void step() {
+    switch (*rc::gen::inRange(0, 7)) {
+      case 0: return map_pages();
+      case 1: return unmap_pages();
+      case 2: return read_list();
+      case 3: return write_list();
+      case 4: return fill_list();
+      case 5: return copy_range();
+      default: return load_word();
+    }
+  }
+  void check_memory() { RC_ASSERT(guest.bytes(kRamBase, model.bytes.size()) == model.bytes); }
+
+ private:
+  static constexpr std::uint64_t kPages = 24;
+
+  // No page of the guest is shown twice: overlap is judged on bus addresses.
+  void map_pages() {
+    const auto first = *rc::gen::inRange<std::uint64_t>(0, kPages);
+    const auto guest_first = *rc::gen::inRange<std::uint64_t>(0, kGuestPages);
+    const auto count = *rc::gen::inRange<std::uint64_t>(1, 5);
+    const auto permitted = *rc::gen::weightedElement<DmaAccess>(
+        {{6, DmaAccess::kReadWrite}, {1, DmaAccess::kRead}, {1, DmaAccess::kWrite}});
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::uint64_t page = guest_first + i;
+      const bool shown = std::any_of(model.pages.begin(), model.pages.end(),
+                                     [&](const auto& it) { return it.second.guest == page; });
+      if (page >= kGuestPages || shown || model.pages.contains(first + i)) return;
+      map((first + i) * kPage, kRamBase + page * kPage, kPage, permitted);
+      model.pages[first + i] = {page, permitted};
+    }
+  }
+  void unmap_pages() {
+    const auto first = *rc::gen::inRange<std::uint64_t>(0, kPages);
+    const auto count = *rc::gen::inRange<std::uint64_t>(1, 4);
+    RC_ASSERT(iommu->unmap_within(domain, {first * kPage, count * kPage}).ok());
+    for (std::uint64_t i = 0; i < count; ++i) model.pages.erase(first + i);
+  }
+  static std::uint64_t any_address() {
+    return *rc::gen::inRange<std::uint64_t>(0, kPages) * kPage +
+           *rc::gen::weightedOneOf<std::uint64_t>(
+               {{1, rc::gen::inRange<std::uint64_t>(0, kPage)},
+                {1, rc::gen::inRange<std::uint64_t>(kPage - 16, kPage)}});
+  }
+  static std::vector<DmaSegment> any_list() {
+    std::vector<DmaSegment> list(*rc::gen::inRange<std::size_t>(0, 5));
+    for (DmaSegment& it : list) {
+      it = {any_address(), *rc::gen::weightedOneOf<std::uint64_t>(
+                               {{3, rc::gen::inRange<std::uint64_t>(0, 64)},
+                                {2, rc::gen::inRange<std::uint64_t>(0, 3 * kPage)}})};
+    }
+    return list;
+  }
+  void read_list() {
+    const auto list = any_list();
+    std::vector<std::byte> expected(*rc::gen::inRange<std::size_t>(0, 9000), std::byte{0xee});
+    std::vector<std::byte> found = expected;
+    const DmaResult wanted =
+        model.walk(list, expected.size(), DmaAccess::kRead,
+                   [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
+    RC_ASSERT(dma.read(list, found) == wanted);
+    RC_ASSERT(found == expected);
+  }
+  void write_list() {
+    const auto list = any_list();
+    const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 9000), 200);
+    const DmaResult wanted = model.walk(list, from.size(), DmaAccess::kWrite,
+                                        [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
+    RC_ASSERT(dma.write(list, from) == wanted);
+  }
+  void fill_list() {
+    const auto list = any_list();
+    const auto value = static_cast<std::byte>(*rc::gen::arbitrary<std::uint8_t>());
+    const DmaResult wanted = model.walk(list, UINT64_MAX, DmaAccess::kWrite,
+                                        [&](std::byte& byte, std::uint64_t) { byte = value; });
+    RC_ASSERT(dma.fill(list, value) == wanted);
+  }
+  void copy_range() {
+    const std::uint64_t from = any_address();
+    const std::uint64_t to = *rc::gen::inRange(0, 2) == 0
+                                 ? any_address()
+                                 : from + *rc::gen::inRange<std::uint64_t>(0, 6000);
+    const auto bytes = *rc::gen::inRange<std::uint64_t>(0, 5 * kPage);
+    const DmaResult wanted = model.copy(to, from, bytes);
+    RC_ASSERT(dma.copy(to, from, bytes) == wanted);
+  }
+  void load_word() {
+    const std::uint64_t at = any_address();
+    std::uint32_t expected = 0;
+    std::uint32_t found = 0;
+    DmaResult wanted =
+        model.walk({{at, 4}}, 4, DmaAccess::kRead, [&](std::byte& byte, std::uint64_t i) {
+          expected |= std::to_integer<std::uint32_t>(byte) << (8 * i);
+        });
+    if (!wanted.ok()) wanted.done = 0;
+    RC_ASSERT(dma.load(at, found) == wanted);
+    if (wanted.ok()) RC_ASSERT(found == expected);
+  }
+
+  PagedModel model;
+};
+
+RC_GTEST_PROP(DmaIommuProperty, EveryByteIsTheModels, ()) {
+  PropertyWorld world;
+  const int steps = *rc::gen::inRange(1, 200);
+  for (int i = 0; i < steps; ++i) world.step();
+  world.check_memory();
+}
+
+// --- Beside changes.
+
+TEST_F(DmaIommuTest, ADeviceInDmaDoesNotWaitForItself) {
+  class Waiter : public vm_mem::MmioHandler {
+   public:
+    explicit Waiter(Iommu& waited) : iommu(waited) {}
+    AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+      value = 0;
+      code = iommu.wait_for_dma(seconds(60)).code();
+      return AccessFault::kNone;
+    }
+    AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+      return AccessFault::kNone;
+    }
+    Iommu& iommu;
+    absl::StatusCode code = absl::StatusCode::kOk;
+  };
+  Waiter waiter(*iommu);
+  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &waiter, "waiter").ok());
+  map(0, 0x1000'0000);
+  std::uint32_t word = 0;
+  EXPECT_TRUE(dma.load(0, word).ok());
+  EXPECT_EQ(waiter.code, absl::StatusCode::kFailedPrecondition);
+}
+
+// A device that stops DMA until it is told to go on.
+class Gate : public vm_mem::MmioHandler {
+ public:
+  AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+    value = 0;
+    inside.store(true);
+    inside.notify_all();
+    open.wait(false);
+    return AccessFault::kNone;
+  }
+  AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+    return AccessFault::kNone;
+  }
+  std::atomic<bool> inside{false};
+  std::atomic<bool> open{false};
+};
+
+TEST_F(DmaIommuTest, WaitsForDmaThatBeganBeforeTheUnmap) {
+  Gate gate;
+  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &gate, "gate").ok());
+  map(0, 0x1000'0000);
+  std::thread device([&] {
+    std::uint32_t word = 0;
+    EXPECT_TRUE(dma.load(0, word).ok());
+  });
+  gate.inside.wait(false);
+  unmap(0);
+  const absl::Status waited = iommu->wait_for_dma(milliseconds(1));
+  EXPECT_EQ(waited.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_NE(waited.message().find("1 threads"), absl::string_view::npos) << waited;
+  gate.open.store(true);
+  gate.open.notify_all();
+  EXPECT_TRUE(iommu->wait_for_dma(seconds(60)).ok());
+  device.join();
+}
+
+// Devices write and read through pages that come and go. Once an unmap and the wait have
+// returned, the page is the owner's: what it writes there stays.
+TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
+  constexpr int kRounds = 300;
+  constexpr std::uint64_t kWindow = 4;
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> moved{0};
+  std::vector<std::thread> devices;
+  for (unsigned n = 0; n < 3; ++n) {
+    devices.emplace_back([&, n] {
+      const auto bytes = pattern(2 * kPage, n);
+      std::vector<std::byte> to(2 * kPage);
+      for (std::uint64_t i = n; !stop.load(); ++i) {
+        const std::uint64_t at = i * 0x640 % (kWindow * kPage);
+        const DmaResult wrote = dma.write(at, bytes);
+        const DmaResult read = dma.read(at, to);
+        EXPECT_TRUE(wrote.ok() || wrote.fault == DmaFault::kTranslation);
+        EXPECT_TRUE(read.ok() || read.fault == DmaFault::kTranslation);
+        moved.fetch_add(wrote.done + read.done, std::memory_order_relaxed);
+      }
+    });
+  }
+  std::vector<IommuFault> sink(256);
+  for (int round = 0; round < kRounds || moved.load() == 0; ++round) {
+    const std::uint64_t page = static_cast<std::uint64_t>(round) % kGuestPages;
+    const std::uint64_t iova = static_cast<std::uint64_t>(round) % kWindow * kPage;
+    map(iova, kRamBase + page * kPage);
+    std::this_thread::yield();
+    unmap(iova);
+    ASSERT_TRUE(iommu->wait_for_dma(seconds(60)).ok());
+    const auto own = pattern(kPage, static_cast<unsigned>(round) + 100);
+    guest.put_bytes(kRamBase + page * kPage, own);
+    std::this_thread::yield();
+    ASSERT_EQ(guest.bytes(kRamBase + page * kPage, kPage), own) << round;
+    iommu->poll_faults(sink);
+  }
+  stop.store(true);
+  for (std::thread& it : devices) it.join();
+  EXPECT_GT(moved.load(), 0u);
+}
+
+// Domains, devices and their tables come and go beside DMA; nothing is used after it was
+// freed, and no byte goes to a page that no domain has ever shown.
+TEST_F(DmaIommuTest, DomainsComeAndGoBesideDma) {
+  const auto untouched = guest.bytes(kRamBase + 8 * kPage, 8 * kPage);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> devices;
+  for (unsigned n = 0; n < 2; ++n) {
+    devices.emplace_back([&, n] {
+      const auto bytes = pattern(3 * kPage, n);
+      while (!stop.load()) dma.write(0x200, bytes);
+    });
+  }
+  for (std::uint64_t round = 0; round < 400; ++round) {
+    const IommuDomainId next = *iommu->create_domain();
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      EXPECT_TRUE(iommu
+                      ->map(next, {i * kPage, kPage},
+                            GuestAddress{kRamBase + (round + i) % 8 * kPage}, DmaAccess::kWrite)
+                      .ok());
+    }
+    EXPECT_TRUE(iommu->attach(kDevice, next).ok());
+    std::this_thread::yield();
+    EXPECT_TRUE(iommu->detach(kDevice).ok());
+    EXPECT_TRUE(iommu->unmap_within(next, {0, std::uint64_t{1} << 40}).ok());
+    EXPECT_TRUE(iommu->remove_domain(next).ok());
+  }
+  stop.store(true);
+  for (std::thread& it : devices) it.join();
+  EXPECT_EQ(guest.bytes(kRamBase + 8 * kPage, 8 * kPage), untouched);
+}
+
+}  // namespace
+}  // namespace vm_device
