@@ -4,6 +4,7 @@
 #include <array>
 
 #include "vm_device/internal/dma_mappings.h"
+#include "vm_device/internal/dma_memory.h"
 #include "vm_device/internal/dma_transfer.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -12,7 +13,6 @@ namespace {
 
 using internal::DmaTransfer;
 using vm_mem::GuestAddress;
-using vm_mem::Route;
 
 // Calls `move(run, done)` for each run of the list, `done` bytes into it, until `total`
 // bytes are moved, the list ends or a run fails.
@@ -46,33 +46,63 @@ DmaSpace::DmaSpace(vm_mem::MemoryManager& memory, Iommu& iommu, IommuDeviceId de
   port_ = iommu.port(device);
 }
 
+DmaSpace::DmaSpace(vm_mem::MemoryReader& reader, const vm_mem::MmioHandler* initiator)
+    : DmaSpace(reader.manager(), initiator) {
+  reader_ = &reader;
+  direct_ = &reader;
+}
+
+DmaSpace::DmaSpace(vm_mem::MemoryReader& reader, Iommu& iommu, IommuDeviceId device,
+                   const vm_mem::MmioHandler* initiator)
+    : DmaSpace(reader.manager(), iommu, device, initiator) {
+  reader_ = &reader;
+}
+
+internal::DmaMemory DmaSpace::memory() const { return {*memory_, reader_}; }
+
 DmaResult DmaSpace::read(DmaTransfer& transfer, const DmaSegment& from, std::byte* to) {
-  return transfer.move(
-      from, DmaAccess::kRead, [&](GuestAddress at, std::uint64_t done, std::uint64_t bytes) {
-        return memory_->read(at, std::span<std::byte>(to + done, bytes), Route::kDma);
-      });
+  return transfer.move(from, DmaAccess::kRead,
+                       [&](GuestAddress at, std::uint64_t done, std::uint64_t bytes) {
+                         return memory().read(at, std::span<std::byte>(to + done, bytes));
+                       });
 }
 
 DmaResult DmaSpace::write(DmaTransfer& transfer, const DmaSegment& to, const std::byte* from) {
-  return transfer.move(
-      to, DmaAccess::kWrite, [&](GuestAddress at, std::uint64_t done, std::uint64_t bytes) {
-        return memory_->write(at, std::span<const std::byte>(from + done, bytes), Route::kDma);
-      });
+  return transfer.move(to, DmaAccess::kWrite,
+                       [&](GuestAddress at, std::uint64_t done, std::uint64_t bytes) {
+                         return memory().write(at, std::span<const std::byte>(from + done, bytes));
+                       });
 }
 
 DmaResult DmaSpace::fill(DmaTransfer& transfer, const DmaSegment& to, std::byte value) {
   return transfer.move(to, DmaAccess::kWrite,
                        [&](GuestAddress at, std::uint64_t, std::uint64_t bytes) {
-                         return memory_->fill_block(at, value, bytes, Route::kDma);
+                         return memory().fill(at, value, bytes);
                        });
 }
 
-DmaResult DmaSpace::read(std::uint64_t address, std::span<std::byte> to) {
+// What stays within one run of ordinary memory reaches no device: it needs no place in a
+// transaction.
+template <typename Try>
+bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Try attempt) {
+  if (reader_ == nullptr || range.bytes == 0) return false;
+  const internal::IommuSection section(port_);
+  const GuestSegment run = section.recall(range.address, range.bytes, access);
+  return run.bytes == range.bytes && attempt(run.address);
+}
+
+DmaResult DmaSpace::read_runs(std::uint64_t address, std::span<std::byte> to) {
+  const DmaSegment range{address, to.size()};
+  const auto attempt = [&](GuestAddress from) { return reader_->try_read(from, to); };
+  if (done_at_once(range, DmaAccess::kRead, attempt)) return {.done = range.bytes};
   DmaTransfer transfer(port_, initiator_);
   return read(transfer, {address, to.size()}, to.data());
 }
 
-DmaResult DmaSpace::write(std::uint64_t address, std::span<const std::byte> from) {
+DmaResult DmaSpace::write_runs(std::uint64_t address, std::span<const std::byte> from) {
+  const DmaSegment range{address, from.size()};
+  const auto attempt = [&](GuestAddress to) { return reader_->try_write(to, from); };
+  if (done_at_once(range, DmaAccess::kWrite, attempt)) return {.done = range.bytes};
   DmaTransfer transfer(port_, initiator_);
   return write(transfer, {address, from.size()}, from.data());
 }

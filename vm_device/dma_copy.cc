@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "vm_device/dma.h"
+#include "vm_device/internal/dma_memory.h"
 #include "vm_device/internal/dma_transfer.h"
 
 namespace vm_device {
@@ -11,7 +12,6 @@ using internal::DmaTransfer;
 using vm_mem::AccessResult;
 using vm_mem::AccessSide;
 using vm_mem::GuestAddress;
-using vm_mem::Route;
 
 // What two ranges of bus addresses have in common at one place: a run of guest addresses
 // on both sides.
@@ -97,9 +97,7 @@ DmaResult descend(DmaTransfer& transfer, const Sides& sides, std::uint64_t end, 
 DmaResult DmaSpace::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes) {
   DmaTransfer transfer(port_, initiator_);
   const Sides sides{{to, bytes}, {from, bytes}, DmaAccess::kWrite};
-  const auto move = [&](const Pair& pair) {
-    return memory_->copy_block(pair.to, pair.from, pair.bytes, Route::kDma);
-  };
+  const auto move = [&](const Pair& pair) { return memory().copy(pair.to, pair.from, pair.bytes); };
   const bool overwrites_source = to - from < bytes && to != from;
   if (port_ == nullptr || !overwrites_source) return ascend(transfer, sides, move);
   // What is translated is found first: the longest prefix of it is copied.
@@ -118,8 +116,7 @@ DmaResult DmaSpace::compare(std::uint64_t a, std::uint64_t b, std::uint64_t byte
   order = 0;
   return ascend(transfer, {{a, bytes}, {b, bytes}, DmaAccess::kRead}, [&](const Pair& pair) {
     int here = 0;
-    const AccessResult result =
-        memory_->compare_block(pair.to, pair.from, pair.bytes, here, Route::kDma);
+    const AccessResult result = memory().compare(pair.to, pair.from, pair.bytes, here);
     if (order == 0) order = here;
     return result;
   });

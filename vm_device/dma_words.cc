@@ -1,5 +1,6 @@
 // Typed access. A word that is naturally aligned lies in one page, and so in one run.
 #include "vm_device/dma.h"
+#include "vm_device/internal/dma_memory.h"
 #include "vm_device/internal/dma_transfer.h"
 
 namespace vm_device {
@@ -21,24 +22,26 @@ AccessResult with_word(unsigned bytes, Use use) {
   }
 }
 
-AccessResult load_word(vm_mem::MemoryManager& memory, GuestAddress from, unsigned bytes,
+AccessResult load_word(const internal::DmaMemory& memory, GuestAddress from, unsigned bytes,
                        std::uint64_t& bits, std::memory_order order) {
   return with_word(bytes, [&](auto word) {
-    const AccessResult result = memory.load(from, word, order);
+    const AccessResult result = memory.typed([&](auto& it) { return it.load(from, word, order); });
     if (result.ok()) bits = word;
     return result;
   });
 }
 
-AccessResult store_word(vm_mem::MemoryManager& memory, GuestAddress to, unsigned bytes,
+AccessResult store_word(const internal::DmaMemory& memory, GuestAddress to, unsigned bytes,
                         std::uint64_t bits, std::memory_order order) {
-  return with_word(
-      bytes, [&](auto word) { return memory.store(to, static_cast<decltype(word)>(bits), order); });
+  return with_word(bytes, [&](auto word) {
+    word = static_cast<decltype(word)>(bits);
+    return memory.typed([&](auto& it) { return it.store(to, word, order); });
+  });
 }
 
-template <typename Word>
-AccessResult modify_word(vm_mem::MemoryManager& memory, GuestAddress at, WordOperation operation,
-                         Word operand, Word& previous) {
+template <typename Memory, typename Word>
+AccessResult modify_word(Memory& memory, GuestAddress at, WordOperation operation, Word operand,
+                         Word& previous) {
   switch (operation) {
     case WordOperation::kExchange: return memory.exchange(at, operand, previous);
     case WordOperation::kAdd: return memory.fetch_add(at, operand, previous);
@@ -92,16 +95,17 @@ DmaResult DmaSpace::load_bits(std::uint64_t address, unsigned bytes, std::uint64
   const GuestSegment run = transfer.section().translate(address, bytes, DmaAccess::kRead);
   if (run.bytes == 0) return DmaTransfer::refused(address, 0);
   if (run.bytes == bytes) [[likely]] {
-    return result_of(transfer, load_word(*memory_, run.address, bytes, bits, order), address, run);
+    return result_of(transfer, load_word(memory(), run.address, bytes, bits, order), address, run);
   }
   std::uint64_t found = 0;
-  DmaResult result = by_bytes(transfer, {address, bytes}, DmaAccess::kRead,
-                              [&](GuestAddress from, std::uint64_t i) {
-                                std::uint8_t byte = 0;
-                                const AccessResult loaded = memory_->load(from, byte, order);
-                                found |= static_cast<std::uint64_t>(byte) << shift_of(i, bytes);
-                                return loaded;
-                              });
+  DmaResult result = by_bytes(
+      transfer, {address, bytes}, DmaAccess::kRead, [&](GuestAddress from, std::uint64_t i) {
+        std::uint8_t byte = 0;
+        const AccessResult loaded =
+            memory().typed([&](auto& it) { return it.load(from, byte, order); });
+        found |= static_cast<std::uint64_t>(byte) << shift_of(i, bytes);
+        return loaded;
+      });
   if (result.ok()) {
     bits = found;
   } else {
@@ -116,12 +120,12 @@ DmaResult DmaSpace::store_bits(std::uint64_t address, unsigned bytes, std::uint6
   const GuestSegment run = transfer.section().translate(address, bytes, DmaAccess::kWrite);
   if (run.bytes == 0) return DmaTransfer::refused(address, 0);
   if (run.bytes == bytes) [[likely]] {
-    return result_of(transfer, store_word(*memory_, run.address, bytes, bits, order), address, run);
+    return result_of(transfer, store_word(memory(), run.address, bytes, bits, order), address, run);
   }
   return by_bytes(transfer, {address, bytes}, DmaAccess::kWrite,
                   [&](GuestAddress to, std::uint64_t i) {
                     const auto byte = static_cast<std::uint8_t>(bits >> shift_of(i, bytes));
-                    return memory_->store(to, byte, order);
+                    return memory().typed([&](auto& it) { return it.store(to, byte, order); });
                   });
 }
 
@@ -133,8 +137,9 @@ DmaResult DmaSpace::modify_bits(std::uint64_t address, unsigned bytes, WordOpera
   if (run.bytes == 0) return DmaTransfer::refused(address, 0);
   const AccessResult result = with_word(bytes, [&](auto word) {
     using Word = decltype(word);
-    const AccessResult modified =
-        modify_word<Word>(*memory_, run.address, operation, static_cast<Word>(operand), word);
+    const AccessResult modified = memory().typed([&](auto& it) {
+      return modify_word(it, run.address, operation, static_cast<Word>(operand), word);
+    });
     if (modified.ok()) previous = word;
     return modified;
   });
@@ -152,8 +157,9 @@ DmaResult DmaSpace::compare_exchange_bits(std::uint64_t address, unsigned bytes,
   const AccessResult result = with_word(bytes, [&](auto word) {
     using Word = decltype(word);
     word = static_cast<Word>(expected);
-    const AccessResult compared =
-        memory_->compare_exchange(run.address, word, static_cast<Word>(desired), exchanged);
+    const AccessResult compared = memory().typed([&](auto& it) {
+      return it.compare_exchange(run.address, word, static_cast<Word>(desired), exchanged);
+    });
     if (compared.ok()) expected = word;
     return compared;
   });

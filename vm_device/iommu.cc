@@ -169,6 +169,9 @@ absl::Status Iommu::wait_for_dma(std::chrono::nanoseconds timeout) {
     return absl::FailedPreconditionError("this thread is in DMA itself: it would wait for itself");
   }
   const std::uint64_t epoch = state_->epochs.advance();
+  if (!state_->epochs.settle()) {
+    return absl::UnavailableError("the host refuses a barrier on the threads of this process");
+  }
   for (;;) {
     const auto users = state_->epochs.users_before(epoch);
     if (users.threads == 0 && users.mappings == 0) return absl::OkStatus();

@@ -133,6 +133,7 @@ class Iommu {
   //
   // Errors:  kFailedPrecondition  this thread is in DMA itself (in an MmioHandler)
   //          kDeadlineExceeded    the message counts who is left
+  //          kUnavailable         the host refuses the barrier that it offered (membarrier)
   absl::Status wait_for_dma(std::chrono::nanoseconds timeout);
 
   // Where DMA of `device` to `range` goes now. A refusal is recorded as that of DMA is.

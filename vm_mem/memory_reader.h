@@ -65,6 +65,27 @@ class MemoryReader : public TypedAccess<MemoryReader> {
       mark_block(slot, offset, from.size());
     return {.done = from.size()};
   }
+  // As these where they cost no more than that. False: nothing was done.
+  bool try_read(GuestAddress from, std::span<std::byte> to) {
+    const MapSlot& slot = slot_at(from);
+    const std::uint64_t offset = from.value - slot.begin;
+    if (!slot.loads(offset, to.size())) [[unlikely]]
+      return false;
+    copy_out(to.data(), slot.host + offset, to.size(), counts_);
+    return true;
+  }
+  bool try_write(GuestAddress to, std::span<const std::byte> from) {
+    const MapSlot& slot = slot_at(to);
+    const std::uint64_t offset = to.value - slot.begin;
+    const std::uint64_t last = from.size() - 1;  // from offset; no bytes are past any limit
+    const std::uint64_t limit = slot.storable[0];
+    if (offset >= limit || last >= limit - offset) [[unlikely]]
+      return false;
+    copy_in(slot.host + offset, from.data(), from.size(), counts_);
+    if (!slot.are_marked(offset, last)) [[unlikely]]
+      mark_block(slot, offset, from.size());
+    return true;
+  }
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
   AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);

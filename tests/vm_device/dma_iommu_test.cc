@@ -13,6 +13,7 @@
 #include "tests/vm_device/guest.h"
 #include "vm_device/dma.h"
 #include "vm_device/iommu.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_device {
 namespace {
@@ -39,7 +40,9 @@ struct World {
   World()
       : iommu(std::move(Iommu::create({}).value())),
         domain(*iommu->create_domain()),
-        dma(*guest.memory, *iommu, kDevice) {
+        dma(*guest.memory, *iommu, kDevice),
+        reader(*guest.memory, vm_mem::Route::kDma),
+        on_reader(reader, *iommu, kDevice) {
     EXPECT_TRUE(iommu->add_device(kDevice).ok());
     EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
     EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage, 9)).ok());
@@ -62,6 +65,8 @@ struct World {
   std::unique_ptr<Iommu> iommu;
   IommuDomainId domain;
   DmaSpace dma;
+  vm_mem::MemoryReader reader;
+  DmaSpace on_reader;
 };
 
 class DmaIommuTest : public testing::Test, protected World {};
@@ -361,13 +366,14 @@ class PagedModel {
 class PropertyWorld : public World {
  public:
   void step() {
-    switch (*rc::gen::inRange(0, 7)) {
+    switch (*rc::gen::inRange(0, 8)) {
       case 0: return map_pages();
       case 1: return unmap_pages();
       case 2: return read_list();
       case 3: return write_list();
       case 4: return fill_list();
       case 5: return copy_range();
+      case 6: return read_and_write_range();
       default: return load_word();
     }
   }
@@ -375,6 +381,8 @@ class PropertyWorld : public World {
 
  private:
   static constexpr std::uint64_t kPages = 24;
+
+  DmaSpace& space() { return *rc::gen::arbitrary<bool>() ? dma : on_reader; }
 
   // No page of the guest is shown twice: overlap is judged on bus addresses.
   void map_pages() {
@@ -420,7 +428,7 @@ class PropertyWorld : public World {
     const DmaResult wanted =
         model.walk(list, expected.size(), DmaAccess::kRead,
                    [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
-    RC_ASSERT(dma.read(list, found) == wanted);
+    RC_ASSERT(space().read(list, found) == wanted);
     RC_ASSERT(found == expected);
   }
   void write_list() {
@@ -428,14 +436,14 @@ class PropertyWorld : public World {
     const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 9000), 200);
     const DmaResult wanted = model.walk(list, from.size(), DmaAccess::kWrite,
                                         [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
-    RC_ASSERT(dma.write(list, from) == wanted);
+    RC_ASSERT(space().write(list, from) == wanted);
   }
   void fill_list() {
     const auto list = any_list();
     const auto value = static_cast<std::byte>(*rc::gen::arbitrary<std::uint8_t>());
     const DmaResult wanted = model.walk(list, UINT64_MAX, DmaAccess::kWrite,
                                         [&](std::byte& byte, std::uint64_t) { byte = value; });
-    RC_ASSERT(dma.fill(list, value) == wanted);
+    RC_ASSERT(space().fill(list, value) == wanted);
   }
   void copy_range() {
     const std::uint64_t from = any_address();
@@ -444,7 +452,21 @@ class PropertyWorld : public World {
                                  : from + *rc::gen::inRange<std::uint64_t>(0, 6000);
     const auto bytes = *rc::gen::inRange<std::uint64_t>(0, 5 * kPage);
     const DmaResult wanted = model.copy(to, from, bytes);
-    RC_ASSERT(dma.copy(to, from, bytes) == wanted);
+    RC_ASSERT(space().copy(to, from, bytes) == wanted);
+  }
+  void read_and_write_range() {
+    const std::vector<DmaSegment> one{{any_address(), *rc::gen::inRange<std::uint64_t>(0, 9000)}};
+    std::vector<std::byte> expected(one[0].bytes);
+    std::vector<std::byte> found(one[0].bytes);
+    const DmaResult wanted =
+        model.walk(one, expected.size(), DmaAccess::kRead,
+                   [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
+    RC_ASSERT(space().read(one[0].address, found) == wanted);
+    RC_ASSERT(found == expected);
+    const auto from = pattern(one[0].bytes, 31);
+    const DmaResult written = model.walk(one, from.size(), DmaAccess::kWrite,
+                                         [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
+    RC_ASSERT(space().write(one[0].address, from) == written);
   }
   void load_word() {
     const std::uint64_t at = any_address();
@@ -455,7 +477,7 @@ class PropertyWorld : public World {
           expected |= std::to_integer<std::uint32_t>(byte) << (8 * i);
         });
     if (!wanted.ok()) wanted.done = 0;
-    RC_ASSERT(dma.load(at, found) == wanted);
+    RC_ASSERT(space().load(at, found) == wanted);
     if (wanted.ok()) RC_ASSERT(found == expected);
   }
 
@@ -470,6 +492,39 @@ RC_GTEST_PROP(DmaIommuProperty, EveryByteIsTheModels, ()) {
 }
 
 // --- Beside changes.
+
+TEST_F(DmaIommuTest, DmaThatComesBackToItsDeviceIsReentrantThroughATranslationToo) {
+  class Engine : public vm_mem::MmioHandler {
+   public:
+    AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t&) override {
+      return AccessFault::kDevice;
+    }
+    AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+      for (DmaSpace* const it : spaces) {
+        results.push_back(it->write(0x3000, pattern(8)));
+        results.push_back(it->store(0x3008, std::uint32_t{1}));
+        results.push_back(it->fill(0x3010, std::byte{1}, 8));
+      }
+      return AccessFault::kNone;
+    }
+    std::vector<DmaSpace*> spaces;
+    std::vector<DmaResult> results;
+  };
+  Engine engine;
+  DmaSpace own(*guest.memory, *iommu, kDevice, &engine);
+  DmaSpace own_on_reader(reader, *iommu, kDevice, &engine);
+  engine.spaces = {&own, &own_on_reader};
+  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &engine, "engine").ok());
+  map(0x3000, 0x1000'0000);
+  guest.put(0x1000'0000, std::uint32_t{1});
+  ASSERT_EQ(engine.results.size(), 6u);
+  for (const DmaResult& it : engine.results) {
+    EXPECT_EQ(it.fault, DmaFault::kReentrant);
+    EXPECT_EQ(it.done, 0u);
+  }
+  EXPECT_EQ(engine.results[0].at, 0x3000u);
+  EXPECT_EQ(engine.results[4].at, 0x3008u);
+}
 
 TEST_F(DmaIommuTest, ADeviceInDmaDoesNotWaitForItself) {
   class Waiter : public vm_mem::MmioHandler {
@@ -540,12 +595,15 @@ TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
   std::vector<std::thread> devices;
   for (unsigned n = 0; n < 3; ++n) {
     devices.emplace_back([&, n] {
+      vm_mem::MemoryReader own(*guest.memory, vm_mem::Route::kDma);
+      DmaSpace quick(own, *iommu, kDevice);
+      DmaSpace& space = n == 0 ? dma : quick;
       const auto bytes = pattern(2 * kPage, n);
       std::vector<std::byte> to(2 * kPage);
       for (std::uint64_t i = n; !stop.load(); ++i) {
         const std::uint64_t at = i * 0x640 % (kWindow * kPage);
-        const DmaResult wrote = dma.write(at, bytes);
-        const DmaResult read = dma.read(at, to);
+        const DmaResult wrote = space.write(at, bytes);
+        const DmaResult read = space.read(at, to);
         EXPECT_TRUE(wrote.ok() || wrote.fault == DmaFault::kTranslation);
         EXPECT_TRUE(read.ok() || read.fault == DmaFault::kTranslation);
         moved.fetch_add(wrote.done + read.done, std::memory_order_relaxed);

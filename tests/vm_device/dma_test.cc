@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/vm_device/guest.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_device {
 namespace {
@@ -90,7 +91,11 @@ class Model {
 
 class DmaFixture {
  public:
-  DmaFixture() : memory(std::move(vm_mem::MemoryManager::create({}).value())), dma(*memory) {
+  DmaFixture()
+      : memory(std::move(vm_mem::MemoryManager::create({}).value())),
+        dma(*memory),
+        reader(*memory, vm_mem::Route::kDma),
+        on_reader(reader) {
     for (const Model::Part& it : model.parts) {
       const auto range = guest_range(it.base, it.bytes.size());
       if (it.on_write == DmaFault::kReadOnly) {
@@ -113,7 +118,11 @@ class DmaFixture {
   Model model;
   std::unique_ptr<vm_mem::MemoryManager> memory;
   DmaSpace dma;
+  vm_mem::MemoryReader reader;
+  DmaSpace on_reader;
 };
+
+DmaSpace& either(DmaFixture& it) { return *rc::gen::arbitrary<bool>() ? it.dma : it.on_reader; }
 
 // Mostly inside one part, often around an edge; lengths from nothing to several parts.
 rc::Gen<std::vector<DmaSegment>> lists() {
@@ -144,7 +153,7 @@ RC_GTEST_PROP(DmaProperty, ReadMovesWhatAByteWalkMoves, ()) {
   std::vector<std::byte> expected(*rc::gen::inRange<std::size_t>(0, 3000), std::byte{0xaa});
   std::vector<std::byte> found = expected;
   const DmaResult wanted = it.model.read(list, expected);
-  RC_ASSERT(it.dma.read(list, found) == wanted);
+  RC_ASSERT(either(it).read(list, found) == wanted);
   RC_ASSERT(found == expected);
 }
 
@@ -153,7 +162,7 @@ RC_GTEST_PROP(DmaProperty, WriteMovesWhatAByteWalkMoves, ()) {
   const auto list = *lists();
   const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 3000));
   const DmaResult wanted = it.model.write(list, from);
-  RC_ASSERT(it.dma.write(list, from) == wanted);
+  RC_ASSERT(either(it).write(list, from) == wanted);
   RC_ASSERT(it.memory_equals_model());
 }
 
@@ -161,7 +170,7 @@ RC_GTEST_PROP(DmaProperty, FillMovesWhatAByteWalkMoves, ()) {
   DmaFixture it;
   const auto list = *lists();
   const DmaResult wanted = it.model.fill(list, std::byte{0x5c});
-  RC_ASSERT(it.dma.fill(list, std::byte{0x5c}) == wanted);
+  RC_ASSERT(either(it).fill(list, std::byte{0x5c}) == wanted);
   RC_ASSERT(it.memory_equals_model());
 }
 
@@ -176,7 +185,7 @@ RC_GTEST_PROP(DmaProperty, ACursorResumesWhereItStopped, ()) {
   while (done < steps.size() && last.ok()) {
     const auto step = *rc::gen::inRange<std::size_t>(1, 400);
     const auto room = std::span(steps).subspan(done);
-    last = it.dma.read(cursor, room.first(std::min(step, room.size())));
+    last = either(it).read(cursor, room.first(std::min(step, room.size())));
     done += last.done;
     if (last.ok() && last.done == 0) break;
   }
@@ -268,6 +277,41 @@ TEST_F(DmaSpaceTest, AFailedLoadLeavesTheValue) {
   EXPECT_EQ(dma.load(0x100, value), (DmaResult{DmaFault::kUnmapped, 0, 0x100}));
   EXPECT_EQ(value, 7u);
   EXPECT_EQ(dma.store(kRom, value), (DmaResult{DmaFault::kReadOnly, 0, kRom}));
+}
+
+RC_GTEST_PROP(DmaProperty, OneRangeIsAListOfOne, ()) {
+  DmaFixture it;
+  auto list = *lists();
+  RC_PRE(!list.empty());
+  list.resize(1);
+  list[0].bytes = std::min<std::uint64_t>(list[0].bytes, 0x4000);
+  std::vector<std::byte> expected(list[0].bytes);
+  std::vector<std::byte> found(list[0].bytes);
+  const DmaResult wanted = it.model.read(list, expected);
+  RC_ASSERT(either(it).read(list[0].address, found) == wanted);
+  RC_ASSERT(found == expected);
+  const auto from = pattern(list[0].bytes);
+  const DmaResult written = it.model.write(list, from);
+  RC_ASSERT(either(it).write(list[0].address, from) == written);
+  RC_ASSERT(it.memory_equals_model());
+}
+
+TEST_F(DmaSpaceTest, AReaderDoesWhatTheManagerDoes) {
+  std::uint64_t value = 0;
+  EXPECT_TRUE(on_reader.store(kLow + 8, std::uint64_t{77}).ok());
+  EXPECT_TRUE(dma.load(kLow + 8, value).ok());
+  EXPECT_EQ(value, 77u);
+  EXPECT_TRUE(on_reader.fetch_add(kLow + 8, std::uint64_t{3}, value).ok());
+  bool exchanged = false;
+  value = 80;
+  EXPECT_TRUE(on_reader.compare_exchange(kLow + 8, value, std::uint64_t{5}, exchanged).ok());
+  EXPECT_TRUE(exchanged);
+  EXPECT_EQ(on_reader.copy(kLow + 0x1000, kLow, 0x1000), (DmaResult{.done = 0x1000}));
+  int order = 1;
+  EXPECT_EQ(on_reader.compare(kLow + 0x1000, kLow, 0x1000, order), (DmaResult{.done = 0x1000}));
+  EXPECT_EQ(order, 0);
+  EXPECT_EQ(on_reader.read(0x100, {}), DmaResult{});
+  EXPECT_EQ(on_reader.write(kLow, {}), DmaResult{});
 }
 
 TEST_F(DmaSpaceTest, BulkBytesAreCountedOnTheDmaRoute) {

@@ -78,6 +78,27 @@ TEST_F(MemoryReaderTest, LoadsStoresAndComparesAsTheManagerDoes) {
   EXPECT_EQ(past_the_end, 5u);
 }
 
+TEST_F(MemoryReaderTest, TriesOnlyWhatOneSectionOfOrdinaryMemoryHas) {
+  const RegionId ram =
+      mm().add_ram(range(0x1000, 0x1000), {.dirty_tracking = DirtyTracking::kOn}).value();
+  ASSERT_TRUE(mm().add_rom(range(0x2000, 0x1000), {}).ok());
+  std::vector<std::byte> bytes(16, std::byte{9});
+  EXPECT_FALSE(reader().try_write(GuestAddress{0x1ff0}, bytes));  // it has no map yet
+  ASSERT_TRUE(reader().read(GuestAddress{0x1ff0}, bytes).ok());
+  bytes.assign(16, std::byte{9});
+  EXPECT_TRUE(reader().try_write(GuestAddress{0x1ff0}, bytes));
+  EXPECT_EQ(*mm().dirty_page_count(ram), 1u);
+  std::vector<std::byte> back(16);
+  EXPECT_TRUE(reader().try_read(GuestAddress{0x1ff0}, back));
+  EXPECT_EQ(back, bytes);
+  EXPECT_FALSE(reader().try_write(GuestAddress{0x1ff1}, bytes));
+  EXPECT_FALSE(reader().try_write(GuestAddress{0x2000}, bytes));
+  EXPECT_TRUE(reader().try_read(GuestAddress{0x2000}, back));
+  EXPECT_FALSE(reader().try_read(GuestAddress{0x2ff1}, back));
+  EXPECT_FALSE(reader().try_read(GuestAddress{0x8000}, back));
+  EXPECT_FALSE(reader().try_write(GuestAddress{0x1ff0}, {}));
+}
+
 TEST_F(MemoryReaderTest, KeepsTheSameMapWhileNothingChanges) {
   ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
   const MemoryMap* map = &reader().map();

@@ -1,5 +1,9 @@
 #include "vm_device/internal/iommu_epochs.h"
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <new>
 
@@ -10,6 +14,8 @@ std::uint64_t next_serial() {
   static std::atomic<std::uint64_t> last{0};
   return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
+
+bool membarrier(int command) { return ::syscall(SYS_membarrier, command, 0, 0) == 0; }
 
 }  // namespace
 
@@ -28,7 +34,9 @@ struct IommuEpochs::Owned {
 constinit thread_local IommuEpochs::Recent IommuEpochs::recent_{0, nullptr};
 thread_local IommuEpochs::Owned IommuEpochs::owned_;
 
-IommuEpochs::IommuEpochs() : serial_(next_serial()) {}
+IommuEpochs::IommuEpochs()
+    : serial_(next_serial()),
+      barrier_offered_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) {}
 IommuEpochs::~IommuEpochs() = default;
 
 IommuThread* IommuEpochs::find_thread() {
@@ -70,7 +78,15 @@ void IommuEpochs::release(std::uint64_t epoch) {
   if (--it->second == 0) holds_.erase(it);
 }
 
+// A process that was forked from one that is registered may have to do it again.
+bool IommuEpochs::settle() {
+  return !barrier_offered_ || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
+         (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+          membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+}
+
 std::uint64_t IommuEpochs::oldest() {
+  if (!settle()) return 0;
   std::uint64_t oldest = UINT64_MAX;
   const std::lock_guard lock(mutex_);
   for (const auto& thread : threads_) {

@@ -28,9 +28,10 @@ struct IommuThread {
 };
 
 // Epochs advance when something was unlinked. A thread announces the epoch that it has
-// seen, then looks into the tables; who unlinks does so, advances the epoch, and then
-// looks at what is announced. All is sequentially consistent, so that one of the two sees
-// the other: who is announced with an older epoch may use what was unlinked, nobody else.
+// seen, then looks into the tables; who unlinks does so, advances the epoch, puts a barrier
+// on every thread, and then looks at what is announced. So one of the two sees the other:
+// who is announced with an older epoch may use what was unlinked, nobody else. Where the
+// host has no such barrier, the announcement is one itself.
 class IommuEpochs {
  public:
   IommuEpochs();
@@ -46,8 +47,14 @@ class IommuEpochs {
 
   void enter(IommuThread& thread) {
     if (thread.depth++ > 0) return;
-    thread.active.store(epoch_.load(std::memory_order_relaxed));
-    epoch_.load();  // whoever did not see the store is seen by this
+    const std::uint64_t epoch = epoch_.load(std::memory_order_relaxed);
+    if (barrier_offered_) [[likely]] {
+      thread.active.store(epoch, std::memory_order_relaxed);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+      thread.active.store(epoch);
+      epoch_.load();  // whoever did not see the store is seen by this
+    }
   }
   static void leave(IommuThread& thread) {
     if (--thread.depth == 0) thread.active.store(0, std::memory_order_release);
@@ -60,15 +67,19 @@ class IommuEpochs {
   // What was unlinked before this call is out of use once oldest() is not less than the
   // value returned.
   std::uint64_t advance() { return epoch_.fetch_add(1) + 1; }
-  // Of all threads that are in DMA; UINT64_MAX where none is. Held mappings do not count:
-  // they look into no table.
+  // Of all threads that are in DMA; UINT64_MAX where none is, 0 where that cannot be known.
+  // Held mappings do not count: they look into no table.
   std::uint64_t oldest();
+
+  // When it returns, every thread that is in DMA since before what was unlinked is
+  // announced. False: the host refuses it by now.
+  [[nodiscard]] bool settle();
 
   struct Users {
     std::uint64_t threads = 0;
     std::uint64_t mappings = 0;
   };
-  // Those that began before `epoch`.
+  // Those that began before `epoch`. Needs: settle() since then.
   Users users_before(std::uint64_t epoch);
 
  private:
@@ -85,6 +96,7 @@ class IommuEpochs {
   static thread_local Owned owned_;
 
   const std::uint64_t serial_;  // of this object, in this process
+  const bool barrier_offered_;  // by the host
   std::atomic<std::uint64_t> epoch_{1};
   std::mutex mutex_;  // of what follows
   std::vector<std::shared_ptr<IommuThread>> threads_;

@@ -83,6 +83,19 @@ class IommuSection {
     return {vm_mem::GuestAddress{iova + entry->shift}, std::min(bytes - 1, after) + 1};
   }
 
+  // As translate(), where this thread has all of it in mind. Else no bytes, and nothing is
+  // recorded.
+  GuestSegment recall(std::uint64_t iova, std::uint64_t bytes, DmaAccess access) const {
+    if (port_ == nullptr) return {vm_mem::GuestAddress{iova}, bytes};
+    const IommuDomain* const domain = IommuPort::domain_of(port_->target());
+    if (domain == nullptr || thread_ == nullptr) return {};
+    const Iotlb& tlb = thread_->tlbs[domain->serial() % IommuThread::kTlbs];
+    if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) return {};
+    const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
+    if (entry == nullptr || bytes - 1 > entry->extent - (iova - entry->first)) return {};
+    return {vm_mem::GuestAddress{iova + entry->shift}, bytes};
+  }
+
   // As translate(), of what follows the first `done` bytes of `range`. What lies past 2^64
   // is mapped nowhere.
   GuestSegment next(const DmaSegment& range, std::uint64_t done, DmaAccess access) {

@@ -17,10 +17,16 @@ enum class EntryKind { kMmio, kDma };
 class TransactionEntry {
  public:
   // `device` is null for DMA that belongs to no device.
-  TransactionEntry(EntryKind kind, const vm_mem::MmioHandler* device);
+  TransactionEntry(EntryKind kind, const vm_mem::MmioHandler* device)
+      : device_(device),
+        outer_(innermost_),
+        kind_(kind),
+        depth_(device_depth() + (kind == EntryKind::kMmio ? 1 : 0)) {
+    innermost_ = this;
+  }
   TransactionEntry(const TransactionEntry&) = delete;
   TransactionEntry& operator=(const TransactionEntry&) = delete;
-  ~TransactionEntry();
+  ~TransactionEntry() { innermost_ = outer_; }
 
   // Whether an access made directly under this link was refused as re-entrant.
   bool was_refused() const { return refused_; }
@@ -28,16 +34,21 @@ class TransactionEntry {
   static bool holds(const vm_mem::MmioHandler* device);
   static bool holds_other_than(const vm_mem::MmioHandler* device);
   static bool in_dma_of_other_than(const vm_mem::MmioHandler* device);
-  static int device_depth();
+  static int device_depth() { return innermost_ == nullptr ? 0 : innermost_->depth_; }
   static void note_refusal();
 
  private:
+  static constinit thread_local TransactionEntry* innermost_;
+
   const vm_mem::MmioHandler* device_;
   TransactionEntry* outer_;
   EntryKind kind_;
   int depth_;
   bool refused_ = false;
 };
+
+// Defined where it is used, so that it is reached without a call.
+inline constinit thread_local TransactionEntry* TransactionEntry::innermost_ = nullptr;
 
 }  // namespace vm_device::internal
 
