@@ -193,8 +193,8 @@ class DmaSpace {
   DmaResult write(internal::DmaTransfer& transfer, const DmaSegment& to, const std::byte* from);
   DmaResult fill(internal::DmaTransfer& transfer, const DmaSegment& to, std::byte value);
 
-  absl::Status make_copy(internal::DmaTransfer& transfer, internal::HeldMapping& held,
-                         const DmaSegment& range);
+  absl::Status back(internal::DmaTransfer& transfer, internal::HeldMapping& held,
+                    const DmaSegment& range, const GuestSegment& whole);
 
   DmaResult read_runs(std::uint64_t address, std::span<std::byte> to);
   DmaResult write_runs(std::uint64_t address, std::span<const std::byte> from);

@@ -89,23 +89,27 @@ absl::StatusOr<DmaMapping> DmaSpace::map(std::uint64_t address, std::uint64_t by
   GuestSegment whole;
   const DmaResult translated = translate_all(transfer, range, access_of(direction), whole);
   if (!translated.ok()) return status_of(translated, range);
-  auto held = std::make_shared<HeldMapping>(address, direction);
-  if (absl::Status status = lease_for(*memory_, *held, whole, bytes); !status.ok()) {
-    return status_of(status, range);
+  auto held = mappings_->open(address, direction);
+  if (held == nullptr) return absl::ResourceExhaustedError("the host has no memory left");
+  if (absl::Status status = back(transfer, *held, range, whole); !status.ok()) {
+    if (mappings_->take(held)) mappings_->let_go(*held);
+    return status;
   }
-  if (held->bytes.empty()) {
-    if (absl::Status status = make_copy(transfer, *held, range); !status.ok()) return status;
-  }
-  if (port_ != nullptr) {
-    held->epoch = transfer.section().hold();
-    held->port = port_;
-  }
-  mappings_->add(held);
   return DmaMapping(std::move(held));
 }
 
-absl::Status DmaSpace::make_copy(DmaTransfer& transfer, HeldMapping& held,
-                                 const DmaSegment& range) {
+// Gives `held` its bytes, and keeps them in use at the IOMMU.
+absl::Status DmaSpace::back(DmaTransfer& transfer, HeldMapping& held, const DmaSegment& range,
+                            const GuestSegment& whole) {
+  if (port_ != nullptr) {
+    held.epoch = transfer.section().hold();
+    if (held.epoch == 0) return absl::ResourceExhaustedError("the host has no memory left");
+    held.port = port_;
+  }
+  if (absl::Status status = lease_for(*memory_, held, whole, range.bytes); !status.ok()) {
+    return status_of(status, range);
+  }
+  if (!held.bytes.empty()) return absl::OkStatus();
   held.copy = mappings_->make_copy(range.bytes);
   if (held.copy == nullptr) {
     return absl::ResourceExhaustedError(absl::StrFormat(
@@ -115,9 +119,7 @@ absl::Status DmaSpace::make_copy(DmaTransfer& transfer, HeldMapping& held,
   held.bytes = std::span<std::byte>(held.copy.get(), range.bytes);
   if (held.direction() == DmaDirection::kFromDevice) return absl::OkStatus();
   const DmaResult result = read(transfer, range, held.copy.get());
-  if (result.ok()) return absl::OkStatus();
-  mappings_->let_go(held);
-  return status_of(result, range);
+  return result.ok() ? absl::OkStatus() : status_of(result, range);
 }
 
 DmaResult DmaSpace::unmap(const DmaMapping& mapping) { return unmap(mapping, UINT64_MAX); }

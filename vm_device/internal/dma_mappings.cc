@@ -1,7 +1,6 @@
 #include "vm_device/internal/dma_mappings.h"
 
 #include <new>
-#include <utility>
 
 namespace vm_device {
 
@@ -31,9 +30,15 @@ std::unique_ptr<std::byte[]> DmaMappings::make_copy(std::uint64_t bytes) {
   return copy;
 }
 
-void DmaMappings::add(std::shared_ptr<HeldMapping> held) {
-  const std::lock_guard lock(mutex_);
-  open_.insert(std::move(held));
+std::shared_ptr<HeldMapping> DmaMappings::open(std::uint64_t address, DmaDirection direction) {
+  try {
+    auto held = std::make_shared<HeldMapping>(address, direction);
+    const std::lock_guard lock(mutex_);
+    open_.insert(held);
+    return held;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 
 bool DmaMappings::take(const std::shared_ptr<HeldMapping>& held) {

@@ -54,7 +54,8 @@ class DmaMappings {
   std::unique_ptr<std::byte[]> make_copy(std::uint64_t bytes);
   void drop_copy(std::uint64_t bytes) { copied_.fetch_sub(bytes, std::memory_order_relaxed); }
 
-  void add(std::shared_ptr<HeldMapping> held);
+  // A mapping that holds nothing yet. Null: the host has no memory left.
+  std::shared_ptr<HeldMapping> open(std::uint64_t address, DmaDirection direction);
   // Whether it was here and open; the caller is then the one to let it go.
   bool take(const std::shared_ptr<HeldMapping>& held);
   // Gives back what it holds.

@@ -67,9 +67,13 @@ IommuThread* IommuEpochs::add_thread() {
 
 std::uint64_t IommuEpochs::hold(const IommuThread& thread) {
   const std::uint64_t epoch = thread.active.load(std::memory_order_relaxed);
-  const std::lock_guard lock(mutex_);
-  ++holds_[epoch];
-  return epoch;
+  try {
+    const std::lock_guard lock(mutex_);
+    ++holds_[epoch];
+    return epoch;
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
 }
 
 void IommuEpochs::release(std::uint64_t epoch) {

@@ -60,7 +60,8 @@ class IommuEpochs {
     if (--thread.depth == 0) thread.active.store(0, std::memory_order_release);
   }
 
-  // Beyond the call that made it: a mapping that is held. Needs: the thread is in DMA.
+  // Beyond the call that made it: a mapping that is held. 0: the host has no memory left.
+  // Needs:  the thread is in DMA.
   std::uint64_t hold(const IommuThread& thread);
   void release(std::uint64_t epoch);
 

@@ -106,9 +106,7 @@ class IommuSection {
     return {};
   }
 
-  // Keeps what translate() found in use until release(). Needs: a port and memory for the
-  // thread, thus a translation that was not refused.
-  bool can_hold() const { return thread_ != nullptr; }
+  // As IommuEpochs::hold(). Needs:  a port, and a translation that was not refused.
   std::uint64_t hold() const { return port_->epochs().hold(*thread_); }
 
  private:
