@@ -10,7 +10,7 @@
 
 namespace vm_device {
 
-// What a device may use from activate() to reset(). It belongs to the transport.
+// What a device may use from activate() to reset(); wake() and wake_config() always.
 class VirtioTransport {
  public:
   virtual DmaSpace& dma() = 0;
@@ -26,6 +26,13 @@ class VirtioTransport {
   // Has notify() called again at the driver's next access to the transport: for a device
   // that stops before its queue is empty, so that no guest keeps the host busy.
   virtual void defer(std::uint16_t queue) = 0;
+
+  // Of the host's side, from any thread at any time of the device's life: something has
+  // come that the driver's requests in this queue wait for. notify() is called for it,
+  // now or when the call that is in the device has ended; not before activate().
+  virtual void wake(std::uint16_t queue) = 0;
+  // As signal_config(), from any thread.
+  virtual void wake_config() = 0;
 
  protected:
   ~VirtioTransport() = default;
@@ -50,6 +57,8 @@ class VirtioDevice {
   virtual void read_config(std::uint64_t offset, std::span<std::byte> to) const = 0;
   virtual void write_config(std::uint64_t offset, std::span<const std::byte> from) = 0;
 
+  // Once, before every other call, by a transport that outlives the device.
+  virtual void connect(VirtioTransport&) {}
   // The driver is ready (DRIVER_OK).
   virtual void activate(VirtioTransport& transport) = 0;
   // Back to the state before activate(), which may not have been called.

@@ -1,5 +1,6 @@
 #include "vm_device/virtio_mmio.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -16,6 +17,15 @@ using vm_mem::AccessFault;
 
 constexpr std::uint64_t kTransportFeatures =
     kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx;
+
+// Bits of what a host thread wakes. Queues past the last bit of their own share it: to be
+// notified without a cause is no harm.
+constexpr std::uint64_t kWokenConfig = std::uint64_t{1} << 63;
+constexpr unsigned kLastWokenQueue = 62;
+
+constexpr std::uint64_t woken_queue(std::size_t queue) {
+  return std::uint64_t{1} << std::min<std::size_t>(queue, kLastWokenQueue);
+}
 
 constexpr std::uint32_t half(std::uint64_t value, std::uint32_t select) {
   return select > 1 ? 0 : static_cast<std::uint32_t>(value >> (32 * select));
@@ -37,6 +47,7 @@ VirtioMmio::VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevi
   for (std::uint16_t i = 0; i < count; ++i) {
     queues_.push_back({.config = {}, .queue = Virtqueue(dma_, device_->max_queue_size(i))});
   }
+  if (device_ != nullptr) device_->connect(*this);
 }
 
 // A thread that holds another device must not wait here: the one that holds this device
@@ -49,7 +60,7 @@ std::unique_lock<std::mutex> VirtioMmio::enter() const {
 }
 
 AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) {
-  const auto lock = enter();
+  auto lock = enter();
   if (!lock.owns_lock()) return AccessFault::kBusy;
   run_deferred();
   value = 0;
@@ -58,11 +69,13 @@ AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint
   } else if (size == 4) {
     value = read_register(offset);
   }
+  lock.unlock();
+  serve_woken();
   return AccessFault::kNone;
 }
 
 AccessFault VirtioMmio::mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) {
-  const auto lock = enter();
+  auto lock = enter();
   if (!lock.owns_lock()) return AccessFault::kBusy;
   run_deferred();
   if (device_ == nullptr) return AccessFault::kNone;
@@ -71,6 +84,8 @@ AccessFault VirtioMmio::mmio_write(std::uint64_t offset, unsigned size, std::uin
   } else if (size == 4) {
     write_register(offset, static_cast<std::uint32_t>(value));
   }
+  lock.unlock();
+  serve_woken();
   return AccessFault::kNone;
 }
 
@@ -230,6 +245,29 @@ void VirtioMmio::signal_config() {
 void VirtioMmio::defer(std::uint16_t queue) {
   queues_[queue].deferred = true;
   raise(kInterruptUsed);
+}
+
+void VirtioMmio::wake(std::uint16_t queue) { set_woken(woken_queue(queue)); }
+
+void VirtioMmio::wake_config() { set_woken(kWokenConfig); }
+
+void VirtioMmio::set_woken(std::uint64_t what) {
+  woken_.fetch_or(what);
+  if (!TransactionEntry::holds(this)) serve_woken();
+}
+
+// Whoever has the lock looks again once it has let go: of that one and the one who did not
+// get it, one sees what was left. Nobody waits.
+void VirtioMmio::serve_woken() {
+  while (woken_.load() != 0) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) return;
+    const std::uint64_t woken = woken_.exchange(0);
+    if ((woken & kWokenConfig) != 0 && (status_ & kStatusDriverOk) != 0) signal_config();
+    for (std::size_t i = 0; i < queues_.size(); ++i) {
+      if ((woken & woken_queue(i)) != 0) notify(static_cast<std::uint32_t>(i));
+    }
+  }
 }
 
 // Before DRIVER_OK a device does not interrupt (section 2.1.2).

@@ -2,6 +2,7 @@
 #ifndef VM_DEVICE_VIRTIO_MMIO_H_
 #define VM_DEVICE_VIRTIO_MMIO_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -61,6 +62,10 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void signal_used(std::uint16_t queue) override;
   void signal_config() override;
   void defer(std::uint16_t queue) override;
+  void wake(std::uint16_t queue) override;
+  void wake_config() override;
+  void set_woken(std::uint64_t what);
+  void serve_woken();
 
   std::unique_lock<std::mutex> enter() const;
   std::uint32_t read_register(std::uint64_t offset) const;
@@ -85,6 +90,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   DmaSpace dma_;
   std::unique_ptr<VirtioDevice> device_;
   InterruptLine* line_;
+  std::atomic<std::uint64_t> woken_{0};  // what wake() and wake_config() have left
   mutable std::mutex mutex_;
   std::vector<QueueState> queues_;
   std::uint64_t driver_features_ = 0;

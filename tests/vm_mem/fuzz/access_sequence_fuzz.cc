@@ -4,7 +4,7 @@
 #include <span>
 
 #include "tests/vm_mem/fuzz/byte_source.h"
-#include "tests/vm_mem/fuzz/fuzz_target.h"
+#include "tests/support/fuzz_target.h"
 #include "tests/vm_mem/model_steps.h"
 
 namespace vm_mem {

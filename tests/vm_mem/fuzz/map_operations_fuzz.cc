@@ -2,7 +2,7 @@
 // between them.
 #include <cstdint>
 
-#include "tests/vm_mem/fuzz/fuzz_target.h"
+#include "tests/support/fuzz_target.h"
 #include "tests/vm_mem/fuzz/map_steps.h"
 
 namespace {

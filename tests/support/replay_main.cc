@@ -6,7 +6,7 @@
 #include <iterator>
 #include <vector>
 
-#include "tests/vm_mem/fuzz/fuzz_target.h"
+#include "tests/support/fuzz_target.h"
 
 namespace {
 
