@@ -28,12 +28,6 @@ constexpr std::uint16_t kQueueSize = 256;
 // Less the header and the status, so that a direct chain can hold a whole request.
 constexpr std::uint32_t kSegMax = kQueueSize - 2;
 
-// A guest that adds requests as fast as they are served keeps its own vCPU in notify(),
-// and so does one with requests of gigabytes; past either limit the driver gets a turn.
-// Looks at the queue that find nothing count too: its index need not be memory.
-constexpr int kMaxStepsPerTurn = 4 * kQueueSize;
-constexpr std::uint64_t kMaxBytesPerTurn = std::uint64_t{256} << 20;
-
 // Large enough that the system call is small against the copy, small enough for L2.
 constexpr std::size_t kBounceBytes = 128 * 1024;
 
@@ -82,40 +76,24 @@ void VirtioBlk::read_config(std::uint64_t offset, std::span<std::byte> to) const
 }
 
 void VirtioBlk::notify(std::uint16_t index) {
-  Virtqueue& queue = transport_->queue(index);
-  int steps = 0;
-  moved_ = 0;
-  const auto turn_is_over = [&] { return steps >= kMaxStepsPerTurn || moved_ >= kMaxBytesPerTurn; };
-  bool more = false;
-  do {
-    queue.suppress_notifications();
-    while (!turn_is_over() && serve_next(queue)) ++steps;
-    ++steps;
-    // At the end of a turn too: a driver that polls has no other way to be heard.
-    more = queue.resume_notifications();
-  } while (more && !turn_is_over());
-  if (more) transport_->defer(index);
-  transport_->signal_used(index);
+  QueueTurn turn(*transport_, index);
+  while (turn.next(chain_)) serve(turn);
 }
 
-// False when there is no more to do: the queue is empty, or has stopped.
-bool VirtioBlk::serve_next(Virtqueue& queue) {
-  if (queue.pop(chain_) != PopStatus::kChain) return false;
-  if (chain_.writable_bytes() < kStatusBytes) {
-    queue.fail(VirtqueueError::kUnanswerable);
-    return false;
-  }
+void VirtioBlk::serve(QueueTurn& turn) {
+  if (chain_.writable_bytes() < kStatusBytes) return turn.fail(VirtqueueError::kUnanswerable);
   const std::uint64_t room = chain_.writable_bytes() - kStatusBytes;
+  moved_ = 0;
   const Outcome outcome = execute();
+  turn.spend(moved_);
   SegmentCursor status(chain_.writable());
   status.skip(room);
   const std::byte answer{static_cast<std::uint8_t>(outcome.answer)};
   if (!transport_->dma().write(status, std::span(&answer, 1)).ok()) {
-    queue.fail(VirtqueueError::kUnanswerable);
-    return false;
+    return turn.fail(VirtqueueError::kUnanswerable);
   }
   const std::uint64_t used = outcome.written == room ? room + kStatusBytes : outcome.written;
-  return queue.push(chain_, static_cast<std::uint32_t>(used)) == VirtqueueError::kNone;
+  turn.complete(chain_, static_cast<std::uint32_t>(used));
 }
 
 // The used length has 32 bits, and so has what a driver may ask for at once.

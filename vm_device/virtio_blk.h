@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "vm_device/block_image.h"
+#include "vm_device/queue_turn.h"
 #include "vm_device/virtio_device.h"
 
 namespace vm_device {
@@ -55,7 +56,7 @@ class VirtioBlk final : public VirtioDevice {
   struct Outcome;
 
   VirtioBlk(std::unique_ptr<BlockImage> image, std::string serial);
-  bool serve_next(Virtqueue& queue);
+  void serve(QueueTurn& turn);
   Outcome execute();
   Outcome read_sectors(std::uint64_t sector);
   Outcome write_sectors(std::uint64_t sector);
@@ -67,7 +68,7 @@ class VirtioBlk final : public VirtioDevice {
   std::string serial_;
   VirtioTransport* transport_ = nullptr;
   DescriptorChain chain_;
-  std::uint64_t moved_ = 0;  // bytes of data in this turn
+  std::uint64_t moved_ = 0;  // bytes of data of this request
   std::vector<std::byte> bounce_;
 };
 
