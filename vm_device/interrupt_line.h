@@ -14,8 +14,11 @@ class InterruptLine {
 
   // The device's wish; it may be repeated.
   //
-  // Needs:  called with the device's lock held, on the thread of the access: an
-  //         implementation never calls back into the device.
+  // Needs:    called from inside the device: an implementation never calls back into the
+  //           device, nor waits for a thread that may be in it.
+  // Threads:  one call at a time for each line, on the thread of an access or on a host
+  //           thread that woke the device. The calls of one line are ordered; those of
+  //           different lines may run side by side.
   virtual void set(Level level) = 0;
 };
 

@@ -63,7 +63,7 @@ class GuardedDevice final : public MmioHandler {
       TransactionEntry::note_refusal();
       return AccessFault::kBusy;
     }
-    if (TransactionEntry::device_depth() == internal::kMaxDeviceDepth) return AccessFault::kBusy;
+    if (TransactionEntry::device_depth() >= internal::kMaxDeviceDepth) return AccessFault::kBusy;
     const TransactionEntry entry(internal::EntryKind::kMmio, device);
     return access(*device);
   }
@@ -122,7 +122,7 @@ absl::Status MmioBus::attach(vm_mem::GuestRange range, MmioHandler* device, std:
 }
 
 absl::Status MmioBus::detach(MmioHandler* device) {
-  if (TransactionEntry::holds(device)) {
+  if (TransactionEntry::is_inside(device)) {
     return absl::FailedPreconditionError("a device cannot be detached from inside its own access");
   }
   std::unique_ptr<GuardedDevice> guard;

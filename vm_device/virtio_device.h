@@ -24,14 +24,20 @@ class VirtioTransport {
   // Says that the configuration space has changed.
   virtual void signal_config() = 0;
   // Has notify() called again at the driver's next access to the transport: for a device
-  // that stops before its queue is empty, so that no guest keeps the host busy.
+  // that stops before its queue is empty, so that no guest keeps the host busy. Called
+  // inside the device, as are all of the above.
   virtual void defer(std::uint16_t queue) = 0;
 
   // Of the host's side, from any thread at any time of the device's life: something has
-  // come that the driver's requests in this queue wait for. notify() is called for it,
-  // now or when the call that is in the device has ended; not before activate().
+  // come that the driver's requests in this queue wait for. notify() is called for it at
+  // least once, by this thread now or by the one that is in the device when its call has
+  // ended; not before activate(), nor while the queue is not ready.
+  //
+  // Needs:  the caller holds no lock that the device takes.
+  // Cost:   never waits for the device.
   virtual void wake(std::uint16_t queue) = 0;
-  // As signal_config(), from any thread.
+  // Of the host's side, too: something has changed that the configuration space shows.
+  // take_config() is called for it, then the driver is told.
   virtual void wake_config() = 0;
 
  protected:
@@ -56,13 +62,21 @@ class VirtioDevice {
   // that the driver may not write, are ignored.
   virtual void read_config(std::uint64_t offset, std::span<std::byte> to) const = 0;
   virtual void write_config(std::uint64_t offset, std::span<const std::byte> from) = 0;
+  // For wake_config(): what the host's side has changed may be shown from here on. The
+  // driver sees the change and the next generation at once.
+  virtual void take_config() {}
 
   // Once, before every other call, by a transport that outlives the device.
   virtual void connect(VirtioTransport&) {}
   // The driver is ready (DRIVER_OK).
   virtual void activate(VirtioTransport& transport) = 0;
-  // Back to the state before activate(), which may not have been called.
+  // Back to the state before activate(), which may not have been called. The requests of
+  // all queues are forgotten, as by reset_queue().
   virtual void reset() = 0;
+  // The driver takes one queue back. Its requests are forgotten: when the call returns
+  // nothing of them will reach guest memory any more, and none of them is pushed later,
+  // though the driver may make the queue ready again.
+  virtual void reset_queue(std::uint16_t) {}
   // The driver has put requests in the queue, which is enabled and without error.
   virtual void notify(std::uint16_t queue) = 0;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "vm_device/internal/transaction.h"
+#include "vm_device/internal/transport_gate.h"
 #include "vm_device/internal/virtio_layout.h"
 #include "vm_device/internal/virtio_mmio_registers.h"
 #include "vm_device/virtio_features.h"
@@ -16,16 +17,11 @@ using namespace internal;  // the register names
 using vm_mem::AccessFault;
 
 constexpr std::uint64_t kTransportFeatures =
-    kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx;
+    kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx | kFeatureRingReset;
 
-// Bits of what a host thread wakes. Queues past the last bit of their own share it: to be
-// notified without a cause is no harm.
-constexpr std::uint64_t kWokenConfig = std::uint64_t{1} << 63;
-constexpr unsigned kLastWokenQueue = 62;
-
-constexpr std::uint64_t woken_queue(std::size_t queue) {
-  return std::uint64_t{1} << std::min<std::size_t>(queue, kLastWokenQueue);
-}
+// A host that wakes as fast as it is served would keep the guest's CPU here; past this
+// many times in one access the rest waits for the next one.
+constexpr int kMaxWakesServed = 16;
 
 constexpr std::uint32_t half(std::uint64_t value, std::uint32_t select) {
   return select > 1 ? 0 : static_cast<std::uint32_t>(value >> (32 * select));
@@ -40,9 +36,14 @@ constexpr void set_half(std::uint64_t& value, std::uint32_t select, std::uint32_
 }  // namespace
 
 VirtioMmio::VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevice> device,
-                       InterruptLine& line)
-    : dma_(memory, this), device_(std::move(device)), line_(&line) {
+                       InterruptLine& line, VirtioMmioOptions options)
+    : dma_(options.iommu == nullptr ? DmaSpace(memory, this)
+                                    : DmaSpace(memory, *options.iommu, options.device, this)),
+      options_(options),
+      line_(&line),
+      device_(std::move(device)) {
   const std::uint16_t count = device_ == nullptr ? 0 : device_->queue_count();
+  gate_ = std::make_unique<TransportGate>(count);
   queues_.reserve(count);
   for (std::uint16_t i = 0; i < count; ++i) {
     queues_.push_back({.config = {}, .queue = Virtqueue(dma_, device_->max_queue_size(i))});
@@ -50,18 +51,35 @@ VirtioMmio::VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevi
   if (device_ != nullptr) device_->connect(*this);
 }
 
+VirtioMmio::~VirtioMmio() = default;
+
 // A thread that holds another device must not wait here: the one that holds this device
 // may be waiting for that one.
-std::unique_lock<std::mutex> VirtioMmio::enter() const {
-  if (TransactionEntry::holds_other_than(this)) {
-    return std::unique_lock(mutex_, std::try_to_lock);
+bool VirtioMmio::enter() {
+  if (TransactionEntry::is_inside_other_than(this)) return gate_->try_enter();
+  gate_->enter();
+  return true;
+}
+
+void VirtioMmio::leave() {
+  for (int served = 0; const auto woken = gate_->take_or_leave(); ++served) {
+    const auto queue = static_cast<std::uint16_t>(woken->what);
+    if (woken->what == gate_->config()) {
+      device_->take_config();
+      signal_config();
+    } else if (!is_servable(queue)) {
+      continue;
+    } else if (served >= kMaxWakesServed || TransactionEntry::in_dma_of_other_than(this)) {
+      put_off(queue, woken->chain);
+    } else {
+      const ResumedTransaction resumed(woken->chain);
+      serve(queue);
+    }
   }
-  return std::unique_lock(mutex_);
 }
 
 AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) {
-  auto lock = enter();
-  if (!lock.owns_lock()) return AccessFault::kBusy;
+  if (!enter()) return AccessFault::kBusy;
   run_deferred();
   value = 0;
   if (offset >= kRegConfig) {
@@ -69,29 +87,32 @@ AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint
   } else if (size == 4) {
     value = read_register(offset);
   }
-  lock.unlock();
-  serve_woken();
+  leave();
   return AccessFault::kNone;
 }
 
 AccessFault VirtioMmio::mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) {
-  auto lock = enter();
-  if (!lock.owns_lock()) return AccessFault::kBusy;
+  if (!enter()) return AccessFault::kBusy;
+  const auto bits = static_cast<std::uint32_t>(value);
+  // The driver's own bell stands for one that was put off: the work is the driver's then.
+  const bool is_bell = offset == kRegQueueNotify && size == 4 && bits < queues_.size();
+  if (is_bell && !TransactionEntry::is_inside_other_than(this)) gate_->take_deferred(bits);
   run_deferred();
-  if (device_ == nullptr) return AccessFault::kNone;
   if (offset >= kRegConfig) {
     write_config(offset - kRegConfig, size, value);
-  } else if (size == 4) {
-    write_register(offset, static_cast<std::uint32_t>(value));
+  } else if (size == 4 && device_ != nullptr) {
+    write_register(offset, bits);
   }
-  lock.unlock();
-  serve_woken();
+  leave();
   return AccessFault::kNone;
 }
 
-VirtqueueError VirtioMmio::queue_error(std::uint16_t queue) const {
-  const std::lock_guard lock(mutex_);
-  return queue < queues_.size() ? queues_[queue].queue.error() : VirtqueueError::kNone;
+VirtqueueError VirtioMmio::queue_error(std::uint16_t queue) {
+  gate_->enter();
+  const VirtqueueError error =
+      queue < queues_.size() ? queues_[queue].queue.error() : VirtqueueError::kNone;
+  leave();
+  return error;
 }
 
 std::uint32_t VirtioMmio::read_register(std::uint64_t offset) const {
@@ -140,6 +161,7 @@ void VirtioMmio::write_queue_register(std::uint64_t offset, std::uint32_t value)
   QueueState* state = selected();
   if (state == nullptr) return;
   if (offset == kRegQueueReady) return write_queue_ready(*state, value);
+  if (offset == kRegQueueReset) return write_queue_reset(*state, value);
   if (state->queue.is_enabled()) return;
   VirtqueueConfig& config = state->config;
   switch (offset) {
@@ -157,10 +179,11 @@ void VirtioMmio::write_queue_register(std::uint64_t offset, std::uint32_t value)
   }
 }
 
-// An error stays with its queue: only a reset of the device gives it another start.
+// An error stays with its queue: to be not ready and ready again gives no other start.
 void VirtioMmio::write_queue_ready(QueueState& state, std::uint32_t value) {
   const VirtqueueError error = state.queue.error();
   if (value == 0) {
+    forget_requests(state);
     state.queue.reset();
     state.queue.fail(error);
     return;
@@ -168,6 +191,21 @@ void VirtioMmio::write_queue_ready(QueueState& state, std::uint32_t value) {
   if (value != 1 || state.queue.is_enabled() || error != VirtqueueError::kNone) return;
   state.config.features = driver_features_;
   if (state.queue.enable(state.config) != VirtqueueError::kNone) require_reset();
+}
+
+// Done when the write is: the register reads as 0. The driver sets the queue up anew.
+void VirtioMmio::write_queue_reset(QueueState& state, std::uint32_t value) {
+  if (value != 1 || (driver_features_ & kFeatureRingReset) == 0) return;
+  if ((status_ & kStatusFeaturesOk) == 0) return;
+  forget_requests(state);
+  state.queue.reset();
+  state.config = {};
+}
+
+void VirtioMmio::forget_requests(const QueueState& state) {
+  const auto queue = static_cast<std::uint16_t>(&state - queues_.data());
+  gate_->take_deferred(queue);
+  if ((status_ & kStatusDriverOk) != 0) device_->reset_queue(queue);
 }
 
 void VirtioMmio::read_config(std::uint64_t offset, unsigned size, std::uint64_t& value) const {
@@ -178,6 +216,7 @@ void VirtioMmio::read_config(std::uint64_t offset, unsigned size, std::uint64_t&
 }
 
 void VirtioMmio::write_config(std::uint64_t offset, unsigned size, std::uint64_t value) {
+  if (device_ == nullptr) return;
   std::array<std::byte, 8> bytes;
   put_little_endian(bytes.data(), value);
   device_->write_config(offset, std::span(bytes).first(size));
@@ -192,7 +231,8 @@ const VirtioMmio::QueueState* VirtioMmio::selected() const {
 }
 
 std::uint64_t VirtioMmio::offered_features() const {
-  return device_->device_features() | kTransportFeatures;
+  const std::uint64_t platform = options_.iommu == nullptr ? 0 : kFeatureAccessPlatform;
+  return device_->device_features() | kTransportFeatures | platform;
 }
 
 void VirtioMmio::write_driver_features(std::uint32_t value) {
@@ -204,8 +244,11 @@ void VirtioMmio::write_driver_features(std::uint32_t value) {
 void VirtioMmio::write_status(std::uint32_t value) {
   if (value == 0) return reset();
   std::uint32_t added = value & 0xff & ~status_ & ~kStatusNeedsReset;
+  const bool must_translate =
+      options_.iommu != nullptr && options_.access_platform == AccessPlatform::kRequired;
+  const std::uint64_t required = kFeatureVersion1 | (must_translate ? kFeatureAccessPlatform : 0);
   const bool acceptable =
-      (driver_features_ & kFeatureVersion1) != 0 && (driver_features_ & ~offered_features()) == 0;
+      (required & ~driver_features_) == 0 && (driver_features_ & ~offered_features()) == 0;
   if (!acceptable) added &= ~kStatusFeaturesOk;
   if (((status_ | added) & kStatusFeaturesOk) == 0) added &= ~kStatusDriverOk;
   status_ |= added;
@@ -215,20 +258,34 @@ void VirtioMmio::write_status(std::uint32_t value) {
   if ((status_ & kStatusNeedsReset) != 0) raise(kInterruptConfig);
 }
 
+bool VirtioMmio::is_servable(std::uint32_t queue) const {
+  if ((status_ & kStatusDriverOk) == 0 || queue >= queues_.size()) return false;
+  const Virtqueue& target = queues_[queue].queue;
+  return target.is_enabled() && target.error() == VirtqueueError::kNone;
+}
+
 // Work that another device's DMA asks for waits: done inside it, each device of a chain
 // would multiply the work of the one before.
 void VirtioMmio::notify(std::uint32_t queue) {
-  if ((status_ & kStatusDriverOk) == 0 || queue >= queues_.size()) return;
-  Virtqueue& target = queues_[queue].queue;
-  if (!target.is_enabled() || target.error() != VirtqueueError::kNone) return;
-  if (TransactionEntry::in_dma_of_other_than(this)) return defer(static_cast<std::uint16_t>(queue));
-  device_->notify(static_cast<std::uint16_t>(queue));
-  if (target.error() != VirtqueueError::kNone) require_reset();
+  if (!is_servable(queue)) return;
+  const auto index = static_cast<std::uint16_t>(queue);
+  if (TransactionEntry::in_dma_of_other_than(this)) return defer(index);
+  serve(index);
 }
 
+void VirtioMmio::serve(std::uint16_t queue) {
+  device_->notify(queue);
+  if (queues_[queue].queue.error() != VirtqueueError::kNone) require_reset();
+}
+
+// Not by a thread that is in another device: it would hold that one meanwhile.
 void VirtioMmio::run_deferred() {
+  if (TransactionEntry::is_inside_other_than(this)) return;
   for (std::size_t i = 0; i < queues_.size(); ++i) {
-    if (std::exchange(queues_[i].deferred, false)) notify(static_cast<std::uint32_t>(i));
+    const auto chain = gate_->take_deferred(i);
+    if (!chain.has_value() || !is_servable(static_cast<std::uint32_t>(i))) continue;
+    const ResumedTransaction resumed(*chain);
+    serve(static_cast<std::uint16_t>(i));
   }
 }
 
@@ -238,36 +295,27 @@ void VirtioMmio::signal_used(std::uint16_t queue) {
 
 void VirtioMmio::signal_config() {
   ++config_generation_;
-  raise(kInterruptConfig);
+  if ((status_ & kStatusDriverOk) != 0) raise(kInterruptConfig);
 }
 
+void VirtioMmio::defer(std::uint16_t queue) { put_off(queue, TransactionChain::current()); }
+
 // The interrupt makes sure that there is a next access.
-void VirtioMmio::defer(std::uint16_t queue) {
-  queues_[queue].deferred = true;
+void VirtioMmio::put_off(std::uint16_t queue, const TransactionChain& chain) {
+  gate_->defer(queue, chain);
   raise(kInterruptUsed);
 }
 
-void VirtioMmio::wake(std::uint16_t queue) { set_woken(woken_queue(queue)); }
-
-void VirtioMmio::wake_config() { set_woken(kWokenConfig); }
-
-void VirtioMmio::set_woken(std::uint64_t what) {
-  woken_.fetch_or(what);
-  if (!TransactionEntry::holds(this)) serve_woken();
+void VirtioMmio::wake(std::uint16_t queue) {
+  if (queue < queues_.size()) wake_work(queue);
 }
 
-// Whoever has the lock looks again once it has let go: of that one and the one who did not
-// get it, one sees what was left. Nobody waits.
-void VirtioMmio::serve_woken() {
-  while (woken_.load() != 0) {
-    const std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock()) return;
-    const std::uint64_t woken = woken_.exchange(0);
-    if ((woken & kWokenConfig) != 0 && (status_ & kStatusDriverOk) != 0) signal_config();
-    for (std::size_t i = 0; i < queues_.size(); ++i) {
-      if ((woken & woken_queue(i)) != 0) notify(static_cast<std::uint32_t>(i));
-    }
-  }
+void VirtioMmio::wake_config() { wake_work(gate_->config()); }
+
+void VirtioMmio::wake_work(std::size_t what) {
+  if (!gate_->wake({what, TransactionChain::current()})) return;
+  const TransactionEntry entry(EntryKind::kMmio, this);  // as an access would have made it
+  leave();
 }
 
 // Before DRIVER_OK a device does not interrupt (section 2.1.2).
@@ -279,10 +327,10 @@ void VirtioMmio::require_reset() {
 
 void VirtioMmio::reset() {
   device_->reset();
-  for (QueueState& state : queues_) {
-    state.queue.reset();
-    state.config = {};
-    state.deferred = false;
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    gate_->take_deferred(i);
+    queues_[i].queue.reset();
+    queues_[i].config = {};
   }
   driver_features_ = 0;
   device_features_select_ = driver_features_select_ = queue_select_ = 0;

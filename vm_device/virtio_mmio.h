@@ -2,58 +2,82 @@
 #ifndef VM_DEVICE_VIRTIO_MMIO_H_
 #define VM_DEVICE_VIRTIO_MMIO_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "vm_device/dma.h"
 #include "vm_device/interrupt_line.h"
+#include "vm_device/iommu.h"
 #include "vm_device/virtio_device.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vm_device {
 
+namespace internal {
+class TransactionChain;
+class TransportGate;
+}  // namespace internal
+
 inline constexpr std::uint64_t kVirtioMmioBytes = 4096;
+
+// What becomes of a driver that does not accept VIRTIO_F_ACCESS_PLATFORM.
+enum class AccessPlatform : std::uint8_t {
+  kOptional,  // it is served: for an IOMMU that maps the driver's memory to itself
+  kRequired,  // FEATURES_OK stays clear
+};
+
+// Where the device stands.
+struct VirtioMmioOptions {
+  // Rings and buffers are IOVAs of `device` there. Null: they are guest addresses.
+  Iommu* iommu = nullptr;
+  IommuDeviceId device = {};
+  AccessPlatform access_platform = AccessPlatform::kOptional;
+};
 
 // Registers are 32 bits wide. Any other access to them, and any access to an offset
 // that has no register, reads as zero or is ignored, as is a write to a read-only
 // register. The configuration space takes 1, 2, 4 and 8 bytes.
 //
 // A queue error sets DEVICE_NEEDS_RESET and interrupts the driver; the queue stops
-// until the driver resets the device, other queues go on. Queue registers are fixed
-// while the queue is ready, the driver's features once FEATURES_OK is set. A queue
-// whose size or addresses cannot be does not become ready.
+// until the driver resets the device (or, with RING_RESET, the queue; the bit stays then),
+// other queues go on. Queue registers are fixed while the queue is ready, the driver's
+// features once FEATURES_OK is set. A queue whose size or addresses cannot be does not
+// become ready.
+//
+// Behind an IOMMU VIRTIO_F_ACCESS_PLATFORM is offered, and no driver's DMA goes around it.
 //
 // Needs:    to be attached to an MmioBus: it keeps the device's own DMA out.
 // Threads:  any number at a time. DMA of another device that finds this one in use is
 //           refused (kBusy) instead of waiting, so that devices never wait in a circle. A
-//           notification by such DMA interrupts, and is served at the next access.
-// Source:   virtio 1.2, sections 2.1 and 4.2.
+//           notification by such DMA interrupts, and is served at the next access: as part
+//           of the transaction that it came from, so that what it leads to does not come
+//           back to a device of that one.
+// Source:   virtio 1.2, sections 2.1, 2.6.1 and 4.2.
 class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
  public:
   // `device` may be null: an empty slot, which a driver finds (device id 0) and leaves
   // alone.
   //
-  // Needs:  `memory` and `line` outlive this object.
+  // Needs:  `memory`, `line` and the IOMMU outlive this object.
   VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevice> device,
-             InterruptLine& line);
+             InterruptLine& line, VirtioMmioOptions options = {});
   VirtioMmio(const VirtioMmio&) = delete;
   VirtioMmio& operator=(const VirtioMmio&) = delete;
-  ~VirtioMmio() override = default;
+  ~VirtioMmio() override;
 
   vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) override;
   vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) override;
 
   // Why the queue has stopped; for messages and tests.
-  VirtqueueError queue_error(std::uint16_t queue) const;
+  //
+  // Needs:  not called from inside the device.
+  VirtqueueError queue_error(std::uint16_t queue);
 
  private:
   struct QueueState {
     VirtqueueConfig config;
     Virtqueue queue;
-    bool deferred = false;
   };
 
   DmaSpace& dma() override { return dma_; }
@@ -64,10 +88,9 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void defer(std::uint16_t queue) override;
   void wake(std::uint16_t queue) override;
   void wake_config() override;
-  void set_woken(std::uint64_t what);
-  void serve_woken();
-
-  std::unique_lock<std::mutex> enter() const;
+  bool enter();
+  void leave();
+  void wake_work(std::size_t what);
   std::uint32_t read_register(std::uint64_t offset) const;
   void write_register(std::uint64_t offset, std::uint32_t value);
   void read_config(std::uint64_t offset, unsigned size, std::uint64_t& value) const;
@@ -79,8 +102,13 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void write_queue_register(std::uint64_t offset, std::uint32_t value);
   void write_driver_features(std::uint32_t value);
   void write_queue_ready(QueueState& state, std::uint32_t value);
+  void write_queue_reset(QueueState& state, std::uint32_t value);
+  void forget_requests(const QueueState& state);
   void write_status(std::uint32_t value);
+  bool is_servable(std::uint32_t queue) const;
   void notify(std::uint32_t queue);
+  void serve(std::uint16_t queue);
+  void put_off(std::uint16_t queue, const internal::TransactionChain& chain);
   void run_deferred();
   void require_reset();
   void reset();
@@ -88,10 +116,9 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void update_line();
 
   DmaSpace dma_;
-  std::unique_ptr<VirtioDevice> device_;
+  const VirtioMmioOptions options_;
   InterruptLine* line_;
-  std::atomic<std::uint64_t> woken_{0};  // what wake() and wake_config() have left
-  mutable std::mutex mutex_;
+  std::unique_ptr<internal::TransportGate> gate_;
   std::vector<QueueState> queues_;
   std::uint64_t driver_features_ = 0;
   std::uint32_t device_features_select_ = 0;
@@ -100,6 +127,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   std::uint32_t interrupt_status_ = 0;
   std::uint32_t status_ = 0;
   std::uint32_t config_generation_ = 0;
+  std::unique_ptr<VirtioDevice> device_;  // the first to go: its threads use the rest
 };
 
 }  // namespace vm_device

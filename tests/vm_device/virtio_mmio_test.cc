@@ -46,7 +46,8 @@ TEST_F(VirtioMmioTest, IdentifiesItselfAsVersionTwo) {
 }
 
 TEST_F(VirtioMmioTest, OffersTheFeaturesOfDeviceRingAndTransport) {
-  EXPECT_EQ(offered(), (1ull << 32) | (1 << 29) | (1 << 28) | (1 << 9) | (1 << 6) | (1 << 2));
+  EXPECT_EQ(offered(),
+            (1ull << 40) | (1ull << 32) | (1 << 29) | (1 << 28) | (1 << 9) | (1 << 6) | (1 << 2));
   machine.set_reg(kFeaturesSelect, 2);
   EXPECT_EQ(machine.reg(kFeatures), 0u);
 }

@@ -34,6 +34,7 @@ inline constexpr std::uint64_t kRegSharedLengthLow = 0x0b0;
 inline constexpr std::uint64_t kRegSharedLengthHigh = 0x0b4;
 inline constexpr std::uint64_t kRegSharedBaseLow = 0x0b8;
 inline constexpr std::uint64_t kRegSharedBaseHigh = 0x0bc;
+inline constexpr std::uint64_t kRegQueueReset = 0x0c0;
 inline constexpr std::uint64_t kRegConfigGeneration = 0x0fc;
 inline constexpr std::uint64_t kRegConfig = 0x100;
 

@@ -1,0 +1,56 @@
+#include "vm_device/internal/transport_gate.h"
+
+#include <utility>
+
+namespace vm_device::internal {
+
+void TransportGate::enter() {
+  std::unique_lock lock(mutex_);
+  left_.wait(lock, [this] { return !is_occupied_; });
+  is_occupied_ = true;
+}
+
+bool TransportGate::try_enter() {
+  const std::lock_guard lock(mutex_);
+  return !std::exchange(is_occupied_, true);
+}
+
+bool TransportGate::wake(const Woken& woken) {
+  const std::lock_guard lock(mutex_);
+  std::optional<TransactionChain>& slot = woken_[woken.what];
+  if (slot.has_value()) {
+    slot->add(woken.chain);
+  } else {
+    slot = woken.chain;
+    ++waiting_;
+  }
+  return !std::exchange(is_occupied_, true);
+}
+
+std::optional<TransportGate::Woken> TransportGate::take_or_leave() {
+  {
+    const std::lock_guard lock(mutex_);
+    while (waiting_ > 0) {
+      const std::size_t what = turn_;
+      turn_ = (turn_ + 1) % woken_.size();
+      if (!woken_[what].has_value()) continue;
+      --waiting_;
+      return Woken{what, *std::exchange(woken_[what], std::nullopt)};
+    }
+    is_occupied_ = false;
+  }
+  left_.notify_one();
+  return std::nullopt;
+}
+
+void TransportGate::defer(std::size_t queue, const TransactionChain& chain) {
+  std::optional<TransactionChain>& slot = deferred_[queue];
+  if (!slot.has_value()) slot.emplace();
+  slot->add(chain);
+}
+
+std::optional<TransactionChain> TransportGate::take_deferred(std::size_t queue) {
+  return std::exchange(deferred_[queue], std::nullopt);
+}
+
+}  // namespace vm_device::internal

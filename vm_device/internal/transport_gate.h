@@ -1,0 +1,57 @@
+// Lets one thread at a time into a device, and keeps the work that waits for it: what
+// host threads have woken, and notifications that were put off.
+#ifndef VM_DEVICE_INTERNAL_TRANSPORT_GATE_H_
+#define VM_DEVICE_INTERNAL_TRANSPORT_GATE_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "vm_device/internal/transaction.h"
+
+namespace vm_device::internal {
+
+// No wake is lost and no waker waits: one lock decides whether somebody is inside, who then
+// takes what wakers leave before leaving, or whether the waker itself is let in.
+class TransportGate {
+ public:
+  // What a host thread has woken, and the devices that led to it.
+  struct Woken {
+    std::size_t what = 0;  // a queue, or config()
+    TransactionChain chain;
+  };
+
+  explicit TransportGate(std::size_t queues) : woken_(queues + 1), deferred_(queues) {}
+
+  std::size_t config() const { return deferred_.size(); }
+
+  // Waits until nobody is inside.
+  void enter();
+  [[nodiscard]] bool try_enter();
+  // Leaves `woken` behind. True: nobody was inside, and the caller is now, to serve it.
+  [[nodiscard]] bool wake(const Woken& woken);
+  // Takes what was left behind, each in its turn; nothing: the caller is outside.
+  std::optional<Woken> take_or_leave();
+
+  // --- By the thread that is inside.
+
+  // What leads to the work twice, leads to it in both ways.
+  void defer(std::size_t queue, const TransactionChain& chain);
+  std::optional<TransactionChain> take_deferred(std::size_t queue);
+
+ private:
+  std::mutex mutex_;  // of what follows, up to deferred_; held for a few instructions
+  std::condition_variable left_;
+  bool is_occupied_ = false;
+  std::size_t waiting_ = 0;  // of woken_, how many
+  std::size_t turn_ = 0;     // where to look first
+  std::vector<std::optional<TransactionChain>> woken_;
+
+  std::vector<std::optional<TransactionChain>> deferred_;
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_TRANSPORT_GATE_H_
