@@ -20,13 +20,14 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_EQ(options.memory_bytes, kDefaultMemoryBytes);
   EXPECT_EQ(options.timeout, std::nullopt);
   EXPECT_EQ(options.stats, StatsFormat::kText);
+  EXPECT_EQ(options.iommu, IommuMode::kOff);
   EXPECT_TRUE(options.disks.empty());
 }
 
 TEST(OptionsTest, TakesEverythingThatItNames) {
-  const Options options =
-      accepted({"--firmware", "f", "--disk", "a", "--disk=b", "--memory", "64M", "--script", "s",
-                "--timeout", "1.5", "--stats", "json", "--stats-file", "out"});
+  const Options options = accepted({"--firmware", "f", "--disk", "a", "--disk=b", "--memory", "64M",
+                                    "--script", "s", "--timeout", "1.5", "--stats", "json",
+                                    "--stats-file", "out", "--iommu", "identity"});
   EXPECT_EQ(options.firmware, "f");
   EXPECT_THAT(options.disks, testing::ElementsAre("a", "b"));
   EXPECT_EQ(options.memory_bytes, std::uint64_t{64} << 20);
@@ -34,6 +35,7 @@ TEST(OptionsTest, TakesEverythingThatItNames) {
   EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
   EXPECT_EQ(options.stats, StatsFormat::kJson);
   EXPECT_EQ(options.stats_file, "out");
+  EXPECT_EQ(options.iommu, IommuMode::kIdentity);
 }
 
 TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
@@ -58,7 +60,8 @@ TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
       {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
       {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
       {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
-      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""}};
+      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""},
+      {"--iommu", "on"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

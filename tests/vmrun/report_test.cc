@@ -13,6 +13,7 @@ Report example() {
                 .instructions = 3'000'000,
                 .wall_seconds = 0.5,
                 .pages_dirtied = 7,
+                .iommu_faults = std::nullopt,
                 .traffic = {}};
   report.traffic.counts[1][2] = {.operations = 3, .bytes = 4096};
   return report;
@@ -24,7 +25,8 @@ TEST(ReportTest, JsonIsOneLineWithEveryRouteAndPath) {
   for (const char* key :
        {R"("end": "power off")", R"("message": "a \"b\"\u000a")", R"("isa": "avx2")",
         R"("instructions": 3000000)", R"("wall_seconds": 0.500000)", R"("guest_mips": 6.000)",
-        R"("pages_dirtied": 7)", R"("cpu": {"inline": {"operations": 0, "bytes": 0})",
+        R"("pages_dirtied": 7)", R"("iommu_faults": null)",
+        R"("cpu": {"inline": {"operations": 0, "bytes": 0})",
         R"("stream": {"operations": 3, "bytes": 4096})", R"("engine": )", R"("snapshot": )"}) {
     EXPECT_THAT(json, testing::HasSubstr(key));
   }
@@ -35,6 +37,14 @@ TEST(ReportTest, TextLeavesOutWhatDidNotHappen) {
   EXPECT_THAT(text, testing::HasSubstr("power off after 0.50 s"));
   EXPECT_THAT(text, testing::ContainsRegex("dma +stream +3 +4096"));
   EXPECT_THAT(text, testing::Not(testing::HasSubstr("engine")));
+}
+
+TEST(ReportTest, FaultsAreCountedWhereThereIsAnIommu) {
+  Report report = example();
+  EXPECT_THAT(as_text(report), testing::Not(testing::HasSubstr("iommu")));
+  report.iommu_faults = 3;
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("iommu_faults": 3,)"));
+  EXPECT_THAT(as_text(report), testing::ContainsRegex("iommu faults +3\n"));
 }
 
 TEST(ReportTest, NoTimeIsNoSpeed) { EXPECT_EQ(Report{}.guest_mips(), 0); }

@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   if (!hart.ok()) return hart.status();
   std::unique_ptr<Machine> machine(
       new Machine(std::move(options), *std::move(memory), *std::move(hart), *ram));
+  if (const absl::Status status = machine->create_iommu(); !status.ok()) return status;
   if (const absl::Status status = machine->attach_devices(); !status.ok()) return status;
   return machine;
 }
@@ -66,6 +67,18 @@ Machine::Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> 
         hart_->yield();
       }),
       bus_(*memory_) {}
+
+absl::Status Machine::create_iommu() {
+  if (options_.iommu == SlotIommu::kNone) return absl::OkStatus();
+  auto iommu = vm_device::Iommu::create({});
+  if (!iommu.ok()) return iommu.status();
+  iommu_ = *std::move(iommu);
+  const auto domain = iommu_->create_domain();
+  if (!domain.ok()) return domain.status();
+  identity_ = *domain;
+  return iommu_->map(*domain, {kRamBase, options_.memory_bytes}, GuestAddress{kRamBase},
+                     vm_device::DmaAccess::kReadWrite);
+}
 
 absl::Status Machine::attach_devices() {
   const struct {
@@ -97,8 +110,14 @@ absl::Status Machine::attach_virtio(unsigned slot) {
     if (!disk.ok()) return disk.status();
     device = *std::move(disk);
   }
+  const vm_device::VirtioMmioOptions options{.iommu = iommu_.get(), .device = {slot}};
+  if (iommu_ != nullptr) {
+    absl::Status status = iommu_->add_device(options.device);
+    if (status.ok()) status = iommu_->attach(options.device, *identity_);
+    if (!status.ok()) return status;
+  }
   virtio_.push_back(std::make_unique<vm_device::VirtioMmio>(
-      *memory_, std::move(device), plic_.line(kVirtioFirstInterrupt + slot)));
+      *memory_, std::move(device), plic_.line(kVirtioFirstInterrupt + slot), options));
   return bus_.attach(range_of(kVirtioBase + slot * kVirtioBytes, kVirtioBytes),
                      virtio_.back().get(), absl::StrFormat("virtio%d", slot));
 }
@@ -152,6 +171,13 @@ std::uint64_t Machine::ticks_to_timer() const {
 void Machine::skip(std::uint64_t ticks) {
   hart_->state().clock.skip(ticks);
   clint_.update();
+}
+
+std::optional<std::uint64_t> Machine::iommu_faults() {
+  if (iommu_ == nullptr) return std::nullopt;
+  std::array<vm_device::IommuFault, 64> faults;
+  while (const std::size_t polled = iommu_->poll_faults(faults)) polled_faults_ += polled;
+  return polled_faults_ + iommu_->lost_faults();
 }
 
 std::uint64_t Machine::dirty_pages() const { return memory_->dirty_page_count(ram_).value_or(0); }

@@ -27,10 +27,15 @@
 
 namespace vmrun {
 
+// What stands between the virtio slots and memory.
+enum class SlotIommu : std::uint8_t { kNone, kIdentity };
+
 struct MachineOptions {
   std::uint64_t memory_bytes = 0;     // a multiple of 4096
   std::vector<std::string> disks;     // image files, for the virtio slots in this order
   std::function<void(char)> console;  // what the guest prints
+  // kIdentity: an IOMMU that maps RAM to itself, and nothing else.
+  SlotIommu iommu = SlotIommu::kNone;
 };
 
 class Machine {
@@ -62,10 +67,13 @@ class Machine {
   Uart& uart() { return uart_; }
   vm_mem::MemoryManager& memory() { return *memory_; }
   std::uint64_t dirty_pages() const;
+  // DMA that the IOMMU has refused; nullopt: there is none.
+  std::optional<std::uint64_t> iommu_faults();
 
  private:
   Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
           std::unique_ptr<Hart> hart, vm_mem::RegionId ram);
+  absl::Status create_iommu();
   absl::Status attach_devices();
   absl::Status attach_virtio(unsigned slot);
   std::uint64_t device_tree_address(std::uint64_t tree_bytes) const;
@@ -80,6 +88,9 @@ class Machine {
   Uart uart_;
   Finisher finisher_;
   std::array<Flash, kFlashBanks> flash_;
+  std::unique_ptr<vm_device::Iommu> iommu_;
+  std::optional<vm_device::IommuDomainId> identity_;
+  std::uint64_t polled_faults_ = 0;
   std::vector<std::unique_ptr<vm_device::VirtioMmio>> virtio_;
   vm_device::MmioBus bus_;  // last: it takes its regions away before the devices go
 };

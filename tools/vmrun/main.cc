@@ -45,12 +45,15 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
                                                       ConsolePeer*& peer) {
   const auto firmware = read_file(options.firmware);
   if (!firmware.ok()) return firmware.status();
-  auto machine = Machine::create({.memory_bytes = options.memory_bytes,
-                                  .disks = options.disks,
-                                  .console = [&output, &peer](char byte) {
-                                    output.put(byte);
-                                    peer->hear(byte);
-                                  }});
+  auto machine = Machine::create(
+      {.memory_bytes = options.memory_bytes,
+       .disks = options.disks,
+       .console =
+           [&output, &peer](char byte) {
+             output.put(byte);
+             peer->hear(byte);
+           },
+       .iommu = options.iommu == IommuMode::kIdentity ? SlotIommu::kIdentity : SlotIommu::kNone});
   if (!machine.ok()) return machine.status();
   const absl::Status booted = (*machine)->boot(std::as_bytes(std::span(*firmware)));
   if (!booted.ok()) {
@@ -67,6 +70,7 @@ Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elap
                 .instructions = machine.hart().state().clock.retired(),
                 .wall_seconds = std::chrono::duration<double>(elapsed).count(),
                 .pages_dirtied = machine.dirty_pages(),
+                .iommu_faults = machine.iommu_faults(),
                 .traffic = machine.memory().statistics()};
   const AccessCount& scalar = machine.hart().memory().accesses();
   auto& count = report.traffic.counts[static_cast<std::size_t>(vm_mem::Route::kCpu)]

@@ -36,6 +36,7 @@ struct Typed {
   Options options;
   std::string memory;
   double timeout = 0;
+  std::string iommu = "off";
   std::string stats = "text";
 };
 
@@ -55,6 +56,11 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   app->add_option("--memory", typed.memory, "RAM: a number with K, M or G [128M]")
       ->type_name("SIZE")
       ->take_last();
+  app->add_option("--iommu", typed.iommu,
+                  "what the disks' DMA passes: off, or identity (an IOMMU that maps RAM to itself)")
+      ->type_name("MODE")
+      ->take_last()
+      ->capture_default_str();
   app->add_option("--script", typed.options.script, "lines to type at the guest's prompt")
       ->type_name("FILE")
       ->take_last();
@@ -101,6 +107,10 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     }
     options.timeout = std::chrono::milliseconds(std::llround(std::ceil(typed.timeout * 1000)));
   }
+  if (typed.iommu != "off" && typed.iommu != "identity") {
+    return usage_error(fmt::format("--iommu {}: off and identity are possible", typed.iommu));
+  }
+  options.iommu = typed.iommu == "identity" ? IommuMode::kIdentity : IommuMode::kOff;
   if (typed.stats != "text" && typed.stats != "json") {
     return usage_error(fmt::format("--stats {}: text and json are possible", typed.stats));
   }

@@ -20,11 +20,13 @@ inline constexpr std::uint64_t kLeastMemoryBytes = std::uint64_t{16} << 20;
 inline constexpr std::uint64_t kMostMemoryBytes = std::uint64_t{64} << 30;
 
 enum class StatsFormat : std::uint8_t { kText, kJson };
+enum class IommuMode : std::uint8_t { kOff, kIdentity };
 
 struct Options {
   std::string firmware{kDefaultFirmware};
   std::vector<std::string> disks;
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  IommuMode iommu = IommuMode::kOff;
   std::string script;  // empty: none
   std::optional<std::chrono::milliseconds> timeout;
   StatsFormat stats = StatsFormat::kText;

@@ -51,6 +51,9 @@ std::string as_text(const Report& report) {
   out += fmt::format("instructions   {:>14}   {:.0f} guest MIPS\n", report.instructions,
                      report.guest_mips());
   out += fmt::format("pages dirtied  {:>14}\n", report.pages_dirtied);
+  if (report.iommu_faults.has_value()) {
+    out += fmt::format("iommu faults   {:>14}\n", *report.iommu_faults);
+  }
   out += fmt::format("copy core      {:>14}\n", report.isa);
   out += fmt::format("{:<8} {:<8} {:>14} {:>16}\n", "route", "path", "operations", "bytes");
   for (const Route route : kRoutes) {
@@ -71,10 +74,11 @@ std::string as_json(const Report& report) {
   }
   return fmt::format(
       R"({{"end": {}, "message": {}, "isa": {}, "instructions": {}, "wall_seconds": {:.6f}, )"
-      R"("guest_mips": {:.3f}, "pages_dirtied": {}, "routes": {{{}}}}})"
+      R"("guest_mips": {:.3f}, "pages_dirtied": {}, "iommu_faults": {}, "routes": {{{}}}}})"
       "\n",
       quoted(report.end), quoted(report.message), quoted(report.isa), report.instructions,
-      report.wall_seconds, report.guest_mips(), report.pages_dirtied, routes);
+      report.wall_seconds, report.guest_mips(), report.pages_dirtied,
+      report.iommu_faults.has_value() ? fmt::to_string(*report.iommu_faults) : "null", routes);
 }
 
 }  // namespace vmrun

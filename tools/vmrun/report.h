@@ -3,6 +3,7 @@
 #define VMRUN_REPORT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "vm_mem/statistics.h"
@@ -15,7 +16,8 @@ struct Report {
   std::string isa;      // the row of the copy core
   std::uint64_t instructions = 0;
   double wall_seconds = 0;
-  std::uint64_t pages_dirtied = 0;  // of 4096 bytes
+  std::uint64_t pages_dirtied = 0;            // of 4096 bytes
+  std::optional<std::uint64_t> iommu_faults;  // nullopt: there is no IOMMU
   // The scalar loads and stores of the hart are cpu, inline.
   vm_mem::Statistics traffic;
 
@@ -25,8 +27,8 @@ struct Report {
 std::string as_text(const Report& report);
 
 // One line, with a line feed. Keys: end, message, isa, instructions, wall_seconds,
-// guest_mips, pages_dirtied, and routes: an object of cpu, dma, engine and snapshot,
-// each an object of inline, vector and stream, each of operations and bytes.
+// guest_mips, pages_dirtied, iommu_faults (null: no IOMMU), and routes: an object of cpu, dma,
+// engine and snapshot, each an object of inline, vector and stream, each of operations and bytes.
 std::string as_json(const Report& report);
 
 }  // namespace vmrun
