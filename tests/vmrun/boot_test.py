@@ -46,7 +46,7 @@ def main():
             file.write(content + bytes(SECOND_HALF * 512))
         script = os.path.join(folder, "script")
         with open(script, "w", encoding="ascii") as file:
-            file.write(BEYOND_RAM + SCRIPT if iommu else SCRIPT)
+            file.write(SCRIPT.replace("poweroff", BEYOND_RAM + "poweroff") if iommu else SCRIPT)
         result = subprocess.run([vmrun, "--disk", disk, "--script", script, "--stats", "json",
                                  "--timeout", "240", "--iommu", "identity" if iommu else "off"],
                                 env=environment, capture_output=True, stdin=subprocess.DEVNULL,
