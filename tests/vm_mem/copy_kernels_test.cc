@@ -10,13 +10,16 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/support/guarded_buffer.h"
 
 namespace vm_mem::internal {
 namespace {
 
+using vm_test::all_are;
 using vm_test::Edge;
 using vm_test::GuardedBuffer;
+using vm_test::number;
 
 using CopyFn = void (*)(std::byte*, const std::byte*, std::size_t);
 
@@ -27,16 +30,8 @@ constexpr std::size_t kFourVectors = 4 * kMaxVector;
 constexpr std::size_t kIntoLoop = 22 * kMaxVector;
 constexpr std::byte kCanary{0xee};
 
-void number(std::span<std::byte> bytes, unsigned first) {
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(1 + first++ % 251);
-}
-
 bool same(std::span<const std::byte> a, std::span<const std::byte> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
-}
-
-bool all_are(std::span<const std::byte> bytes, std::byte value) {
-  return std::all_of(bytes.begin(), bytes.end(), [&](std::byte b) { return b == value; });
 }
 
 int sign(int value) { return (value > 0) - (value < 0); }
@@ -62,7 +57,7 @@ void check_guarded_edges(CopyFn copy, Sizes sizes) {
       for (std::size_t n = 0; n <= kIntoLoop; ++n) {
         const auto from = src.at(src_edge, n);
         const auto to = dst.at(dst_edge, n);
-        number(from, static_cast<unsigned>(n));
+        number(from, n);
         std::fill(to.begin(), to.end(), kCanary);
         if (sizes == Sizes::kVary) latest_sizes = kVaryingSizes;
         copy(to.data(), from.data(), n);
@@ -76,7 +71,7 @@ void check_guarded_edges(CopyFn copy, Sizes sizes) {
 void check_alignments(CopyFn copy, std::size_t n, Sizes sizes) {
   alignas(kMaxVector) std::array<std::byte, kIntoLoop + 2 * kMaxVector> src;
   alignas(kMaxVector) std::array<std::byte, kIntoLoop + 2 * kMaxVector> dst;
-  number(src, static_cast<unsigned>(n));
+  number(src, n);
   for (std::size_t to = 0; to < kMaxVector; ++to) {
     for (const std::size_t skew : {0u, 1u, 4u, 8u, 15u, 31u, 32u, 63u}) {
       const std::size_t from = (to + skew) % kMaxVector;
@@ -267,7 +262,7 @@ TEST_P(CopyKernelsTest, TenThousandRandomCopiesMatchLibc) {
   std::vector<std::byte> src(kMaxBytes + 64);
   std::vector<std::byte> got(kMaxBytes + 64);
   std::vector<std::byte> want(kMaxBytes + 64);
-  number(src, static_cast<unsigned>(seed));
+  number(src, static_cast<std::size_t>(seed));
   for (int i = 0; i < 10'000; ++i) {
     const std::size_t n = random() % (kMaxBytes + 1);
     const std::size_t from = random() % 64;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/support/faulty_memory.h"
 #include "tests/vm_mem/scripted_device.h"
 #include "vm_mem/dirty_log.h"
@@ -74,18 +75,19 @@ class RecoverableAccessTest : public testing::TestWithParam<HostFailure> {
   bool writable(std::uint64_t guest) const { return host_of(guest) && !is_bad(*host_of(guest)); }
 
   void reset() {
-    for (std::size_t i = 0; i < kHostBytes; ++i) {
-      if (is_bad(i)) continue;
-      memory_.begin()[i] = static_cast<std::byte>((i * 37 + i / 251) % 253);
-    }
+    vm_test::number(std::span(memory_.begin(), memory_.bad()), 0);
+    vm_test::number(std::span(memory_.bad_end(), memory_.end()), 5);
     model_ = snapshot();
   }
   // Bytes of the page that fails count as 0 where they cannot be read.
   std::vector<std::byte> snapshot() const {
     std::vector<std::byte> bytes(kHostBytes);
-    for (std::size_t i = 0; i < kHostBytes; ++i) {
-      if (!is_bad(i) || memory_.allows_reads()) bytes[i] = memory_.begin()[i];
-    }
+    const auto take = [&](const std::byte* from, const std::byte* end) {
+      std::copy(from, end, bytes.begin() + (from - memory_.begin()));
+    };
+    take(memory_.begin(), memory_.bad());
+    if (memory_.allows_reads()) take(memory_.bad(), memory_.bad_end());
+    take(memory_.bad_end(), memory_.end());
     return bytes;
   }
 

@@ -8,11 +8,13 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/support/faulty_memory.h"
 #include "vm_mem/host_fault.h"
 #include "vm_mem/internal/copy_kernels.h"
@@ -65,7 +67,12 @@ class RecoverableCopyTest
     : public testing::TestWithParam<std::tuple<const CopyKernels*, HostFailure>> {
  protected:
   RecoverableCopyTest()
-      : row_(*std::get<0>(GetParam())), memory_(std::get<1>(GetParam())), model_(2 * kGood) {}
+      : row_(*std::get<0>(GetParam())),
+        memory_(std::get<1>(GetParam())),
+        pattern_(2 * kGood),
+        model_(2 * kGood) {
+    for (std::size_t i = 0; i < pattern_.size(); ++i) pattern_[i] = pattern(i);
+  }
 
   void SetUp() override {
     if (!row_.supported()) GTEST_SKIP() << "not on this CPU";
@@ -82,7 +89,7 @@ class RecoverableCopyTest
 
   // The good pages, as one piece, get their pattern.
   void reset() {
-    for (std::size_t i = 0; i < model_.size(); ++i) model_[i] = pattern(i);
+    std::copy(pattern_.begin(), pattern_.end(), model_.begin());
     std::memcpy(memory_.begin(), model_.data(), kGood);
     std::memcpy(memory_.bad_end(), model_.data() + kGood, kGood);
   }
@@ -93,6 +100,7 @@ class RecoverableCopyTest
 
   const CopyKernels& row_;
   FaultyMemory memory_;
+  std::vector<std::byte> pattern_;
   std::vector<std::byte> model_;
   const CopyKernels* before_ = nullptr;
 };
@@ -138,8 +146,8 @@ TEST_P(RecoverableCopyTest, ReadsExactlyWhatIsBeforeTheFailure) {
     ASSERT_EQ(copy_from_guest_or_fault(to, memory_.bad() - before, bytes), want)
         << bytes << " bytes, " << before << " before";
     ASSERT_EQ(std::memcmp(to, memory_.bad() - before, want), 0) << bytes << ' ' << before;
-    const auto untouched = [](std::byte byte) { return byte == kValue; };
-    ASSERT_TRUE(std::all_of(to + want, buffer.data() + buffer.size(), untouched))
+    const std::span after(to + want, buffer.data() + buffer.size());
+    ASSERT_TRUE(vm_test::all_are(after, kValue))
         << bytes << " bytes, " << before << " before";
   }
 }

@@ -16,6 +16,18 @@ if(VM_SANITIZE)
   add_link_options(-fsanitize=${VM_SANITIZE})
 endif()
 
+option(VM_UNITY_BUILD "Compile libraries several files at a time: less work in all" OFF)
+
+# vm_unity_build(<target>): where the option says so.
+function(vm_unity_build target)
+  if(NOT VM_UNITY_BUILD)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  # A class of a .cc file with a member of its anonymous namespace looks like a header's.
+  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endfunction()
+
 # vm_add_library(<name> [STATIC]
 #   PUBLIC_HEADERS <file>...  SOURCES <file>...
 #   [SOURCES_X86_64 <file>...] [SOURCES_AARCH64 <file>...]
@@ -44,7 +56,11 @@ function(vm_add_library name)
   target_compile_features(${name} PUBLIC cxx_std_20)
   target_link_libraries(${name} PUBLIC ${arg_PUBLIC_DEPS}
     PRIVATE ${arg_PRIVATE_DEPS} $<BUILD_INTERFACE:vm_build_flags>)
+  vm_unity_build(${name})
   string(REGEX REPLACE "^vm_" "" short ${name})
+  # Kernels are compiled alone: what each may use of the processor is its own.
+  set_source_files_properties(${arg_SOURCES_X86_64} ${arg_SOURCES_AARCH64}
+    PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   set_target_properties(${name} PROPERTIES
     EXPORT_NAME ${short}
     POSITION_INDEPENDENT_CODE ON
