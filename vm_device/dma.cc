@@ -33,6 +33,19 @@ DmaResult walk(SegmentCursor& cursor, std::uint64_t total, Move move) {
   return DmaResult{.fault = DmaFault::kNone, .done = done};
 }
 
+// Calls `take(segment, bytes)` for the segments from the first on while there are bytes
+// left and it agrees. Returns how many segments it took.
+template <typename Take>
+std::size_t take_while(std::span<const DmaSegment> list, std::uint64_t& left, Take take) {
+  std::size_t taken = 0;
+  for (; taken < list.size() && left != 0; ++taken) {
+    const std::uint64_t bytes = std::min(list[taken].bytes, left);
+    if (!take(list[taken], bytes)) break;
+    left -= bytes;
+  }
+  return taken;
+}
+
 }  // namespace
 
 DmaSpace::DmaSpace(vm_mem::MemoryManager& memory, const vm_mem::MmioHandler* initiator)
@@ -91,6 +104,24 @@ bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Try attem
   return run.bytes == range.bytes && attempt(run.address);
 }
 
+// Moves the segments of a list that done_at_once() would, up to the first that it would not.
+template <typename Try>
+std::size_t DmaSpace::lead_of(std::span<const DmaSegment> list, std::uint64_t& left,
+                              DmaAccess access, Try attempt) {
+  if (direct_ != nullptr) {
+    return take_while(list, left, [&](const DmaSegment& segment, std::uint64_t bytes) {
+      return attempt(GuestAddress{segment.address}, bytes);
+    });
+  }
+  if (reader_ == nullptr) return 0;
+  const internal::IommuSection section(port_);
+  return take_while(list, left, [&](const DmaSegment& segment, std::uint64_t bytes) {
+    if (bytes == 0) return true;
+    const GuestSegment run = section.recall(segment.address, bytes, access);
+    return run.bytes == bytes && attempt(run.address, bytes);
+  });
+}
+
 DmaResult DmaSpace::read_runs(std::uint64_t address, std::span<std::byte> to) {
   const DmaSegment range{address, to.size()};
   const auto attempt = [&](GuestAddress from) { return reader_->try_read(from, to); };
@@ -122,13 +153,31 @@ DmaResult DmaSpace::write(SegmentCursor& to, std::span<const std::byte> from) {
 }
 
 DmaResult DmaSpace::read(std::span<const DmaSegment> from, std::span<std::byte> to) {
-  SegmentCursor cursor(from);
-  return read(cursor, to);
+  std::uint64_t left = to.size();
+  const std::size_t lead =
+      lead_of(from, left, DmaAccess::kRead, [&](GuestAddress at, std::uint64_t bytes) {
+        return reader_->try_read(at, to.last(left).first(bytes));
+      });
+  const std::uint64_t done = to.size() - left;
+  if (left == 0) return {.done = done};
+  SegmentCursor cursor(from.subspan(lead));
+  DmaResult result = read(cursor, to.last(left));
+  result.done += done;
+  return result;
 }
 
 DmaResult DmaSpace::write(std::span<const DmaSegment> to, std::span<const std::byte> from) {
-  SegmentCursor cursor(to);
-  return write(cursor, from);
+  std::uint64_t left = from.size();
+  const std::size_t lead =
+      lead_of(to, left, DmaAccess::kWrite, [&](GuestAddress at, std::uint64_t bytes) {
+        return reader_->try_write(at, from.last(left).first(bytes));
+      });
+  const std::uint64_t done = from.size() - left;
+  if (left == 0) return {.done = done};
+  SegmentCursor cursor(to.subspan(lead));
+  DmaResult result = write(cursor, from.last(left));
+  result.done += done;
+  return result;
 }
 
 DmaResult DmaSpace::fill(std::uint64_t to, std::byte value, std::uint64_t bytes) {

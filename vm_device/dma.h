@@ -198,6 +198,9 @@ class DmaSpace {
 
   DmaResult read_runs(std::uint64_t address, std::span<std::byte> to);
   DmaResult write_runs(std::uint64_t address, std::span<const std::byte> from);
+  template <typename Try>
+  std::size_t lead_of(std::span<const DmaSegment> list, std::uint64_t& left, DmaAccess access,
+                      Try attempt);
   internal::DmaMemory memory() const;
   template <typename Try>
   bool done_at_once(const DmaSegment& range, DmaAccess access, Try attempt);

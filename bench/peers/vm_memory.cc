@@ -20,6 +20,12 @@ std::uint64_t vm_bench_memory_read_block(const void* memory, const std::uint64_t
 std::uint64_t vm_bench_memory_write_block(const void* memory, const std::uint64_t* addresses,
                                           std::size_t count, const std::byte* host,
                                           std::size_t bytes);
+std::uint64_t vm_bench_memory_read_lists(const void* memory, const vm_bench::PeerRange* segments,
+                                         std::size_t count, std::size_t list_length,
+                                         std::byte* host, std::size_t bytes);
+std::uint64_t vm_bench_memory_write_lists(const void* memory, const vm_bench::PeerRange* segments,
+                                          std::size_t count, std::size_t list_length,
+                                          const std::byte* host, std::size_t bytes);
 void* vm_bench_bitmap_create(std::size_t pages);
 void vm_bench_bitmap_destroy(void* bitmap);
 void vm_bench_bitmap_mark(const void* bitmap, const std::uint64_t* offsets, std::size_t count,
@@ -84,6 +90,20 @@ void VmMemory::write_block(std::span<const std::uint64_t> addresses,
   require_none(vm_bench_memory_write_block(memory_.get(), addresses.data(), addresses.size(),
                                            from.data(), from.size()),
                "write a block");
+}
+
+void VmMemory::read_lists(std::span<const PeerRange> segments, std::size_t list_length,
+                          std::span<std::byte> to) const {
+  require_none(vm_bench_memory_read_lists(memory_.get(), segments.data(), segments.size(),
+                                          list_length, to.data(), to.size()),
+               "read a segment");
+}
+
+void VmMemory::write_lists(std::span<const PeerRange> segments, std::size_t list_length,
+                           std::span<const std::byte> from) const {
+  require_none(vm_bench_memory_write_lists(memory_.get(), segments.data(), segments.size(),
+                                           list_length, from.data(), from.size()),
+               "write a segment");
 }
 
 VmMemoryBitmap::VmMemoryBitmap(std::size_t pages) : bitmap_(vm_bench_bitmap_create(pages)) {}

@@ -38,6 +38,12 @@ class VmMemory {
   void store(std::span<const std::uint64_t> addresses, std::uint64_t first) const;
   void read_block(std::span<const std::uint64_t> addresses, std::span<std::byte> to) const;
   void write_block(std::span<const std::uint64_t> addresses, std::span<const std::byte> from) const;
+  // Every list of `list_length` segments in turn: read one after the other into `to`, or
+  // written from `from`. Needs:  a buffer as long as the longest list, and whole lists.
+  void read_lists(std::span<const PeerRange> segments, std::size_t list_length,
+                  std::span<std::byte> to) const;
+  void write_lists(std::span<const PeerRange> segments, std::size_t list_length,
+                   std::span<const std::byte> from) const;
 
  private:
   struct Destroy {

@@ -14,6 +14,9 @@ void VmMemory::write_obj(std::span<const std::uint64_t>, std::uint64_t) const {}
 void VmMemory::store(std::span<const std::uint64_t>, std::uint64_t) const {}
 void VmMemory::read_block(std::span<const std::uint64_t>, std::span<std::byte>) const {}
 void VmMemory::write_block(std::span<const std::uint64_t>, std::span<const std::byte>) const {}
+void VmMemory::read_lists(std::span<const PeerRange>, std::size_t, std::span<std::byte>) const {}
+void VmMemory::write_lists(std::span<const PeerRange>, std::size_t,
+                           std::span<const std::byte>) const {}
 
 VmMemoryBitmap::VmMemoryBitmap(std::size_t) {}
 void VmMemoryBitmap::Destroy::operator()(void*) const {}

@@ -38,6 +38,19 @@ TEST_P(VmMemoryTest, BlocksAreReadAsTheyWereWritten) {
   EXPECT_EQ(read, written);
 }
 
+TEST_P(VmMemoryTest, EachListBeginsAtTheBuffersBeginning) {
+  const VmMemory memory(kRanges, GetParam());
+  const std::vector<PeerRange> segments = {{0x10, 3}, {0x100000, 5}, {0x20, 3}, {0x100010, 5}};
+  const std::vector<std::byte> written = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4},
+                                          std::byte{5}, std::byte{6}, std::byte{7}, std::byte{8}};
+  memory.write_lists(segments, 2, written);
+  std::vector<std::byte> read(8);
+  memory.read_lists(std::vector<PeerRange>{{0x20, 3}, {0x100010, 5}}, 2, read);
+  EXPECT_EQ(read, written);
+  memory.read_block(std::vector<std::uint64_t>{0x100000}, read);
+  EXPECT_EQ(read[0], std::byte{4});
+}
+
 TEST_P(VmMemoryTest, AnAccessThatFailsEndsTheProgram) {
   const VmMemory memory(kRanges, GetParam());
   EXPECT_EXIT(memory.read_obj(std::vector<std::uint64_t>{0x20000}), testing::ExitedWithCode(1),

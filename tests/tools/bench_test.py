@@ -54,7 +54,7 @@ class BenchTest(unittest.TestCase):
     def test_list_names_the_suites(self):
         result = bench("--list")
         self.assertEqual(result.returncode, 0)
-        for suite in ("copy", "guest"):
+        for suite in ("copy", "dma", "guest"):
             self.assertRegex(result.stdout, rf"(?m)^{suite} +\S.*$")
 
     def test_help_says_how_to_use_it(self):
@@ -178,9 +178,25 @@ class BenchTest(unittest.TestCase):
                                    r"|\Askip \S+: .* is not installed \(tools/setup --bench\)\Z")
         self.assertRegex(result.stdout, r"(?m)^ratio guest/churn .*; \d+ changes a second$")
 
+    def test_a_dma_row_is_a_ratio_or_says_what_is_missing(self):
+        rows = ["write_64", "write_4k_manager", "sg_64", "iommu_4k"]
+        rows += ["split_chain"] if shutil.which("valgrind") else []
+        result = bench("dma", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       ",".join(rows))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+        named = re.findall(r"(?m)^(?:ratio|instr|skip) dma/(\w+)", result.stdout)
+        self.assertEqual(sorted(named), sorted(rows), result.stdout)
+        for line in lines:
+            self.assertRegex(line, r"\Aratio dma/\S+ \S+ \(\S+\) vs (memcpy_raw|vm-memory|no_iommu): .*"
+                                   r"ours \S+ ns, theirs \S+ ns.*\Z"
+                                   r"|\Ainstr dma/\S+ \d+\Z"
+                                   r"|\Askip \S+: .* is not installed \(tools/setup --bench\)\Z")
+        self.assertRegex(result.stdout, r"(?m)^ratio dma/write_64 .*, difference -?\d+\.\d\d ns$")
+
     def count_with(self, valgrind, *arguments):
         """Counts the works of a program, with something that stands in for valgrind."""
-        works = "empty/all row/low row/high other/all"
+        works = "empty/all row/low row/high other/all aside/all empty/aside"
         write_script(self.folder / "programs" / "bench_guest", "exit 0\n")
         write_script(self.folder / "programs" / "bench_guest_instructions",
                      f'[ "$1" = --list ] && printf "%s\\n" {works}\n')
@@ -191,7 +207,10 @@ class BenchTest(unittest.TestCase):
     # The last two words are the work and its count.
     VALGRIND = """
 while [ $# -gt 2 ]; do shift; done
-case $1 in empty/all) each=3 ;; row/low) each=10 ;; row/high) each=20 ;; *) each=50 ;; esac
+case $1 in
+  empty/all) each=3 ;; empty/aside) each=30 ;;
+  row/low) each=10 ;; row/high) each=20 ;; *) each=50 ;;
+esac
 echo "==1== Collected : $((1000 + each * $2))" >&2
 """
 
@@ -199,7 +218,7 @@ echo "==1== Collected : $((1000 + each * $2))" >&2
         result = self.count_with(self.VALGRIND)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stdout.splitlines()[1:],
-                         ["instr guest/row 17", "instr guest/other 47"])
+                         ["instr guest/row 17", "instr guest/other 47", "instr guest/aside 20"])
         rows = json.loads(self.json.read_text("ascii"))["rows"]
         self.assertEqual(rows[0], {"kind": "instr", "name": "guest/row", "count": 17,
                                    "parts": {"low": 7, "high": 17}})

@@ -56,33 +56,34 @@ struct NoAccess {
   }
 };
 
-template <class Access, std::size_t kPlace>
-[[gnu::noinline, gnu::aligned(64)]] std::uint64_t walk_at(vm_mem::MemoryReader& reader,
-                                                          std::span<const std::uint64_t> addresses,
+template <class Access, std::size_t kPlace, class Memory, class At>
+[[gnu::noinline, gnu::aligned(64)]] std::uint64_t walk_at(Memory& memory,
+                                                          std::span<const At> addresses,
                                                           Access& access) {
   asm volatile("" : : "i"(kPlace));  // or the compiler merges the instances
   Access held = access;              // in registers: nothing of the guest's can be its memory
   std::uint64_t failed = 0;
-  for (const std::uint64_t at : addresses) failed += std::uint64_t{!held.step(reader, at)};
+  for (const At& at : addresses) failed += std::uint64_t{!held.step(memory, at)};
   access = held;
   return failed;
 }
 
-template <class Access, std::size_t... kPlace>
-std::uint64_t walk_parts(vm_mem::MemoryReader& reader, std::span<const std::uint64_t> addresses,
-                         Access& access, std::index_sequence<kPlace...>) {
+template <class Access, class Memory, class At, std::size_t... kPlace>
+std::uint64_t walk_parts(Memory& memory, std::span<const At> addresses, Access& access,
+                         std::index_sequence<kPlace...>) {
   const auto part = [addresses](std::size_t place) {
     const std::size_t begin = addresses.size() * place / kPlaces;
     return addresses.subspan(begin, addresses.size() * (place + 1) / kPlaces - begin);
   };
-  return (walk_at<Access, kPlace>(reader, part(kPlace), access) + ...);
+  return (walk_at<Access, kPlace>(memory, part(kPlace), access) + ...);
 }
 
-// Accesses every address once; ends the program where an access fails.
-template <class Access>
-void walk(vm_mem::MemoryReader& reader, std::span<const std::uint64_t> addresses, Access& access) {
+// Accesses every address once, in whatever `access` can step through; ends the program
+// where an access fails.
+template <class Access, class Memory, class Addresses>
+void walk(Memory& memory, const Addresses& addresses, Access& access) {
   const std::uint64_t failed =
-      walk_parts(reader, addresses, access, std::make_index_sequence<kPlaces>());
+      walk_parts(memory, std::span(addresses), access, std::make_index_sequence<kPlaces>());
   require(failed == 0, "an access of ours failed");
 }
 

@@ -132,6 +132,65 @@ fn walk_any<A: Access>(memory: &Memory, addresses: &[u64], access: &mut A) -> u6
     }
 }
 
+/// One way to move a list of segments to or from a buffer. `step` returns how many of them
+/// failed.
+trait ListAccess {
+    fn step<B: Mapped>(&mut self, memory: &GuestMemoryMmap<B>, list: &[Range]) -> u64;
+}
+
+struct ReadList<'a>(&'a mut [u8]);
+struct WriteList<'a>(&'a [u8]);
+
+impl ListAccess for ReadList<'_> {
+    #[inline(always)]
+    fn step<B: Mapped>(&mut self, memory: &GuestMemoryMmap<B>, list: &[Range]) -> u64 {
+        let mut rest = &mut *self.0;
+        let mut failed = 0;
+        for segment in list {
+            let (part, after) = rest.split_at_mut(segment.bytes as usize);
+            failed += u64::from(memory.read_slice(part, GuestAddress(segment.base)).is_err());
+            rest = after;
+        }
+        failed
+    }
+}
+
+impl ListAccess for WriteList<'_> {
+    #[inline(always)]
+    fn step<B: Mapped>(&mut self, memory: &GuestMemoryMmap<B>, list: &[Range]) -> u64 {
+        let mut rest = self.0;
+        let mut failed = 0;
+        for segment in list {
+            let (part, after) = rest.split_at(segment.bytes as usize);
+            failed += u64::from(memory.write_slice(part, GuestAddress(segment.base)).is_err());
+            rest = after;
+        }
+        failed
+    }
+}
+
+#[inline(never)]
+fn walk_lists<B: Mapped, A: ListAccess>(
+    memory: &GuestMemoryMmap<B>,
+    segments: &[Range],
+    list_length: usize,
+    access: &mut A,
+) -> u64 {
+    segments.chunks_exact(list_length).map(|list| access.step(memory, list)).sum()
+}
+
+fn walk_any_lists<A: ListAccess>(
+    memory: &Memory,
+    segments: &[Range],
+    list_length: usize,
+    access: &mut A,
+) -> u64 {
+    match memory {
+        Memory::Plain(memory) => walk_lists(memory, segments, list_length, access),
+        Memory::Tracked(memory) => walk_lists(memory, segments, list_length, access),
+    }
+}
+
 /// Null where the host or the library refuses.
 ///
 /// # Safety
@@ -245,6 +304,38 @@ pub unsafe extern "C" fn vm_bench_memory_write_block(
 ) -> u64 {
     let host = slice::from_raw_parts(host, bytes);
     walk_any(&*memory, slice::from_raw_parts(addresses, count), &mut WriteSlice(host))
+}
+
+/// # Safety
+/// `memory` is alive, `segments` points to `count` of them, `host` to `bytes` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn vm_bench_memory_read_lists(
+    memory: *const Memory,
+    segments: *const Range,
+    count: usize,
+    list_length: usize,
+    host: *mut u8,
+    bytes: usize,
+) -> u64 {
+    let segments = slice::from_raw_parts(segments, count);
+    let mut access = ReadList(slice::from_raw_parts_mut(host, bytes));
+    walk_any_lists(&*memory, segments, list_length, &mut access)
+}
+
+/// # Safety
+/// As `vm_bench_memory_read_lists`.
+#[no_mangle]
+pub unsafe extern "C" fn vm_bench_memory_write_lists(
+    memory: *const Memory,
+    segments: *const Range,
+    count: usize,
+    list_length: usize,
+    host: *const u8,
+    bytes: usize,
+) -> u64 {
+    let segments = slice::from_raw_parts(segments, count);
+    let mut access = WriteList(slice::from_raw_parts(host, bytes));
+    walk_any_lists(&*memory, segments, list_length, &mut access)
 }
 
 /// A bitmap by itself, for pages of 4096 bytes.

@@ -1,0 +1,177 @@
+// The dma suite's counted rows: does one kind of DMA, or one request of a virtqueue, a given
+// number of times, for a tool that counts instructions; tools/bench does the sums.
+//
+//   bench_dma_instructions --list          prints the works, <row>/<part>
+//   bench_dma_instructions <work> <count>
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/vm_device/suite/dma_lists.h"
+#include "bench/vm_device/suite/dma_loops.h"
+#include "bench/vm_device/suite/dma_side.h"
+#include "bench/vm_device/suite/ring_driver.h"
+#include "vm_device/virtqueue.h"
+
+namespace vm_bench {
+namespace {
+
+constexpr std::size_t kOperations = kHotAddresses;  // in one pass; a count is rounded up
+static_assert(kOperations % kListLength == 0);
+
+using Pass = std::function<void()>;
+
+// Blocks that stay in the caches, as those of the timed rows.
+struct Blocks {
+  Blocks(std::size_t bytes, Bus bus) : side(Form::kReader, bus), buffer(bytes) {
+    for (const std::uint64_t guest : hot_addresses(bytes, bytes, 1)) {
+      addresses.push_back(side.bus_address(guest));
+    }
+  }
+
+  DmaSide side;
+  DeviceBuffer buffer;
+  std::vector<std::uint64_t> addresses;
+};
+
+template <class Access>
+Pass blocks(std::size_t bytes, Bus bus = Bus::kDirect) {
+  const auto held = std::make_shared<Blocks>(bytes, bus);
+  return [held] {
+    Access access{held->buffer.bytes};
+    walk(held->side.dma(), held->addresses, access);
+  };
+}
+
+struct Lists {
+  explicit Lists(std::size_t bytes)
+      : side(Form::kReader, Bus::kDirect),
+        buffer(kListLength * bytes),
+        segments(random_segments(kOperations / kListLength, bytes, 1)) {
+    for (std::size_t i = 0; i < segments.size(); i += kListLength) {
+      lists.push_back(DmaList(segments).subspan(i, kListLength));
+    }
+  }
+
+  DmaSide side;
+  DeviceBuffer buffer;
+  std::vector<vm_device::DmaSegment> segments;
+  std::vector<DmaList> lists;
+};
+
+// An operation is a segment.
+template <class Access>
+Pass lists(std::size_t bytes) {
+  const auto held = std::make_shared<Lists>(bytes);
+  return [held] {
+    Access access{held->buffer.bytes};
+    walk(held->side.dma(), held->lists, access);
+  };
+}
+
+template <class Driver>
+struct Queue {
+  static constexpr std::uint16_t kSize = 1024;
+
+  Queue() {
+    require(queue.enable(driver.config()) == vm_device::VirtqueueError::kNone,
+            "the queue refuses the driver's rings");
+  }
+
+  DmaSide side{Form::kReader, Bus::kDirect};
+  Driver driver{side, kSize};
+  vm_device::Virtqueue queue{side.dma(), kSize};
+  vm_device::DescriptorChain chain;
+};
+
+// As often as a pass has requests; `serve` does what the device does with one.
+template <class Driver, class Serve>
+Pass requests(Serve serve) {
+  const auto held = std::make_shared<Queue<Driver>>();
+  return [held, serve] {
+    constexpr std::size_t kBatch = 256;
+    for (std::size_t done = 0; done < kOperations; done += kBatch) {
+      held->driver.offer(kBatch);
+      for (std::size_t i = 0; i < kBatch; ++i) serve(*held);
+    }
+  };
+}
+
+template <class Driver>
+Pass served() {
+  return requests<Driver>([](Queue<Driver>& it) {
+    require(it.queue.pop(it.chain) == vm_device::PopStatus::kChain, "a request is missing");
+    require(it.queue.push(it.chain, 1) == vm_device::VirtqueueError::kNone, "a push failed");
+  });
+}
+
+template <class Driver>
+Pass offered() {
+  return requests<Driver>([](Queue<Driver>& it) {
+    vm_device::DescriptorChain* chain = &it.chain;
+    forget(chain);
+  });
+}
+
+struct Work {
+  std::string name;  // <row>/<part>; empty/<row>: what is beside it, empty/all beside others
+  std::function<Pass()> prepare;
+};
+
+std::vector<Work> all_works() {
+  return {
+      {"empty/all", [] { return blocks<NoDma>(64); }},
+      {"call_write_64/all", [] { return blocks<DmaWrite>(64); }},
+      {"call_read_64/all", [] { return blocks<DmaRead>(64); }},
+      {"call_iommu_64/write", [] { return blocks<DmaWrite>(64, Bus::kIommu); }},
+      {"call_iommu_64/read", [] { return blocks<DmaRead>(64, Bus::kIommu); }},
+      {"segment_64/write", [] { return lists<DmaWrite>(64); }},
+      {"segment_64/read", [] { return lists<DmaRead>(64); }},
+      {"split_chain/all", [] { return served<SplitDriver>(); }},
+      {"empty/split_chain", [] { return offered<SplitDriver>(); }},
+  };
+}
+
+// The first pass makes pages and marks; it is in every count, and no difference of two.
+void do_work(const Work& work, std::uint64_t count) {
+  const Pass pass = work.prepare();
+  pass();
+  for (std::uint64_t done = 0; done < count; done += kOperations) pass();
+}
+
+int refuse() {
+  fmt::print(stderr, "usage: bench_dma_instructions --list | <work> <count>\n");
+  return 2;
+}
+
+int list() {
+  for (const Work& work : all_works()) fmt::print("{}\n", work.name);
+  return 0;
+}
+
+int run(std::string_view name, std::string_view text) {
+  std::uint64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc{} || end != text.data() + text.size()) return refuse();
+  for (const Work& work : all_works()) {
+    if (work.name != name) continue;
+    do_work(work, count);
+    return 0;
+  }
+  return refuse();
+}
+
+}  // namespace
+}  // namespace vm_bench
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--list") == 0) return vm_bench::list();
+  return argc == 3 ? vm_bench::run(argv[1], argv[2]) : vm_bench::refuse();
+}

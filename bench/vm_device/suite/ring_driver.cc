@@ -1,0 +1,58 @@
+#include "bench/vm_device/suite/ring_driver.h"
+
+#include <atomic>
+
+#include "vm_device/internal/virtio_layout.h"
+
+namespace vm_bench {
+namespace {
+
+using namespace vm_device::internal;
+
+constexpr std::uint64_t kAvailableRing = kHotOffset + (std::uint64_t{64} << 10);
+constexpr std::uint64_t kUsedRing = kHotOffset + (std::uint64_t{128} << 10);
+constexpr std::uint64_t kBuffers = 0x10000;
+
+struct Part {
+  std::uint32_t bytes;
+  std::uint16_t flags;
+};
+constexpr Part kParts[kChainLength] = {
+    {16, kDescriptorNext}, {4096, kDescriptorNext}, {1, kDescriptorWrite}};
+
+void put_descriptor(std::byte* at, const Part& part, std::uint16_t flags, std::uint16_t last) {
+  put_little_endian<std::uint64_t>(at, kBuffers);
+  put_little_endian<std::uint32_t>(at + 8, part.bytes);
+  put_little_endian<std::uint16_t>(at + 12, flags);
+  put_little_endian<std::uint16_t>(at + 14, last);
+}
+
+}  // namespace
+
+SplitDriver::SplitDriver(DmaSide& side, std::uint16_t size)
+    : size_(size), descriptors_(side.host(kHotOffset)), available_(side.host(kAvailableRing)) {}
+
+vm_device::VirtqueueConfig SplitDriver::config() const {
+  return {.size = size_,
+          .descriptor_table = kHotOffset,
+          .driver_area = kAvailableRing,
+          .device_area = kUsedRing};
+}
+
+void SplitDriver::offer(std::size_t requests) {
+  for (std::size_t request = 0; request < requests; ++request, ++next_) {
+    const std::size_t head = request * kChainLength;
+    for (std::size_t i = 0; i < kChainLength; ++i) {
+      const std::size_t index = head + i;
+      put_descriptor(descriptors_ + index * kDescriptorBytes, kParts[i], kParts[i].flags,
+                     static_cast<std::uint16_t>(index + 1));
+    }
+    put_little_endian<std::uint16_t>(
+        available_ + kRingEntries + (next_ % size_) * kAvailableEntryBytes,
+        static_cast<std::uint16_t>(head));
+  }
+  std::atomic_thread_fence(std::memory_order_release);
+  put_little_endian<std::uint16_t>(available_ + kRingIndex, next_);
+}
+
+}  // namespace vm_bench
