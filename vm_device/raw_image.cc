@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -72,6 +73,14 @@ absl::Status lock(const std::string& path, int descriptor, ImageAccess access) {
   return absl::FailedPreconditionError(path + ": The image is in use (locked)");
 }
 
+absl::StatusOr<std::uint64_t> size_of(const std::string& path, int descriptor) {
+  const off_t end = ::lseek(descriptor, 0, SEEK_END);
+  if (end < 0) return host_error(path, errno);
+  const auto bytes = static_cast<std::uint64_t>(end);
+  if (absl::Status size = check_size(path, bytes); !size.ok()) return size;
+  return bytes;
+}
+
 // Repeats `step(done)` until `bytes` are done. What gives 0 would do so forever.
 template <typename Step>
 int move_all(std::size_t bytes, Step step) {
@@ -98,11 +107,9 @@ absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path
   if (descriptor.get() < 0) return host_error(path, errno);
   if (absl::Status kind = check_kind(path, descriptor.get()); !kind.ok()) return kind;
   if (absl::Status locked = lock(path, descriptor.get(), access); !locked.ok()) return locked;
-  const off_t end = ::lseek(descriptor.get(), 0, SEEK_END);
-  if (end < 0) return host_error(path, errno);
-  const auto bytes = static_cast<std::uint64_t>(end);
-  if (absl::Status size = check_size(path, bytes); !size.ok()) return size;
-  return std::unique_ptr<RawImage>(new RawImage(descriptor.release(), bytes, access));
+  const auto bytes = size_of(path, descriptor.get());
+  if (!bytes.ok()) return bytes.status();
+  return std::unique_ptr<RawImage>(new RawImage(path, descriptor.release(), *bytes, access));
 }
 
 RawImage::~RawImage() { ::close(descriptor_); }
@@ -114,10 +121,15 @@ int RawImage::read_at(std::uint64_t offset, std::span<std::byte> to) {
 }
 
 // A file that somebody shortens meanwhile is not made longer again.
-int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+int RawImage::check_range(std::uint64_t offset, std::uint64_t bytes) const {
   const off_t end = ::lseek(descriptor_, 0, SEEK_END);
   if (end < 0) return errno;
-  if (static_cast<std::uint64_t>(end) < offset + from.size()) return EIO;
+  const auto size = static_cast<std::uint64_t>(end);
+  return offset <= size && bytes <= size - offset ? 0 : EIO;
+}
+
+int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+  if (const int error = check_range(offset, from.size()); error != 0) return error;
   return move_all(from.size(), [&](std::size_t done) {
     return ::pwrite(descriptor_, &from[done], from.size() - done,
                     static_cast<off_t>(offset + done));
@@ -129,6 +141,53 @@ int RawImage::flush() {
     if (errno != EINTR) return errno;
   }
   return 0;
+}
+
+int RawImage::free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) const {
+  if (const int error = check_range(offset, bytes); error != 0 || bytes == 0) return error;
+  while (::fallocate(descriptor_, mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                     static_cast<off_t>(bytes)) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
+
+int RawImage::discard(std::uint64_t offset, std::uint64_t bytes) {
+  const int error = free_or_zero(FALLOC_FL_PUNCH_HOLE, offset, bytes);
+  return error == EOPNOTSUPP ? 0 : error;
+}
+
+int RawImage::write_zeroes(std::uint64_t offset, std::uint64_t bytes, ZeroSpace space) {
+  int error = EOPNOTSUPP;
+  if (space == ZeroSpace::kMayFree) error = free_or_zero(FALLOC_FL_PUNCH_HOLE, offset, bytes);
+  if (error == EOPNOTSUPP) error = free_or_zero(FALLOC_FL_ZERO_RANGE, offset, bytes);
+  return error == EOPNOTSUPP ? BlockImage::write_zeroes(offset, bytes, space) : error;
+}
+
+absl::Status RawImage::resize(std::uint64_t bytes) {
+  if (access_ == ImageAccess::kReadOnly) {
+    return absl::PermissionDeniedError(path_ + ": The image is read-only");
+  }
+  if (absl::Status size = check_size(path_, bytes); !size.ok()) return size;
+  if (bytes > INT64_MAX) return host_error(path_, EFBIG);
+  // A smaller disk first: no request then reaches for what the file is about to lose.
+  const std::uint64_t before = bytes_.load();
+  bytes_.store(std::min(before, bytes));
+  if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) {
+    const int error = errno;
+    bytes_.store(before);
+    return host_error(path_, error);
+  }
+  bytes_.store(bytes);
+  if (bytes != before) announce_resize();
+  return absl::OkStatus();
+}
+
+absl::Status RawImage::refresh_size() {
+  const auto bytes = size_of(path_, descriptor_);
+  if (!bytes.ok()) return bytes.status();
+  if (bytes_.exchange(*bytes) != *bytes) announce_resize();
+  return absl::OkStatus();
 }
 
 }  // namespace vm_device

@@ -2,15 +2,21 @@
 #ifndef VM_DEVICE_RAW_IMAGE_H_
 #define VM_DEVICE_RAW_IMAGE_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_device/block_image.h"
 
 namespace vm_device {
 
 // Holds a lock (flock) on the file: readers share it, a writer is alone.
+//
+// A full disk, a quota or a limit on the size of files fails the request that meets it:
+// what was written before stays, and nothing else changes. A program that has a limit on
+// the size of files ignores SIGXFSZ.
 //
 // Threads:  any number at a time.
 class RawImage final : public BlockImage {
@@ -28,20 +34,39 @@ class RawImage final : public BlockImage {
   RawImage& operator=(const RawImage&) = delete;
   ~RawImage() override;
 
-  std::uint64_t bytes() const override { return bytes_; }
+  std::uint64_t bytes() const override { return bytes_.load(std::memory_order_relaxed); }
   ImageAccess access() const override { return access_; }
-  // EIO where the file has become shorter than it was when opened.
+  // EIO where the file has become shorter than it was when its size was last taken.
   int read_at(std::uint64_t offset, std::span<std::byte> to) override;
   int write_at(std::uint64_t offset, std::span<const std::byte> from) override;
   int flush() override;
 
- private:
-  RawImage(int descriptor, std::uint64_t bytes, ImageAccess access)
-      : descriptor_(descriptor), bytes_(bytes), access_(access) {}
+  ImageMemory memory() const override { return ImageMemory::kGuest; }
+  bool can_discard() const override { return true; }
+  // A hole in the file, where its file system has holes; elsewhere nothing.
+  int discard(std::uint64_t offset, std::uint64_t bytes) override;
+  int write_zeroes(std::uint64_t offset, std::uint64_t bytes, ZeroSpace space) override;
 
-  int descriptor_;
-  std::uint64_t bytes_;
-  ImageAccess access_;
+  // Makes the file longer, by zeros, or shorter, and the guest's disk with it.
+  //
+  // Errors:  as those of open(); kPermissionDenied also on a read-only image. The image is
+  //          as before.
+  absl::Status resize(std::uint64_t bytes);
+  // Takes the size that the file or block device has now: somebody else has resized it.
+  //
+  // Errors:  as those of open(). The image is as before.
+  absl::Status refresh_size();
+
+ private:
+  RawImage(std::string path, int descriptor, std::uint64_t bytes, ImageAccess access)
+      : path_(std::move(path)), descriptor_(descriptor), bytes_(bytes), access_(access) {}
+  int check_range(std::uint64_t offset, std::uint64_t bytes) const;
+  int free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) const;
+
+  const std::string path_;
+  const int descriptor_;
+  std::atomic<std::uint64_t> bytes_;
+  const ImageAccess access_;
 };
 
 }  // namespace vm_device

@@ -1,11 +1,10 @@
-// The virtio block device: read, write, flush and identify, on a BlockImage.
+// The virtio block device on a BlockImage.
 #ifndef VM_DEVICE_VIRTIO_BLK_H_
 #define VM_DEVICE_VIRTIO_BLK_H_
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "vm_device/block_image.h"
@@ -14,62 +13,81 @@
 
 namespace vm_device {
 
+namespace internal {
+class BlkExecutor;
+class BlkRequest;
+}  // namespace internal
+
 struct VirtioBlkOptions {
-  std::string serial = "vm";  // at most 20 bytes; what the driver's get-id gives
+  std::string serial = "vm";     // at most 20 bytes; what the driver's get-id gives
+  std::uint16_t num_queues = 1;  // 1 to kMaxBlkQueues
+  // What the driver is told of the disk's blocks, in bytes: powers of two from 512 to 65536,
+  // the physical one not the smaller. Requests may be of any sectors all the same.
+  std::uint32_t block_bytes = 512;
+  std::uint32_t physical_block_bytes = 4096;
 };
 
-// Serves requests inside notify(): a request is complete, its data moved and its status
-// written, before it is given back. Header, data and status may be cut into descriptors
-// in any way. Data goes through a bounce buffer, never straight between file and guest.
+inline constexpr std::uint16_t kMaxBlkQueues = 64;
+
+// Reads, writes, flushes, identifies; on a writable image zeroes and, where the image can,
+// discards. Serves requests inside notify(): a request is complete, its data moved and its
+// status written, before it is given back. Header, data and status may be cut into
+// descriptors in any way. Long runs of data go straight between image and guest memory
+// where the image takes that, others through a bounce buffer.
 //
-// One notify() serves a bounded number of requests and bytes and leaves the rest to the
-// driver's next access, so that no guest keeps the host in it.
+// One notify() serves a bounded number of requests and bytes (QueueTurn) and leaves the rest
+// to the driver's next access.
 //
 // A request whose status byte cannot be written stops the queue (kUnanswerable). Every
-// other bad one is answered: IOERR (also where it is longer than the 32 bits of the used
-// length can say), or UNSUPP for an unknown type. The used length is
-// that of the unbroken run of writable bytes from the first, which is all of them when
-// the request succeeded.
+// other bad one is answered: UNSUPP for an unknown type, one whose feature the driver has not
+// accepted, or an unknown flag; IOERR for the rest, also where it is longer than the 32 bits
+// of the used length can say. Of several ranges in one request none is touched if one is
+// bad. The used length is that of the unbroken run of writable bytes from the first, which
+// is all of them when the request succeeded.
 //
-// A driver that does not accept the flush feature gets its writes on stable storage
-// before they complete.
+// A driver that does not accept the flush feature, or turns the write-back cache off, gets
+// its writes on stable storage before they complete.
+//
+// An image that announces another size changes the capacity, and the driver is interrupted.
+// Requests are held to the size that the image has when they are served.
 //
 // Source:  virtio 1.2, section 5.2.
 class VirtioBlk final : public VirtioDevice {
  public:
-  // Errors:  kInvalidArgument  no image, or a serial of more than 20 bytes
+  // Errors:  kInvalidArgument  no image, a serial of more than 20 bytes, a number of queues
+  //                            or a block size that is out of range, or an image that is not
+  //                            a multiple of the block size
   static absl::StatusOr<std::unique_ptr<VirtioBlk>> create(std::unique_ptr<BlockImage> image,
                                                            VirtioBlkOptions options = {});
+  ~VirtioBlk() override;
 
   std::uint32_t device_id() const override { return 2; }
   std::uint64_t device_features() const override;
-  std::uint16_t queue_count() const override { return 1; }
+  std::uint16_t queue_count() const override { return options_.num_queues; }
   std::uint16_t max_queue_size(std::uint16_t queue) const override;
   void read_config(std::uint64_t offset, std::span<std::byte> to) const override;
-  // The configuration space has no field for the driver to write.
-  void write_config(std::uint64_t, std::span<const std::byte>) override {}
-  void activate(VirtioTransport& transport) override { transport_ = &transport; }
-  void reset() override { transport_ = nullptr; }
+  // The driver may write one field: whether there is a write-back cache.
+  void write_config(std::uint64_t offset, std::span<const std::byte> from) override;
+  void take_config() override;
+  void connect(VirtioTransport& transport) override;
+  void activate(VirtioTransport& transport) override;
+  void reset() override;
   void notify(std::uint16_t queue) override;
 
  private:
-  struct Outcome;
-
-  VirtioBlk(std::unique_ptr<BlockImage> image, std::string serial);
+  VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options);
   void serve(QueueTurn& turn);
-  Outcome execute();
-  Outcome read_sectors(std::uint64_t sector);
-  Outcome write_sectors(std::uint64_t sector);
-  Outcome identify();
-  Outcome flush();
-  bool holds(std::uint64_t sector, std::uint64_t bytes) const;
+  std::uint64_t accepted_features() const;
+  bool is_write_back() const;
 
   std::unique_ptr<BlockImage> image_;
-  std::string serial_;
+  VirtioBlkOptions options_;
   VirtioTransport* transport_ = nullptr;
+  std::uint64_t capacity_;  // in sectors, as the driver sees it
+  bool write_back_ = true;
   DescriptorChain chain_;
-  std::uint64_t moved_ = 0;  // bytes of data of this request
-  std::vector<std::byte> bounce_;
+  std::unique_ptr<internal::BlkRequest> request_;
+  std::unique_ptr<internal::BlkExecutor> executor_;
 };
 
 }  // namespace vm_device

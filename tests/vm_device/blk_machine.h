@@ -18,7 +18,7 @@ namespace vm_device {
 inline constexpr std::uint64_t kSlot = 0x1000'1000;
 inline constexpr std::uint64_t kFeatureFlush = 1 << 9;
 
-// A disk in host memory, whose failures a test sets.
+// A disk in host memory, whose failures a test sets. What is discarded reads as kForgotten.
 class MemoryImage final : public BlockImage {
  public:
   explicit MemoryImage(std::size_t sectors, ImageAccess access = ImageAccess::kReadWrite)
@@ -41,6 +41,17 @@ class MemoryImage final : public BlockImage {
     ++flushes;
     return failure;
   }
+  bool can_discard() const override { return true; }
+  int discard(std::uint64_t offset, std::uint64_t bytes) override {
+    if (failure == 0 && bytes != 0) std::memset(&content[offset], kForgotten, bytes);
+    return failure;
+  }
+  void resize(std::size_t sectors) {
+    content.resize(sectors * kSectorBytes);
+    announce_resize();
+  }
+
+  static constexpr int kForgotten = 0xdd;
 
   std::vector<std::byte> content;
   int failure = 0;
@@ -59,8 +70,8 @@ class BlkMachine {
   static constexpr std::uint64_t kData = kRamBase + 0x2'0000;
   static constexpr std::byte kUntouched{0xee};
 
-  explicit BlkMachine(std::unique_ptr<BlockImage> image)
-      : slot(*guest.memory, VirtioBlk::create(std::move(image)).value(), line),
+  explicit BlkMachine(std::unique_ptr<BlockImage> image, VirtioBlkOptions options = {})
+      : slot(*guest.memory, VirtioBlk::create(std::move(image), std::move(options)).value(), line),
         ring(guest, kRing, kQueueSize) {
     EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), &slot, "blk").ok());
   }
@@ -78,8 +89,8 @@ class BlkMachine {
       set_reg(0x20, static_cast<std::uint32_t>(features >> (32 * select)));
     }
   }
-  void set_up_queue(const VirtqueueConfig& config) {
-    set_reg(0x30, 0);
+  void set_up_queue(const VirtqueueConfig& config, std::uint32_t queue = 0) {
+    set_reg(0x30, queue);
     set_reg(0x38, config.size);
     set_reg64(0x80, config.descriptor_table);
     set_reg64(0x90, config.driver_area);
@@ -102,7 +113,7 @@ class BlkMachine {
     set_reg(0x70, 15);
     guest.put(kStatus, kUntouched);
   }
-  void kick() { set_reg(0x50, 0); }
+  void kick(std::uint32_t queue = 0) { set_reg(0x50, queue); }
 
   void put_header(std::uint32_t type, std::uint64_t sector) {
     guest.put(kHeader, type);

@@ -40,7 +40,7 @@ class RecordingLine : public InterruptLine {
 
 struct Guest {
   Guest() : memory(std::move(vm_mem::MemoryManager::create({}).value())), bus(*memory) {
-    EXPECT_TRUE(memory->add_ram(guest_range(kRamBase, kRamBytes)).ok());
+    ram = memory->add_ram(guest_range(kRamBase, kRamBytes)).value();
   }
 
   template <typename T>
@@ -64,6 +64,7 @@ struct Guest {
 
   std::unique_ptr<vm_mem::MemoryManager> memory;
   MmioBus bus;
+  vm_mem::RegionId ram;
 };
 
 }  // namespace vm_device

@@ -2,16 +2,19 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -44,6 +47,11 @@ class RawImageTest : public testing::Test {
   std::string file(const std::string& name, std::size_t bytes) const {
     std::ofstream(path(name)) << std::string(bytes, 'x');
     return path(name);
+  }
+  blkcnt_t blocks(const std::string& name) const {
+    struct stat status = {};
+    EXPECT_EQ(::stat(path(name).c_str(), &status), 0);
+    return status.st_blocks;
   }
   static void expect_refused(const std::string& path, ImageAccess access, absl::StatusCode code,
                              const std::string& reason) {
@@ -183,6 +191,102 @@ TEST_F(RawImageTest, AWriteToAReadOnlyImageIsTheHostsError) {
   ASSERT_TRUE(image.ok());
   const std::array<std::byte, 512> out{};
   EXPECT_EQ((*image)->write_at(0, out), EBADF);
+}
+
+TEST_F(RawImageTest, ADiscardedRangeBecomesAHole) {
+  auto image = RawImage::open(file("disk", 1 << 20), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  EXPECT_TRUE((*image)->can_discard());
+  EXPECT_EQ((*image)->flush(), 0);
+  const auto before = blocks("disk");
+  EXPECT_EQ((*image)->discard(4096, 512 << 10), 0);
+  EXPECT_LT(blocks("disk"), before);
+  std::array<std::byte, 512> in{};
+  EXPECT_EQ((*image)->read_at(4096, in), 0);
+  EXPECT_EQ(in[0], std::byte{0});
+  EXPECT_EQ((*image)->read_at(3584, in), 0);
+  EXPECT_EQ(in[511], std::byte{'x'});
+  EXPECT_EQ((*image)->discard(0, 0), 0);
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 1u << 20);
+}
+
+TEST_F(RawImageTest, ZeroedRangesReadAsZerosAndKeepTheirSpaceIfTheyMust) {
+  auto image = RawImage::open(file("disk", 1 << 20), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  EXPECT_EQ((*image)->flush(), 0);
+  const auto before = blocks("disk");
+  EXPECT_EQ((*image)->write_zeroes(512, 300 << 10, ZeroSpace::kKeep), 0);
+  EXPECT_EQ((*image)->flush(), 0);
+  EXPECT_GE(blocks("disk"), before);
+  EXPECT_EQ((*image)->write_zeroes(512 << 10, 300 << 10, ZeroSpace::kMayFree), 0);
+  std::vector<std::byte> in(1 << 20);
+  EXPECT_EQ((*image)->read_at(0, in), 0);
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const bool zeroed =
+        (i >= 512 && i < 512 + (300u << 10)) || (i >= (512u << 10) && i < (812u << 10));
+    ASSERT_EQ(in[i], zeroed ? std::byte{0} : std::byte{'x'}) << i;
+  }
+}
+
+// A tmpfs has holes and cannot zero a range: the zeros are written.
+TEST_F(RawImageTest, WhereTheFileSystemCannotZeroTheZerosAreWritten) {
+  const std::string memory = "/proc/self/fd/" + std::to_string(::memfd_create("disk", MFD_CLOEXEC));
+  std::ofstream(memory) << std::string(256 << 10, 'x');
+  auto image = RawImage::open(memory, ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ((*image)->write_zeroes(512, 200 << 10, ZeroSpace::kKeep), 0);
+  std::vector<std::byte> in(256 << 10);
+  EXPECT_EQ((*image)->read_at(0, in), 0);
+  EXPECT_EQ(std::count(in.begin(), in.end(), std::byte{0}), 200 << 10);
+  EXPECT_EQ(in[511], std::byte{'x'});
+  EXPECT_EQ(in[512 + (200 << 10)], std::byte{'x'});
+}
+
+TEST_F(RawImageTest, ZeroingAndDiscardingDoNotMakeATruncatedFileLongerAgain) {
+  auto image = RawImage::open(file("disk", 8192), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  std::filesystem::resize_file(path("disk"), 4096);
+  const auto before = blocks("disk");
+  EXPECT_EQ((*image)->discard(4096, 512), EIO);
+  EXPECT_EQ((*image)->write_zeroes(2048, 4096, ZeroSpace::kKeep), EIO);
+  EXPECT_EQ((*image)->write_zeroes(2048, 4096, ZeroSpace::kMayFree), EIO);
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 4096u);
+  EXPECT_EQ(blocks("disk"), before);
+}
+
+TEST_F(RawImageTest, ResizedItAnnouncesItsSize) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  std::vector<std::uint64_t> announced;
+  (*image)->set_resize_listener([&] { announced.push_back((*image)->bytes()); });
+  EXPECT_TRUE((*image)->resize(8192).ok());
+  EXPECT_TRUE((*image)->resize(8192).ok());
+  EXPECT_TRUE((*image)->resize(1024).ok());
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 1024u);
+  std::filesystem::resize_file(path("disk"), 2048);
+  EXPECT_EQ((*image)->bytes(), 1024u);
+  EXPECT_TRUE((*image)->refresh_size().ok());
+  EXPECT_EQ(announced, (std::vector<std::uint64_t>{8192, 1024, 2048}));
+  (*image)->set_resize_listener(nullptr);
+  EXPECT_TRUE((*image)->resize(512).ok());
+  EXPECT_EQ(announced.size(), 3u);
+}
+
+TEST_F(RawImageTest, ASizeThatIsNoDisksIsRefusedAndNothingChanges) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  EXPECT_EQ((*image)->resize(0).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*image)->resize(1000).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*image)->resize(UINT64_MAX - 511).code(), absl::StatusCode::kUnavailable);
+  std::filesystem::resize_file(path("disk"), 700);
+  EXPECT_EQ((*image)->refresh_size().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*image)->bytes(), 4096u);
+  image->reset();
+  std::filesystem::resize_file(path("disk"), 1024);
+  auto reader = RawImage::open(path("disk"), ImageAccess::kReadOnly);
+  ASSERT_TRUE(reader.ok());
+  EXPECT_EQ((*reader)->resize(2048).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 1024u);
 }
 
 }  // namespace

@@ -2,15 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 #include <numeric>
 
 #include "tests/vm_device/blk_machine.h"
-#include "vm_device/raw_image.h"
 
 namespace vm_device {
 namespace {
@@ -308,48 +302,6 @@ RC_GTEST_PROP(VirtioBlkProperty, RequestsCutAnywhereMoveTheirSectors, ()) {
                 std::vector<std::byte>(begin, begin + bytes));
     }
   }
-}
-
-class RawImageBlkTest : public testing::Test {
- protected:
-  RawImageBlkTest() {
-    std::string pattern = testing::TempDir() + "virtio_blk_XXXXXX";
-    const int file = ::mkstemp(pattern.data());
-    EXPECT_EQ(::ftruncate(file, 64 * 512), 0);
-    ::close(file);
-    path_ = pattern;
-  }
-  ~RawImageBlkTest() override { std::filesystem::remove(path_); }
-
-  std::string path_;
-};
-
-TEST_F(RawImageBlkTest, WhatTheGuestWritesIsInTheFile) {
-  const auto data = random_bytes(8 * 512, 3);
-  {
-    BlkMachine machine(std::move(RawImage::open(path_, ImageAccess::kReadWrite).value()));
-    machine.start();
-    machine.guest.put_bytes(BlkMachine::kData, data);
-    machine.request(kOut, 50, 8 * 512);
-    machine.request(kFlush, 0, 0);
-    EXPECT_EQ(machine.status_byte(), kOk);
-  }
-  std::vector<char> found(data.size());
-  std::ifstream(path_).seekg(50 * 512).read(found.data(),
-                                            static_cast<std::streamsize>(found.size()));
-  EXPECT_EQ(std::memcmp(found.data(), data.data(), data.size()), 0);
-  EXPECT_EQ(std::filesystem::file_size(path_), 64u * 512u);
-}
-
-TEST_F(RawImageBlkTest, AnImageCutShortWhileOpenGivesIoErrors) {
-  BlkMachine machine(std::move(RawImage::open(path_, ImageAccess::kReadWrite).value()));
-  machine.start();
-  std::filesystem::resize_file(path_, 10 * 512);
-  machine.request(kIn, 9, 1024);
-  EXPECT_EQ(machine.status_byte(), kIoErr);
-  machine.request(kIn, 9, 512);
-  EXPECT_EQ(machine.status_byte(), kOk);
-  EXPECT_FALSE(machine.needs_reset());
 }
 
 }  // namespace

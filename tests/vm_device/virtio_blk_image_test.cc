@@ -1,0 +1,308 @@
+// A block device on a file: what the guest writes is there, and what the host does to the
+// file under it, or refuses, reaches the guest as an error and no further.
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "tests/vm_device/blk_machine.h"
+#include "vm_device/raw_image.h"
+
+namespace vm_device {
+namespace {
+
+constexpr std::uint32_t kIn = 0;
+constexpr std::uint32_t kOut = 1;
+constexpr std::uint32_t kFlush = 4;
+constexpr int kOk = 0;
+constexpr int kIoErr = 1;
+
+constexpr std::uint32_t kDiskBytes = 1 << 20;
+
+std::vector<std::byte> pattern(std::size_t count, std::uint32_t seed) {
+  std::vector<std::byte> out(count);
+  for (std::byte& it : out) {
+    seed = seed * 1664525 + 1013904223;
+    it = static_cast<std::byte>(seed >> 24);
+  }
+  return out;
+}
+
+std::vector<std::byte> content(const std::string& path) {
+  std::vector<std::byte> bytes(std::filesystem::file_size(path));
+  std::vector<char> raw(bytes.size());
+  std::ifstream(path, std::ios::binary).read(raw.data(), static_cast<std::streamsize>(raw.size()));
+  std::memcpy(bytes.data(), raw.data(), raw.size());
+  return bytes;
+}
+
+// A machine whose disk is the file at `path`, all 'x'.
+class FileMachine {
+ public:
+  explicit FileMachine(std::string path, std::uint32_t bytes = kDiskBytes)
+      : path_(std::move(path)) {
+    std::ofstream(path_) << std::string(bytes, 'x');
+    auto opened = RawImage::open(path_, ImageAccess::kReadWrite);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    image = opened->get();
+    machine.emplace(*std::move(opened));
+    machine->start();
+  }
+  int write(std::uint64_t sector, std::span<const std::byte> data) {
+    machine->guest.put_bytes(BlkMachine::kData, data);
+    machine->request(kOut, sector, static_cast<std::uint32_t>(data.size()));
+    EXPECT_FALSE(machine->needs_reset());
+    return machine->status_byte();
+  }
+  int read(std::uint64_t sector, std::uint32_t bytes) {
+    machine->request(kIn, sector, bytes);
+    EXPECT_FALSE(machine->needs_reset());
+    return machine->status_byte();
+  }
+  std::vector<std::byte> found(std::size_t bytes) const {
+    return machine->guest.bytes(BlkMachine::kData, bytes);
+  }
+  std::vector<std::byte> file() const { return content(path_); }
+
+  RawImage* image = nullptr;  // owned by machine
+  std::optional<BlkMachine> machine;
+
+ private:
+  std::string path_;
+};
+
+class VirtioBlkImageTest : public testing::Test {
+ protected:
+  VirtioBlkImageTest() {
+    std::string name = testing::TempDir() + "virtio_blk_XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+  }
+  ~VirtioBlkImageTest() override { std::filesystem::remove_all(directory_); }
+
+  std::string disk() const { return directory_ + "/disk"; }
+  const std::string& directory() const { return directory_; }
+
+ private:
+  std::string directory_;
+};
+
+TEST_F(VirtioBlkImageTest, WhatTheGuestWritesIsInTheFile) {
+  FileMachine it(disk());
+  std::vector<std::byte> expected = it.file();
+  // Below and above the size from which data goes straight to the file.
+  for (const std::uint32_t bytes : {512u, 8u * 512u, 64u * 1024u, 300u * 1024u}) {
+    const auto data = pattern(bytes, bytes);
+    EXPECT_EQ(it.write(5, data), kOk);
+    std::copy(data.begin(), data.end(), expected.begin() + 5 * 512);
+    EXPECT_EQ(it.file(), expected);
+    it.machine->guest.put_bytes(BlkMachine::kData, std::vector<std::byte>(bytes));
+    EXPECT_EQ(it.read(5, bytes), kOk);
+    EXPECT_EQ(it.found(bytes), data);
+  }
+  it.machine->request(kFlush, 0, 0);
+  EXPECT_EQ(it.machine->status_byte(), kOk);
+}
+
+TEST_F(VirtioBlkImageTest, DataThatArrivesStraightFromTheFileIsMarkedDirty) {
+  FileMachine it(disk());
+  const Guest& guest = it.machine->guest;
+  ASSERT_TRUE(guest.memory->set_dirty_tracking(guest.ram, vm_mem::DirtyTracking::kOn).ok());
+  const auto before = guest.memory->dirty_page_count(guest.ram).value();
+  EXPECT_EQ(it.read(0, 256 * 1024), kOk);
+  EXPECT_GE(guest.memory->dirty_page_count(guest.ram).value(), before + 64);
+}
+
+TEST_F(VirtioBlkImageTest, LongRunsOutsideRamMoveWhatLiesInside) {
+  FileMachine it(disk());
+  const auto data = pattern(kDiskBytes, 9);
+  EXPECT_EQ(it.image->write_at(0, data), 0);
+  BlkMachine& machine = *it.machine;
+  machine.put_header(kIn, 0);
+  machine.ring.offer_chain(
+      {BlkMachine::header(), {kRamEnd - 100'000, 256 * 1024, kWrite, 0}, BlkMachine::status()});
+  machine.kick();
+  EXPECT_EQ(machine.status_byte(), kIoErr);
+  EXPECT_EQ(machine.ring.used_entry(0).written, 100'000u);
+  const auto got = machine.guest.bytes(kRamEnd - 100'000, 100'000);
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), data.begin()));
+}
+
+TEST_F(VirtioBlkImageTest, AFileCutShortWhileOpenGivesIoErrors) {
+  FileMachine it(disk());
+  std::filesystem::resize_file(disk(), 100 * 512);
+  EXPECT_EQ(it.read(99, 1024), kIoErr);
+  EXPECT_EQ(it.read(0, 256 * 1024), kIoErr);
+  EXPECT_EQ(it.write(99, pattern(1024, 1)), kIoErr);
+  EXPECT_EQ(it.write(0, pattern(256 * 1024, 1)), kIoErr);
+  EXPECT_EQ(std::filesystem::file_size(disk()), 100u * 512u);
+  EXPECT_EQ(it.read(99, 512), kOk);
+  EXPECT_EQ(it.write(99, pattern(512, 2)), kOk);
+}
+
+TEST_F(VirtioBlkImageTest, AFileThatTheHostResizesIsADiskOfThatSize) {
+  FileMachine it(disk());
+  EXPECT_TRUE(it.image->resize(2 * kDiskBytes).ok());
+  EXPECT_TRUE(it.machine->config_interrupt());
+  EXPECT_EQ(it.machine->guest.get<std::uint64_t>(kSlot + 0x100), 2 * kDiskBytes / 512);
+  EXPECT_EQ(it.write(2 * kDiskBytes / 512 - 1, pattern(512, 3)), kOk);
+  EXPECT_TRUE(it.image->resize(512).ok());
+  EXPECT_EQ(it.read(1, 512), kIoErr);
+  EXPECT_EQ(it.read(0, 512), kOk);
+}
+
+// What is left of a write that met the end of the space: a part of it from its beginning,
+// and outside it nothing has changed.
+void expect_prefix_of_write(const std::vector<std::byte>& before, std::size_t at,
+                            const std::vector<std::byte>& data,
+                            const std::vector<std::byte>& after) {
+  ASSERT_EQ(after.size(), before.size());
+  std::size_t stored = 0;
+  while (stored < data.size() && after[at + stored] == data[stored]) ++stored;
+  std::vector<std::byte> expected = before;
+  std::copy_n(data.begin(), stored, expected.begin() + static_cast<std::ptrdiff_t>(at));
+  EXPECT_TRUE(after == expected) << stored << " bytes stored";
+}
+
+// No file gets longer than this meanwhile, and the signal that says so is not sent.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST_F(VirtioBlkImageTest, AWriteThatMeetsALimitOfTheHostLeavesAConsistentDisk) {
+  FileMachine it(disk());
+  const auto before = it.file();
+  for (const std::uint32_t bytes : {8192u, 256u * 1024u}) {  // bounced, and straight
+    const auto data = pattern(bytes, bytes);
+    const std::uint32_t at = 512 * 1024 - 4096;
+    {
+      const FileSizeLimit limit(512 * 1024);
+      EXPECT_EQ(it.write(at / 512, data), kIoErr);
+      EXPECT_EQ(it.write(600 * 1024 / 512, data), kIoErr);
+      EXPECT_EQ(it.read(600 * 1024 / 512, 512), kOk);
+    }
+    expect_prefix_of_write(before, at, data, it.file());
+    EXPECT_EQ(it.write(at / 512, data), kOk);
+    EXPECT_EQ(it.image->write_at(0, before), 0);
+  }
+}
+
+// A file system of its own, in a mount namespace of this process's own.
+class SmallDisk {
+ public:
+  explicit SmallDisk(std::string at, const char* options) : at_(std::move(at)) {
+    mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
+               ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               ::mount("tmpfs", at_.c_str(), "tmpfs", 0, options) == 0;
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
+  }
+  bool is_mounted() const { return mounted_; }
+
+ private:
+  std::string at_;
+  bool mounted_ = false;
+};
+
+TEST_F(VirtioBlkImageTest, AWriteThatFillsTheDiskLeavesAConsistentDisk) {
+  const SmallDisk small(directory(), "size=256k");
+  if (!small.is_mounted()) GTEST_SKIP() << "this process may not mount a file system";
+  FileMachine it(disk(), 64 * 1024);
+  EXPECT_TRUE(it.image->resize(kDiskBytes).ok());  // a hole
+  const auto before = it.file();
+  const auto data = pattern(512 * 1024, 4);
+  EXPECT_EQ(it.write(64 * 1024 / 512, data), kIoErr);
+  expect_prefix_of_write(before, 64 * 1024, data, it.file());
+  EXPECT_EQ(it.read(0, 4096), kOk);
+  EXPECT_EQ(it.write(0, pattern(4096, 5)), kOk);  // where there is space already
+  // Discarded space is space again.
+  it.machine->start(kFeatureVersion1 | kFeatureFlush | 1 << 13);
+  it.machine->guest.put(BlkMachine::kData, std::uint64_t{128});
+  it.machine->guest.put(BlkMachine::kData + 8, std::uint64_t{1024});
+  it.machine->put_header(11, 0);
+  it.machine->ring.offer_chain(
+      {BlkMachine::header(), BlkMachine::data(16, 0), BlkMachine::status()});
+  it.machine->kick();
+  EXPECT_EQ(it.machine->status_byte(), kOk);
+  EXPECT_EQ(it.write(1000, pattern(64 * 1024, 6)), kOk);
+}
+
+// A device that keeps its guest's memory mapped, as one with requests in flight does.
+class MappingDevice final : public VirtioDevice {
+ public:
+  explicit MappingDevice(DmaMapping& kept) : kept_(&kept) {}
+  std::uint32_t device_id() const override { return 2; }
+  std::uint64_t device_features() const override { return 0; }
+  std::uint16_t queue_count() const override { return 1; }
+  std::uint16_t max_queue_size(std::uint16_t) const override { return 16; }
+  void read_config(std::uint64_t, std::span<std::byte>) const override {}
+  void write_config(std::uint64_t, std::span<const std::byte>) override {}
+  void activate(VirtioTransport& transport) override { transport_ = &transport; }
+  void reset() override {}
+  void notify(std::uint16_t) override {
+    *kept_ = transport_->dma().map(BlkMachine::kData, 4096, DmaDirection::kBoth).value();
+  }
+
+ private:
+  DmaMapping* kept_;
+  VirtioTransport* transport_ = nullptr;
+};
+
+TEST(DestroyedDeviceTest, MappingsOfADeviceThatIsGoneHoldNothing) {
+  Guest guest;
+  RecordingLine line;
+  DriverRing ring(guest, kRamBase, 16);
+  DmaMapping kept;
+  {
+    VirtioMmio slot(*guest.memory, std::make_unique<MappingDevice>(kept), line);
+    const auto set = [&](std::uint64_t reg, std::uint32_t value) {
+      slot.mmio_write(reg, 4, value);
+    };
+    set(0x70, 3);
+    set(0x24, 1);
+    set(0x20, 1);
+    set(0x70, 11);
+    set(0x38, 16);
+    set(0x80, kRamBase);
+    set(0x90, kRamBase + 0x4000);
+    set(0xa0, kRamBase + 0x6000);
+    set(0x44, 1);
+    set(0x70, 15);
+    set(0x50, 0);
+    ASSERT_EQ(kept.bytes().size(), 4096u);
+    kept.bytes()[0] = std::byte{0x77};
+    EXPECT_FALSE(guest.memory->remove_region(guest.ram, vm_mem::RemovePolicy::kRefuse).ok());
+  }
+  EXPECT_TRUE(kept.bytes().empty());
+  EXPECT_FALSE(kept.is_zero_copy());
+  EXPECT_EQ(guest.get<std::uint8_t>(BlkMachine::kData), 0x77);
+  EXPECT_TRUE(guest.memory->remove_region(guest.ram, vm_mem::RemovePolicy::kRefuse).ok());
+}
+
+}  // namespace
+}  // namespace vm_device
