@@ -25,6 +25,7 @@ struct DmaMemory;
 class DmaMappings;
 class DmaTransfer;
 class HeldMapping;
+class RingMemory;
 }  // namespace internal
 
 // The view of one device. Without an IOMMU a bus address is a guest physical one; behind
@@ -171,6 +172,8 @@ class DmaSpace {
   static constexpr std::uint64_t kMaxBounceBytes = std::uint64_t{64} << 20;
 
  private:
+  friend class internal::RingMemory;  // of direct_
+
   template <vm_mem::GuestWord T>
   DmaResult modify(std::uint64_t address, vm_mem::WordOperation operation, T operand, T& previous) {
     std::uint64_t bits = 0;

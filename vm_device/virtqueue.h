@@ -1,82 +1,48 @@
-// The device's side of a split virtqueue whose driver is not trusted.
+// The device's side of a virtqueue whose driver is not trusted, split or packed.
 //
 // Every field that the guest writes is read once, through DmaSpace, and judged on the
 // copy. Whatever the rings hold, each call ends after at most as many steps as the queue and
 // one indirect table have descriptors, and nothing that DMA may not reach is reached.
+//
+// A device pops requests and pushes each back once, in any order, now or later:
+//
+//   while (queue.pop(chain) == PopStatus::kChain) queue.push(chain, serve(chain));
+//   if (queue.wants_interrupt()) ...
 #ifndef VM_DEVICE_VIRTQUEUE_H_
 #define VM_DEVICE_VIRTQUEUE_H_
 
 #include <cstdint>
-#include <span>
-#include <string_view>
-#include <vector>
+#include <memory>
+#include <optional>
 
+#include "vm_device/descriptor_chain.h"
 #include "vm_device/dma.h"
+#include "vm_device/virtqueue_error.h"
 
 namespace vm_device {
 
-// Why a queue has stopped. The first error stays until reset().
-enum class VirtqueueError : std::uint8_t {
-  kNone,
-  kBadSize,          // 0, not a power of two, or above the maximum
-  kRingMisaligned,   // the table not at 16, the driver area not at 2, the device area not at 4
-  kRingUnreachable,  // a part of the rings wraps, or DMA cannot reach it
-  kAvailableJump,    // the available index is ahead by more than the queue size
-  kHeadOutOfRange,   // the available ring names a descriptor past the table
-  kNextOutOfRange,   // a descriptor does
-  kLoop,             // a chain of more descriptors than its table has
-  kReadAfterWrite,   // a device-readable descriptor behind a device-writable one
-  kAddressWrap,      // a buffer runs past 2^64
-  kIndirectNotNegotiated,  // an indirect table without the feature
-  kIndirectWithNext,       // an indirect table that is not the last of its chain
-  kIndirectNested,         // an indirect table in an indirect table
-  kIndirectBadLength,      // an indirect table of length 0, or not a multiple of 16
-  kIndirectTooLong,        // an indirect table above kMaxIndirectDescriptors
-  kIndirectUnreachable,    // DMA cannot reach the indirect table
-  kUnanswerable,           // a request in which the device finds no place for its answer
-};
-
-// The name of the enumerator, e.g. "kLoop". For messages and tests.
-std::string_view virtqueue_error_name(VirtqueueError error);
-
 inline constexpr std::uint32_t kMaxIndirectDescriptors = 1024;
+
+// Where a device stands in its rings: split, the 16-bit indices of the next available and
+// used entry; packed, the positions of the next available and used descriptor, each with
+// its wrap counter as bit 15. The form in which vhost-user has them.
+struct VirtqueueState {
+  std::uint16_t next_available = 0;
+  std::uint16_t next_used = 0;
+  friend bool operator==(const VirtqueueState&, const VirtqueueState&) = default;
+};
 
 // What the driver has set up. Bus addresses.
 struct VirtqueueConfig {
   std::uint16_t size = 0;
-  std::uint64_t descriptor_table = 0;
-  std::uint64_t driver_area = 0;  // the available ring
-  std::uint64_t device_area = 0;  // the used ring
-  std::uint64_t features = 0;     // those accepted: kFeatureRingIndirect, kFeatureRingEventIdx
-};
-
-// One request: buffers for the device to read, then buffers for it to write. Descriptors
-// of length 0 count toward the length of the chain and give no segment. Whether the
-// buffers lie in guest memory is found when DMA reaches for them.
-//
-// Reused from request to request, it allocates only for a longer chain than before.
-class DescriptorChain {
- public:
-  std::uint16_t head() const { return head_; }
-  std::span<const DmaSegment> readable() const {
-    return std::span<const DmaSegment>(segments_).first(readable_count_);
-  }
-  std::span<const DmaSegment> writable() const {
-    return std::span<const DmaSegment>(segments_).subspan(readable_count_);
-  }
-  // Cannot overflow: fewer than 2^17 segments of less than 2^32 bytes.
-  std::uint64_t readable_bytes() const { return readable_bytes_; }
-  std::uint64_t writable_bytes() const { return writable_bytes_; }
-
- private:
-  friend class Virtqueue;
-
-  std::vector<DmaSegment> segments_;
-  std::size_t readable_count_ = 0;
-  std::uint64_t readable_bytes_ = 0;
-  std::uint64_t writable_bytes_ = 0;
-  std::uint16_t head_ = 0;
-  bool has_writable_ = false;
+  std::uint64_t descriptor_table = 0;  // packed: the ring
+  std::uint64_t driver_area = 0;       // the available ring; packed: driver event suppression
+  std::uint64_t device_area = 0;       // the used ring; packed: device event suppression
+  // Those accepted. Of them count kFeatureRingIndirect, kFeatureRingEventIdx,
+  // kFeatureRingPacked and kFeatureInOrder.
+  std::uint64_t features = 0;
+  // Where to begin; without one, at the beginning.
+  std::optional<VirtqueueState> start{};
 };
 
 enum class PopStatus : std::uint8_t {
@@ -86,38 +52,65 @@ enum class PopStatus : std::uint8_t {
 };
 
 // Threads:  one at a time; the guest may write the rings meanwhile.
-// Source:   virtio 1.2, section 2.7.
+// Cost:     on a DmaSpace that is on a MemoryReader and behind no IOMMU, with rings in
+//           RAM that cannot fault: one test whether the map is still the same, then loads and
+//           stores of host memory. Nothing is pinned between calls. Elsewhere the DMA
+//           of each field.
+// Source:   virtio 1.2, sections 2.7 and 2.8.
 class Virtqueue {
  public:
   // Needs:  `dma` outlives this object.
-  Virtqueue(DmaSpace& dma, std::uint16_t max_size) : dma_(&dma), max_size_(max_size) {}
+  Virtqueue(DmaSpace& dma, std::uint16_t max_size);
+  Virtqueue(Virtqueue&&) noexcept;
+  Virtqueue& operator=(Virtqueue&&) noexcept;
+  ~Virtqueue();
 
   std::uint16_t max_size() const { return max_size_; }
 
-  // Starts at index 0 of both rings. On an error the queue has stopped with it.
+  // Starts. On an error the queue has stopped with it. A queue that was enabled is reset
+  // first.
   VirtqueueError enable(const VirtqueueConfig& config);
-  bool is_enabled() const { return enabled_; }
-  // Forgets everything, the error too.
+  bool is_enabled() const;
+  // Forgets everything, the error too: requests that were taken and not given back are no
+  // longer of this queue, and pushing them does nothing. enable() starts it again.
   void reset();
 
-  VirtqueueError error() const { return error_; }
+  VirtqueueError error() const;
   // Stops the queue; an earlier error stays.
   VirtqueueError fail(VirtqueueError error);
 
+  // Where it stands, for enable() elsewhere or later. Its next_used counts what was staged
+  // and is not published; where the queue is not idle, whoever takes over has to answer what
+  // lies between, or to begin with next_available = next_used.
+  VirtqueueState state() const;
+  // Whether every request that was taken was pushed.
+  bool is_idle() const;
+
   // Takes the next request.
   //
-  // Memory:  acquires the available index: the request and its buffers are seen as the
+  // Memory:  acquires what makes it available: the request and its buffers are seen as the
   //          driver wrote them before it.
   PopStatus pop(DescriptorChain& chain);
 
-  // Gives a request back, `written` bytes of its writable buffers being filled.
+  // Gives a request back, `written` bytes of its writable buffers, the first of them, being
+  // filled: stage() and publish(). Of requests that the driver wants in order
+  // (kFeatureInOrder), one that comes early is kept until those before it have come.
   //
   // Memory:  releases: what the device wrote before is seen by a driver that sees the
-  //          used index.
+  //          request used.
+  // Errors:  that of the queue; nothing is pushed then. A chain that was taken before a
+  //          reset is left out, which is none.
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
 
-  // Whether the driver asked for an interrupt for what was pushed since the last call;
-  // also for what was pushed before the queue stopped.
+  // For several requests at a time: the driver sees those that are staged once they are
+  // published, by one store. In order, requests whose writable buffers are filled whole
+  // share the entry of the next one that the driver is told of (virtio 1.2, section 2.7.9).
+  // What was staged before the queue stopped can still be published.
+  VirtqueueError stage(const DescriptorChain& chain, std::uint32_t written);
+  VirtqueueError publish();
+
+  // Whether the driver asked for an interrupt for what was published since the last call;
+  // also for what was published before the queue stopped.
   bool wants_interrupt();
 
   // Asks the driver not to notify, and to notify again. The latter says whether there
@@ -126,30 +119,10 @@ class Virtqueue {
   bool resume_notifications();
 
  private:
-  struct Descriptor;
-  enum class Table { kDirect, kIndirect };
+  struct Rings;
 
-  VirtqueueError check(const VirtqueueConfig& config) const;
-  PopStatus stop(VirtqueueError error);
-  VirtqueueError take(std::uint16_t head, DescriptorChain& chain);
-  template <typename Fetch>
-  VirtqueueError follow(std::uint32_t start, std::uint32_t count, Table table, Fetch fetch,
-                        DescriptorChain& chain);
-  VirtqueueError take_indirect(const Descriptor& reference, DescriptorChain& chain);
-  VirtqueueError append(const Descriptor& descriptor, DescriptorChain& chain) const;
-  bool load(std::uint64_t address, std::uint16_t& value, std::memory_order order);
-  bool store(std::uint64_t address, std::uint16_t value, std::memory_order order);
-
-  DmaSpace* dma_;
+  std::unique_ptr<Rings> rings_;
   std::uint16_t max_size_;
-  VirtqueueConfig config_;
-  bool enabled_ = false;
-  VirtqueueError error_ = VirtqueueError::kNone;
-  std::uint16_t available_ = 0;       // the driver's index, as last read
-  std::uint16_t next_available_ = 0;  // of the ring entry to take
-  std::uint16_t next_used_ = 0;       // of the ring entry to fill
-  std::uint16_t signalled_used_ = 0;  // next_used_ at the last wants_interrupt()
-  std::vector<std::byte> indirect_;   // the copy of an indirect table
 };
 
 }  // namespace vm_device

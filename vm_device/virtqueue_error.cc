@@ -1,4 +1,4 @@
-#include "vm_device/virtqueue.h"
+#include "vm_device/virtqueue_error.h"
 
 namespace vm_device {
 
@@ -21,6 +21,9 @@ std::string_view virtqueue_error_name(VirtqueueError error) {
     case VirtqueueError::kIndirectTooLong: return "kIndirectTooLong";
     case VirtqueueError::kIndirectUnreachable: return "kIndirectUnreachable";
     case VirtqueueError::kUnanswerable: return "kUnanswerable";
+    case VirtqueueError::kBufferIdOutOfRange: return "kBufferIdOutOfRange";
+    case VirtqueueError::kRingOverrun: return "kRingOverrun";
+    case VirtqueueError::kBadStart: return "kBadStart";
   }
   return "unknown";
 }

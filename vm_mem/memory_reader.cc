@@ -49,6 +49,7 @@ MemoryReader::~MemoryReader() { manager_->state_->readers().remove(this); }
 // so one of the two sees the other. A map that is newer than the generation is taken
 // away once more, for nothing.
 void MemoryReader::renew() {
+  ++renewals_;
   do {
     map_ = manager_->map();
     index_.store(&map_->granules().index());

@@ -417,7 +417,7 @@ TEST_F(VirtqueueTest, TheAvailableEventNamesTheNextRequest) {
 TEST_F(VirtqueueTest, EveryErrorHasANameOfItsOwn) {
   std::set<std::string> names;
   int count = 0;
-  for (auto error = VirtqueueError::kNone; error <= VirtqueueError::kUnanswerable;
+  for (auto error = VirtqueueError::kNone; error <= VirtqueueError::kBadStart;
        error = static_cast<VirtqueueError>(static_cast<int>(error) + 1), ++count) {
     names.insert(std::string(virtqueue_error_name(error)));
   }

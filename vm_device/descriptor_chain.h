@@ -1,0 +1,58 @@
+// One request of a virtqueue, as Virtqueue::pop() has copied it out of the rings.
+#ifndef VM_DEVICE_DESCRIPTOR_CHAIN_H_
+#define VM_DEVICE_DESCRIPTOR_CHAIN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vm_device/dma_segment.h"
+
+namespace vm_device {
+
+namespace internal {
+class ChainWriter;
+class RingCore;
+}  // namespace internal
+
+// Buffers for the device to read, then buffers for it to write. Descriptors of length 0
+// count toward the length of the chain and give no segment. Whether the buffers lie in
+// guest memory is found when DMA reaches for them.
+//
+// Reused from request to request, it allocates only for a longer chain than before. A
+// device that answers later keeps the chain (moved or copied) until it pushes it.
+class DescriptorChain {
+ public:
+  // The driver's name for the request, below the size of the queue: the head of the chain
+  // (split), or the buffer ID (packed). A hostile driver may use one for several at a time.
+  std::uint16_t head() const { return head_; }
+  std::span<const DmaSegment> readable() const {
+    return std::span<const DmaSegment>(segments_).first(readable_count_);
+  }
+  std::span<const DmaSegment> writable() const {
+    return std::span<const DmaSegment>(segments_).subspan(readable_count_,
+                                                          count_ - readable_count_);
+  }
+  // Cannot overflow: fewer than 2^17 segments of less than 2^32 bytes.
+  std::uint64_t readable_bytes() const { return readable_bytes_; }
+  std::uint64_t writable_bytes() const { return writable_bytes_; }
+
+ private:
+  friend class internal::ChainWriter;
+  friend class internal::RingCore;
+
+  std::vector<DmaSegment> segments_;  // room for more than there are
+  std::size_t count_ = 0;
+  std::size_t readable_count_ = 0;
+  std::uint64_t readable_bytes_ = 0;
+  std::uint64_t writable_bytes_ = 0;
+  std::uint32_t epoch_ = 0;  // of the queue; 0 of none
+  std::uint16_t head_ = 0;
+  std::uint16_t descriptors_ = 0;  // of the ring (packed), or 1
+  std::uint16_t turn_ = 0;         // of a queue in order
+};
+
+}  // namespace vm_device
+
+#endif  // VM_DEVICE_DESCRIPTOR_CHAIN_H_

@@ -1,0 +1,87 @@
+// Fills a DescriptorChain with what descriptors say, and judges it.
+#ifndef VM_DEVICE_INTERNAL_CHAIN_WRITER_H_
+#define VM_DEVICE_INTERNAL_CHAIN_WRITER_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "vm_device/descriptor_chain.h"
+#include "vm_device/internal/virtio_layout.h"
+#include "vm_device/virtqueue_error.h"
+
+namespace vm_device::internal {
+
+// What it counts stays in registers until finish(): it is passed to nobody. Another one can
+// resume from what suspend() has left in the chain.
+class ChainWriter {
+ public:
+  enum class From { kBeginning, kSuspended };
+
+  explicit ChainWriter(DescriptorChain& chain, From from = From::kBeginning)
+      : chain_(chain), out_(chain.segments_.data()), end_(end_of(chain)) {
+    if (from == From::kBeginning) return;
+    out_ += chain.count_;
+    total_ = chain.writable_bytes_;
+    write_flag_ = chain.descriptors_;
+  }
+
+  VirtqueueError append(std::uint64_t address, std::uint32_t bytes, unsigned flags) {
+    if ((flags & kDescriptorWrite) != write_flag_) [[unlikely]] {
+      if (write_flag_ != 0) return VirtqueueError::kReadAfterWrite;
+      begin_writable();
+    }
+    std::uint64_t end = 0;
+    if (__builtin_add_overflow(address, std::uint64_t{bytes}, &end)) [[unlikely]]
+      return VirtqueueError::kAddressWrap;
+    if (bytes == 0) [[unlikely]]
+      return VirtqueueError::kNone;
+    if (out_ == end_) [[unlikely]]
+      grow();
+    *out_++ = {address, bytes};
+    total_ += bytes;
+    return VirtqueueError::kNone;
+  }
+
+  void suspend() {
+    chain_.count_ = static_cast<std::size_t>(out_ - chain_.segments_.data());
+    chain_.writable_bytes_ = total_;
+    chain_.descriptors_ = static_cast<std::uint16_t>(write_flag_);
+  }
+
+  void finish() {
+    if (write_flag_ == 0) begin_writable();
+    chain_.count_ = static_cast<std::size_t>(out_ - chain_.segments_.data());
+    chain_.writable_bytes_ = total_ - chain_.readable_bytes_;
+  }
+
+ private:
+  void begin_writable() {
+    write_flag_ = kDescriptorWrite;
+    chain_.readable_count_ = static_cast<std::size_t>(out_ - chain_.segments_.data());
+    chain_.readable_bytes_ = total_;
+  }
+  static DmaSegment* end_of(DescriptorChain& chain) {
+    return std::to_address(chain.segments_.end());
+  }
+  [[gnu::noinline]] static void enlarge(DescriptorChain& chain) {
+    chain.segments_.resize(std::max<std::size_t>(16, 2 * chain.segments_.size()));
+  }
+  void grow() {
+    const auto count = out_ - chain_.segments_.data();
+    enlarge(chain_);
+    out_ = chain_.segments_.data() + count;
+    end_ = end_of(chain_);
+  }
+
+  DescriptorChain& chain_;
+  DmaSegment* out_;
+  DmaSegment* end_;
+  std::uint64_t total_ = 0;
+  unsigned write_flag_ = 0;  // of the descriptors to come
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_CHAIN_WRITER_H_

@@ -1,0 +1,43 @@
+#include "vm_device/internal/ring_memory.h"
+
+#include "vm_mem/dirty_log.h"
+
+namespace vm_device::internal {
+
+void RingMemory::bind(const RingRanges& ranges) {
+  ranges_ = ranges;
+  stamp_ = {};
+  direct_ = false;
+}
+
+// All parts or none: a queue with one foot in a device gains nothing from the others.
+bool RingMemory::renew() {
+  reader_->map();
+  stamp_ = reader_->stamp();
+  direct_ = true;
+  for (std::size_t i = 0; i < kRingParts; ++i) direct_ = direct_ && open(ranges_[i], windows_[i]);
+  return direct_;
+}
+
+bool RingMemory::open(const RingRange& range, Window& window) const {
+  const vm_mem::MapSlot& slot = reader_->slot(vm_mem::GuestAddress{range.address});
+  const std::uint64_t offset = range.address - slot.begin;
+  const bool reachable = slot.loads(offset, range.bytes) &&
+                         (range.access == DmaAccess::kRead || slot.stores(offset, range.bytes));
+  if (!reachable) return false;
+  window.host = slot.host + offset;
+  // Memory of the embedder's may lie anywhere in the host.
+  if (reinterpret_cast<std::uintptr_t>(window.host) % range.alignment != 0) return false;
+  window.marks = slot.marks + (offset / vm_mem::kGuestPageBytes & slot.marks_mask);
+  window.marks_mask = slot.marks_mask;
+  window.page_offset = offset % vm_mem::kGuestPageBytes;
+  window.slot = &slot;
+  window.slot_offset = offset;
+  return true;
+}
+
+void RingMemory::mark_first(const Window& window, std::uint64_t offset) {
+  window.slot->dirty_log->mark(window.slot->region_offset + window.slot_offset + offset, 1);
+}
+
+}  // namespace vm_device::internal

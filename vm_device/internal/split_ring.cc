@@ -1,0 +1,243 @@
+#include "vm_device/internal/split_ring.h"
+
+#include <utility>
+
+namespace vm_device::internal {
+namespace {
+
+constexpr std::uint64_t event_offset(std::uint64_t size, std::uint64_t entry_bytes) {
+  return kRingEntries + size * entry_bytes;
+}
+
+}  // namespace
+
+VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
+  const std::uint64_t size = config.size;
+  if ((size & (size - 1)) != 0) return fail(VirtqueueError::kBadSize);
+  const VirtqueueState start_at = config.start.value_or(VirtqueueState{});
+  if (static_cast<std::uint16_t>(start_at.next_available - start_at.next_used) > size) {
+    return fail(VirtqueueError::kBadStart);
+  }
+  const std::uint64_t event = (config.features & kFeatureRingEventIdx) != 0 ? 2 : 0;
+  const RingRanges ranges{
+      {{config.descriptor_table, size * kDescriptorBytes, kDescriptorBytes, DmaAccess::kRead},
+       {config.driver_area, event_offset(size, kAvailableEntryBytes) + event, 2, DmaAccess::kRead},
+       {config.device_area, event_offset(size, kUsedEntryBytes) + event, 4, DmaAccess::kWrite}}};
+  available_ = next_available_ = start_at.next_available;
+  published_ = next_used_ = start_at.next_used;
+  run_ = {};
+  return start(config, ranges);
+}
+
+PopStatus SplitRing::pop(DescriptorChain& chain) {
+  if (!running_) [[unlikely]]
+    return at_rest();
+  if (memory_.is_direct()) [[likely]]
+    return pop_on(DirectPath(memory_), chain);
+  return pop_on(DmaPath(memory_), chain);
+}
+
+template <typename Path>
+[[gnu::always_inline]] inline PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
+  if (next_available_ == available_) {
+    const PopStatus found = look(path);
+    if (found != PopStatus::kChain) return found;
+  }
+  const std::uint64_t slot = next_available_ & (size_ - 1u);
+  std::uint16_t head = 0;
+  if (!path.load(RingPart::kDriver, kRingEntries + slot * kAvailableEntryBytes, head,
+                 std::memory_order_relaxed)) {
+    return stop(VirtqueueError::kRingUnreachable);
+  }
+  const VirtqueueError error = take(path, head, chain);
+  if (error != VirtqueueError::kNone) [[unlikely]]
+    return stop(error);
+  sign(chain, head, 1);
+  ++next_available_;
+  return PopStatus::kChain;
+}
+
+// A driver has at most as many requests out as the queue has descriptors, those included
+// that the device has taken.
+template <typename Path>
+PopStatus SplitRing::look(Path path) {
+  std::uint16_t available = 0;
+  if (!path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_acquire)) {
+    return stop(VirtqueueError::kRingUnreachable);
+  }
+  const auto ahead = static_cast<std::uint16_t>(available - next_available_);
+  const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
+  if (ahead == 0) return PopStatus::kEmpty;
+  if (std::uint32_t{ahead} + taken > size_) return stop(VirtqueueError::kAvailableJump);
+  available_ = available;
+  return PopStatus::kChain;
+}
+
+// Every step takes a descriptor, and a chain has no descriptor twice: more steps than
+// descriptors are a loop.
+template <typename Path>
+[[gnu::always_inline]] inline VirtqueueError SplitRing::take(Path path, std::uint16_t head,
+                                                             DescriptorChain& chain) {
+  if (head >= size_) return VirtqueueError::kHeadOutOfRange;
+  ChainWriter writer(chain);
+  std::uint32_t index = head;
+  for (std::uint32_t left = size_; left != 0; --left) {
+    Descriptor it;
+    if (!path.load_descriptor(index, it)) return VirtqueueError::kRingUnreachable;
+    const unsigned flags = it.flags();
+    if ((flags & kDescriptorIndirect) != 0) [[unlikely]] {
+      writer.suspend();
+      return take_indirect(it, chain);
+    }
+    const VirtqueueError error = writer.append(it.address, it.bytes(), flags);
+    if (error != VirtqueueError::kNone) [[unlikely]]
+      return error;
+    if ((flags & kDescriptorNext) == 0) {
+      writer.finish();
+      return VirtqueueError::kNone;
+    }
+    index = it.next();
+    if (index >= size_) return VirtqueueError::kNextOutOfRange;
+  }
+  return VirtqueueError::kLoop;
+}
+
+[[gnu::noinline]] VirtqueueError SplitRing::take_indirect(const Descriptor& reference,
+                                                          DescriptorChain& chain) {
+  if ((reference.flags() & kDescriptorNext) != 0) return VirtqueueError::kIndirectWithNext;
+  std::uint32_t count = 0;
+  if (const auto error = read_table(reference, count); error != VirtqueueError::kNone) return error;
+  ChainWriter writer(chain, ChainWriter::From::kSuspended);
+  std::uint32_t index = 0;
+  for (std::uint32_t left = count; left != 0; --left) {
+    const Descriptor it = table(index);
+    if ((it.flags() & kDescriptorIndirect) != 0) return VirtqueueError::kIndirectNested;
+    const VirtqueueError error = writer.append(it.address, it.bytes(), it.flags());
+    if (error != VirtqueueError::kNone) return error;
+    if ((it.flags() & kDescriptorNext) == 0) {
+      writer.finish();
+      return VirtqueueError::kNone;
+    }
+    index = it.next();
+    if (index >= count) return VirtqueueError::kNextOutOfRange;
+  }
+  return VirtqueueError::kLoop;
+}
+
+template <typename Path>
+[[gnu::always_inline]] inline bool SplitRing::write_entry(Path path, std::uint16_t at,
+                                                          std::uint32_t id, std::uint32_t written) {
+  const std::uint64_t slot = at & (size_ - 1u);
+  const std::uint64_t entry = kRingEntries + slot * kUsedEntryBytes;
+  return (path.store(RingPart::kDevice, entry, id, std::memory_order_relaxed) &&
+          path.store(RingPart::kDevice, entry + 4, written, std::memory_order_relaxed)) ||
+         unreachable();
+}
+
+template <typename Path>
+[[gnu::always_inline]] inline void SplitRing::publish_on(Path path) {
+  unsignalled_ += static_cast<std::uint16_t>(next_used_ - published_);
+  published_ = next_used_;
+  if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_seq_cst)) {
+    fail(VirtqueueError::kRingUnreachable);
+  }
+}
+
+template <typename Path>
+[[gnu::always_inline]] inline void SplitRing::push_on(Path path, std::uint32_t id,
+                                                      std::uint32_t written) {
+  if (!write_entry(path, next_used_, id, written)) return;
+  ++next_used_;
+  publish_on(path);
+}
+
+VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t written) {
+  if (!can_take_back(chain) || in_order_) [[unlikely]] {
+    const VirtqueueError error = stage(chain, written);
+    return error == VirtqueueError::kNone ? publish() : error;
+  }
+  const std::uint16_t id = chain.head();
+  memory_.is_direct() ? push_on(DirectPath(memory_), id, written)
+                      : push_on(DmaPath(memory_), id, written);
+  return error_;
+}
+
+VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t written) {
+  if (!can_take_back(chain)) return error_;
+  if (in_order_) {
+    put_in_order(chain, written);
+    stage_in_order();
+    return error_;
+  }
+  on_path([&](auto path) {
+    if (write_entry(path, next_used_, chain.head(), written)) ++next_used_;
+  });
+  return error_;
+}
+
+void SplitRing::stage_in_order() {
+  for (Completion it; order_.next(it); ++next_used_) {
+    if (!run_.last.whole && !end_run()) return;
+    if (!run_.open) run_ = {.open = true, .at = next_used_, .last = {}};
+    run_.last = it;
+  }
+}
+
+// Where the entry cannot be written the driver is not told of any after it.
+bool SplitRing::end_run() {
+  if (!run_.open) return true;
+  run_.open = false;
+  const bool written = on_path(
+      [&](auto path) { return write_entry(path, run_.at, run_.last.id, run_.last.written); });
+  if (!written) next_used_ = published_;
+  return written;
+}
+
+VirtqueueError SplitRing::publish() {
+  if (!enabled_ || published_ == next_used_) return error_;
+  if (end_run()) on_path([&](auto path) { publish_on(path); });
+  return error_;
+}
+
+// Sequentially consistent, as is the store of the used index before it: the driver has
+// a barrier between its wish and its look at the index, so that one of the two sees the
+// other.
+bool SplitRing::wants_interrupt() {
+  if (unsignalled_ == 0) return false;
+  const std::uint32_t published = std::exchange(unsignalled_, 0);
+  const bool by_event = has(kFeatureRingEventIdx);
+  std::uint16_t wish = 0;
+  const bool loaded = on_path([&](auto path) {
+    return path.load(RingPart::kDriver,
+                     by_event ? event_offset(size_, kAvailableEntryBytes) : std::uint64_t{0}, wish,
+                     std::memory_order_seq_cst);
+  });
+  if (!loaded) return unreachable();
+  if (!by_event) return (wish & kAvailableNoInterrupt) == 0;
+  // Whether the entry that the driver named is one of those published.
+  return static_cast<std::uint16_t>(published_ - wish - 1) < published;
+}
+
+// With event indices there is nothing to write: the one named last has passed.
+void SplitRing::suppress_notifications() {
+  if (!running_ || has(kFeatureRingEventIdx)) return;
+  on_path([&](auto path) {
+    if (!path.store(RingPart::kDevice, 0, kUsedNoNotify, std::memory_order_relaxed)) unreachable();
+  });
+}
+
+// Sequentially consistent for the same reason, the other way round.
+bool SplitRing::resume_notifications() {
+  if (!running_) return false;
+  const bool by_event = has(kFeatureRingEventIdx);
+  const std::uint64_t offset = by_event ? event_offset(size_, kUsedEntryBytes) : 0;
+  const std::uint16_t wish = by_event ? next_available_ : std::uint16_t{0};
+  std::uint16_t available = 0;
+  const bool told = on_path([&](auto path) {
+    return path.store(RingPart::kDevice, offset, wish, std::memory_order_seq_cst) &&
+           path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_seq_cst);
+  });
+  return told ? available != next_available_ : unreachable();
+}
+
+}  // namespace vm_device::internal

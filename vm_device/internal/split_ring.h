@@ -1,0 +1,59 @@
+// A split virtqueue: a table of descriptors, a ring of available heads, a ring of used ones.
+//
+// Source:  virtio 1.2, section 2.7.
+#ifndef VM_DEVICE_INTERNAL_SPLIT_RING_H_
+#define VM_DEVICE_INTERNAL_SPLIT_RING_H_
+
+#include <cstdint>
+
+#include "vm_device/internal/ring_core.h"
+
+namespace vm_device::internal {
+
+// The members are those of Virtqueue.
+class SplitRing : public RingCore {
+ public:
+  SplitRing(DmaSpace& dma, std::uint32_t epoch) : RingCore(dma, epoch) {}
+
+  VirtqueueError enable(const VirtqueueConfig& config);
+  VirtqueueState state() const { return {next_available_, next_used_}; }
+  bool is_idle() const { return !is_enabled() || next_available_ == next_used_; }
+
+  PopStatus pop(DescriptorChain& chain);
+  VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
+  VirtqueueError stage(const DescriptorChain& chain, std::uint32_t written);
+  VirtqueueError publish();
+  bool wants_interrupt();
+  void suppress_notifications();
+  bool resume_notifications();
+
+ private:
+  template <typename Path>
+  PopStatus pop_on(Path path, DescriptorChain& chain);
+  template <typename Path>
+  PopStatus look(Path path);
+  template <typename Path>
+  VirtqueueError take(Path path, std::uint16_t head, DescriptorChain& chain);
+  VirtqueueError take_indirect(const Descriptor& reference, DescriptorChain& chain);
+  template <typename Path>
+  bool write_entry(Path path, std::uint16_t at, std::uint32_t id, std::uint32_t written);
+  template <typename Path>
+  void publish_on(Path path);
+  template <typename Path>
+  void push_on(Path path, std::uint32_t id, std::uint32_t written);
+  bool can_take_back(const DescriptorChain& chain) const {
+    return running_ && is_ours(chain) && next_available_ != next_used_;
+  }
+  void stage_in_order();
+  bool end_run();
+
+  std::uint16_t available_ = 0;       // the driver's index, as last read
+  std::uint16_t next_available_ = 0;  // of the ring entry to take
+  std::uint16_t next_used_ = 0;       // of the ring entry to fill
+  std::uint16_t published_ = 0;       // next_used_, as the driver has last been told
+  UsedRun run_;
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_SPLIT_RING_H_
