@@ -20,9 +20,11 @@
 
 namespace vm_device {
 
+class AsyncDma;
 namespace internal {
 struct DmaMemory;
 class DmaMappings;
+class DmaPieces;
 class DmaTransfer;
 class HeldMapping;
 class RingMemory;
@@ -173,6 +175,8 @@ class DmaSpace {
 
  private:
   friend class internal::RingMemory;  // of direct_
+  friend class AsyncDma;
+  friend class internal::DmaPieces;
 
   template <vm_mem::GuestWord T>
   DmaResult modify(std::uint64_t address, vm_mem::WordOperation operation, T operand, T& previous) {

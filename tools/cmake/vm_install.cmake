@@ -16,6 +16,12 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/vm-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/vm-config.cmake ${PROJECT_BINARY_DIR}/vm-config-version.cmake
   DESTINATION ${package_dir})
 
+# What vm_device is linked with where it is built as an archive.
+set(VM_DEVICE_PC_PRIVATE)
+if(VM_DEVICE_URING)
+  set(VM_DEVICE_PC_PRIVATE liburing)
+endif()
+
 # The prefix is found from where the file lies, so that the tree can be moved.
 file(RELATIVE_PATH VM_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 foreach(part IN ITEMS mem device engine)

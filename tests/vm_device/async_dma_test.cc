@@ -1,0 +1,760 @@
+// AsyncDma on both back ends: exact results, fences, cancelling, and what happens to
+// memory that goes away meanwhile.
+#include "vm_device/async_dma.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/vm_device/guest.h"
+#include "vm_device/internal/async_injection.h"
+#include "vm_device/iommu.h"
+
+namespace vm_device {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+using vm_mem::AccessFault;
+using vm_mem::GuestAddress;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr IommuDeviceId kDevice{3};
+constexpr std::uint64_t kDeviceBase = 0x1000'0000;
+constexpr std::uint64_t kTracked = 0x4000'0000;
+constexpr std::uint64_t kRom = 0x5000'0000;
+constexpr seconds kLong{60};  // the end of a test that hangs
+
+std::vector<std::byte> pattern(std::size_t bytes, std::size_t seed = 1) {
+  std::vector<std::byte> out(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 256 + seed);
+  return out;
+}
+
+// A file without a name.
+class File {
+ public:
+  explicit File(std::span<const std::byte> content = {}) : descriptor_(::memfd_create("test", 0)) {
+    EXPECT_EQ(::pwrite(descriptor_, content.data(), content.size(), 0),
+              static_cast<ssize_t>(content.size()));
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() { ::close(descriptor_); }
+  int get() const { return descriptor_; }
+  std::vector<std::byte> content() const {
+    std::vector<std::byte> out(static_cast<std::size_t>(::lseek(descriptor_, 0, SEEK_END)));
+    EXPECT_EQ(::pread(descriptor_, out.data(), out.size(), 0), static_cast<ssize_t>(out.size()));
+    return out;
+  }
+
+ private:
+  int descriptor_;
+};
+
+// A file on a disk; `path` is where.
+int open_file(std::string& path) {
+  path = testing::TempDir() + "async_dma_XXXXXX";
+  const int file = ::mkstemp(path.data());
+  EXPECT_GE(file, 0);
+  return file;
+}
+
+// Keeps threads until it is opened.
+class Gate {
+ public:
+  void open() {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void pass() {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return open_; });
+  }
+  void wait_for(int count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return waiting_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int waiting_ = 0;
+  bool open_ = false;
+};
+
+// Registers that can hold up who reads them.
+class Registers : public vm_mem::MmioHandler {
+ public:
+  AccessFault mmio_read(std::uint64_t offset, unsigned, std::uint64_t& value) override {
+    if (gate != nullptr) gate->pass();
+    value = 0x0101010101010101 * (offset / 8 + 1);
+    return AccessFault::kNone;
+  }
+  AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t) override {
+    if (offset >= refuse_from) return AccessFault::kDevice;
+    written += size;
+    return AccessFault::kNone;
+  }
+  Gate* gate = nullptr;
+  std::uint64_t refuse_from = kPage;
+  std::uint64_t written = 0;
+};
+
+class AsyncDmaTest : public testing::TestWithParam<AsyncBackend> {
+ protected:
+  AsyncDmaTest()
+      : iommu(std::move(Iommu::create({}).value())),
+        domain(*iommu->create_domain()),
+        dma(*guest.memory),
+        behind(*guest.memory, *iommu, kDevice) {
+    EXPECT_TRUE(iommu->add_device(kDevice).ok());
+    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
+    EXPECT_TRUE(guest.bus.attach(guest_range(kDeviceBase, kPage), &registers, "registers").ok());
+    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage)).ok());
+    tracked = *guest.memory->add_ram(guest_range(kTracked, 8 * kPage),
+                                     {.dirty_tracking = vm_mem::DirtyTracking::kOn});
+    guest.put_bytes(kRamBase, pattern(16 * kPage));
+  }
+  void SetUp() override { make({}); }
+  void make(AsyncDmaOptions options) {
+    async.reset();
+    options.backend = GetParam();
+    auto made = AsyncDma::create(options);
+    if (GetParam() == AsyncBackend::kIoUring && absl::IsUnimplemented(made.status())) {
+      GTEST_SKIP() << made.status();
+    }
+    ASSERT_TRUE(made.ok()) << made.status();
+    async = std::move(*made);
+    EXPECT_EQ(async->backend(), GetParam());
+  }
+  void TearDown() override {
+    async.reset();
+    EXPECT_EQ(guest.memory->leases(), 0u);
+    EXPECT_TRUE(iommu->wait_for_dma(milliseconds(0)).ok());
+  }
+  AsyncCompletion take() {
+    AsyncCompletion completion;
+    EXPECT_EQ(async->wait(std::span(&completion, 1), kLong), 1u);
+    return completion;
+  }
+  AsyncCompletion read_file(const File& file, std::vector<DmaSegment> list, DmaSpace& space,
+                            std::uint64_t offset = 0) {
+    EXPECT_EQ(async->read_file(space, list, {file.get(), offset}, {1}), AsyncAdmission::kAccepted);
+    return take();
+  }
+  AsyncCompletion write_file(int descriptor, std::vector<DmaSegment> list, DmaSpace& space,
+                             std::uint64_t offset = 0) {
+    EXPECT_EQ(async->write_file(space, list, {descriptor, offset}, {2}), AsyncAdmission::kAccepted);
+    return take();
+  }
+  void map_iova(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
+                DmaAccess permitted = DmaAccess::kReadWrite) {
+    EXPECT_TRUE(iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted).ok());
+  }
+  std::uint64_t dirty_pages() { return *guest.memory->dirty_page_count(tracked); }
+  std::vector<std::byte> ram(std::uint64_t address, std::size_t bytes) {
+    return guest.bytes(address, bytes);
+  }
+  // A worker is kept busy by a request with tag 99 until the gate opens.
+  void hold_a_worker() {
+    registers.gate = &gate;
+    ASSERT_EQ(async->read(dma, std::array<DmaSegment, 1>{{{kDeviceBase, 8}}}, held_bytes, {99}),
+              AsyncAdmission::kAccepted);
+    gate.wait_for(1);
+  }
+
+  Registers registers;
+  Gate gate;
+  Guest guest;
+  std::unique_ptr<Iommu> iommu;
+  IommuDomainId domain;
+  DmaSpace dma;
+  DmaSpace behind;
+  vm_mem::RegionId tracked;
+  std::array<std::byte, 8> held_bytes{};
+  std::unique_ptr<AsyncDma> async;
+};
+
+AsyncCompletion done(std::uint64_t tag, std::uint64_t bytes) {
+  return {{tag}, AsyncOutcome::kDone, {.done = bytes}, 0};
+}
+
+TEST_P(AsyncDmaTest, AFileIsScatteredOverTheListAndGatheredAgain) {
+  const auto content = pattern(10 * kPage, 5);
+  const File from(content);
+  const std::vector<DmaSegment> list{
+      {kRamBase + 100, 3000}, {kTracked + 7, 2 * kPage}, {0, 0}, {kRamBase + 50 * kPage, 1}};
+  const std::size_t total = 3000 + 2 * kPage + 1;
+  EXPECT_EQ(read_file(from, list, dma, 11), done(1, total));
+  std::vector<std::byte> got(total);
+  ASSERT_TRUE(dma.read(list, got).ok());
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), content.begin() + 11));
+  EXPECT_EQ(dirty_pages(), 3u);
+  const File to;
+  EXPECT_EQ(write_file(to.get(), list, dma), done(2, total));
+  EXPECT_EQ(to.content(), got);
+}
+
+TEST_P(AsyncDmaTest, ALongListMovesInSeveralCalls) {
+  const auto content = pattern(200 * kPage, 3);
+  const File from(content);
+  std::vector<DmaSegment> list;
+  for (std::uint64_t i = 0; i < 1000; ++i) list.push_back({kRamBase + (i ^ 1) * 700, 700});
+  EXPECT_EQ(read_file(from, list, dma), done(1, 700'000));
+  const File to;
+  EXPECT_EQ(write_file(to.get(), list, dma), done(2, 700'000));
+  EXPECT_TRUE(std::ranges::equal(to.content(), std::span(content).first(700'000)));
+}
+
+TEST_P(AsyncDmaTest, TheFilesEndIsToldWithWhatItHad) {
+  const File from(pattern(kPage + 10));
+  EXPECT_EQ(read_file(from, {{kTracked, 100}, {kTracked + kPage, 3 * kPage}}, dma),
+            (AsyncCompletion{{1},
+                             AsyncOutcome::kEndOfFile,
+                             {.done = kPage + 10, .at = kTracked + kPage + kPage - 90},
+                             0}));
+  EXPECT_EQ(dirty_pages(), 2u);
+  EXPECT_EQ(read_file(from, {{kTracked, 100}}, dma, 2 * kPage),
+            (AsyncCompletion{{1}, AsyncOutcome::kEndOfFile, {.at = kTracked}, 0}));
+  EXPECT_EQ(read_file(from, {{kTracked, 100}}, dma, kPage + 10 - 100), done(1, 100));
+}
+
+TEST_P(AsyncDmaTest, NothingIsDoneAtOnce) {
+  const File file;
+  EXPECT_EQ(read_file(file, {}, dma), done(1, 0));
+  EXPECT_EQ(write_file(file.get(), {{0x100, 0}}, dma), done(2, 0));
+}
+
+TEST_P(AsyncDmaTest, AHoleEndsTheRequestAtItsByte) {
+  const auto content = pattern(8 * kPage, 9);
+  const File from(content);
+  EXPECT_EQ(
+      read_file(from, {{kRamEnd - 100, 200}, {kRamBase, 100}}, dma),
+      (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, 100, kRamEnd}, 0}));
+  EXPECT_TRUE(std::ranges::equal(ram(kRamEnd - 100, 100), std::span(content).first(100)));
+  EXPECT_EQ(ram(kRamBase, 100), pattern(100));
+  const File to;
+  EXPECT_EQ(
+      write_file(to.get(), {{kRamEnd - 10, UINT64_MAX}}, dma),
+      (AsyncCompletion{{2}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, 10, kRamEnd}, 0}));
+  EXPECT_EQ(to.content().size(), 10u);
+}
+
+TEST_P(AsyncDmaTest, TheTopOfTheAddressSpaceEndsTheRequest) {
+  constexpr std::uint64_t kTop = 0xffff'ffff'ffff'e000;
+  ASSERT_TRUE(guest.memory->add_ram(guest_range(kTop, kPage)).ok());
+  map_iova(UINT64_MAX - kPage + 1, kRamBase);
+  const File from(pattern(8 * kPage));
+  EXPECT_EQ(
+      read_file(from, {{kTop + 96, 3 * kPage}}, dma),
+      (AsyncCompletion{
+          {1}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, kPage - 96, kTop + kPage}, 0}));
+  EXPECT_EQ(read_file(from, {{UINT64_MAX - 9, 100}, {0, 5}}, behind),
+            (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, {DmaFault::kTranslation, 10, 0}, 0}));
+}
+
+TEST_P(AsyncDmaTest, ReadOnlyMemoryIsReadAndNotWritten) {
+  const File file(pattern(2 * kPage, 4));
+  EXPECT_EQ(read_file(file, {{kRamBase, 8}, {kRom, 8}}, dma),
+            (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, {DmaFault::kReadOnly, 8, kRom}, 0}));
+  EXPECT_EQ(ram(kRom, kPage), pattern(kPage));
+  EXPECT_EQ(write_file(file.get(), {{kRom, kPage}}, dma), done(2, kPage));
+  auto written = file.content();
+  written.resize(kPage);
+  EXPECT_EQ(written, pattern(kPage));
+}
+
+TEST_P(AsyncDmaTest, TheIommuEndsTheRequestAndIsToldOnce) {
+  map_iova(0, kRamBase + 4 * kPage);
+  map_iova(kPage, kRamBase);
+  map_iova(2 * kPage, kRamBase + 8 * kPage, kPage, DmaAccess::kRead);
+  const auto content = pattern(8 * kPage, 9);
+  const File from(content);
+  EXPECT_EQ(read_file(from, {{0x10, 4 * kPage}}, behind),
+            (AsyncCompletion{{1},
+                             AsyncOutcome::kMemoryFault,
+                             {DmaFault::kTranslation, 2 * kPage - 16, 2 * kPage},
+                             0}));
+  EXPECT_TRUE(
+      std::ranges::equal(ram(kRamBase, kPage), std::span(content).subspan(kPage - 16, kPage)));
+  std::array<IommuFault, 4> faults;
+  ASSERT_EQ(iommu->poll_faults(faults), 1u);
+  EXPECT_EQ(faults[0],
+            (IommuFault{kDevice, 2 * kPage, DmaAccess::kWrite, IommuFaultReason::kForbidden}));
+}
+
+TEST_P(AsyncDmaTest, RegistersAreServedThroughACopy) {
+  const File to;
+  EXPECT_EQ(write_file(to.get(), {{kRamBase, 8}, {kDeviceBase, 16}, {kRamBase, 8}}, dma),
+            done(2, 32));
+  EXPECT_EQ(to.content()[15], std::byte{1});
+  EXPECT_EQ(to.content()[23], std::byte{2});
+  const File from(pattern(64 * kPage));
+  EXPECT_EQ(read_file(from, {{kDeviceBase, 32}, {kRamBase, 8}}, dma), done(1, 40));
+  EXPECT_EQ(registers.written, 32u);
+}
+
+TEST_P(AsyncDmaTest, ADeviceThatRefusesIsTheLastThatIsReached) {
+  registers.refuse_from = 24;
+  const File from(pattern(64 * kPage));
+  const auto before = ram(kRamBase + kPage, 8);
+  EXPECT_EQ(read_file(from, {{kRamBase, 8}, {kDeviceBase, 32}, {kRamBase + kPage, 8}}, dma),
+            (AsyncCompletion{
+                {1}, AsyncOutcome::kMemoryFault, {DmaFault::kDevice, 32, kDeviceBase + 24}, 0}));
+  EXPECT_EQ(ram(kRamBase + kPage, 8), before);
+}
+
+TEST_P(AsyncDmaTest, ADeviceDoesNotReachItself) {
+  DmaSpace own(*guest.memory, &registers);
+  const File to;
+  EXPECT_EQ(write_file(to.get(), {{kRamBase, 8}, {kDeviceBase, 16}}, own),
+            (AsyncCompletion{
+                {2}, AsyncOutcome::kMemoryFault, {DmaFault::kReentrant, 8, kDeviceBase}, 0}));
+  EXPECT_EQ(to.content().size(), 8u);
+}
+
+TEST_P(AsyncDmaTest, AFileErrorIsToldWithItsNumber) {
+  EXPECT_EQ(write_file(-1, {{kRamBase, 8}}, dma),
+            (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, EBADF}));
+  const File file(pattern(kPage));
+  EXPECT_EQ(write_file(file.get(), {{kRamBase, 8}}, dma, UINT64_MAX),
+            (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, EINVAL}));
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  EXPECT_EQ(write_file(ends[1], {{kRamBase, 8}}, dma),
+            (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, ESPIPE}));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_EQ(async->sync_file(-1, AsyncSync::kAll, {7}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), (AsyncCompletion{{7}, AsyncOutcome::kFileError, {}, EBADF}));
+}
+
+TEST_P(AsyncDmaTest, AFullDiskEndsTheRequest) {
+  const int full = ::open("/dev/full", O_RDWR | O_CLOEXEC);
+  ASSERT_GE(full, 0);
+  EXPECT_EQ(write_file(full, {{kRamBase, 8 * kPage}}, dma),
+            (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, ENOSPC}));
+  ::close(full);
+}
+
+TEST_P(AsyncDmaTest, ADiskThatIsFullInTheMiddleSaysHowMuchItTook) {
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  std::string path;
+  const int file = open_file(path);
+  ::unlink(path.c_str());
+  const rlimit small{3 * kPage, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const AsyncCompletion completion =
+      write_file(file, {{kRamBase, 2 * kPage}, {kRamBase + 8 * kPage, 4 * kPage}}, dma);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ::signal(SIGXFSZ, SIG_DFL);
+  EXPECT_EQ(
+      completion,
+      (AsyncCompletion{
+          {2}, AsyncOutcome::kFileError, {.done = 3 * kPage, .at = kRamBase + 9 * kPage}, EFBIG}));
+  EXPECT_EQ(::lseek(file, 0, SEEK_END), static_cast<off_t>(3 * kPage));
+  ::close(file);
+}
+
+TEST_P(AsyncDmaTest, SyncsComplete) {
+  const File file(pattern(kPage));
+  ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kAll, {1}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(1, 0));
+  ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {2}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(2, 0));
+}
+
+TEST_P(AsyncDmaTest, CopiesFillsAndBuffersAreThoseOfTheSpace) {
+  ASSERT_EQ(async->copy(dma, kTracked, kRamBase, 2 * kPage, {1}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(1, 2 * kPage));
+  EXPECT_EQ(ram(kTracked, 2 * kPage), pattern(2 * kPage));
+  EXPECT_EQ(dirty_pages(), 2u);
+  ASSERT_EQ(async->fill(dma, std::array<DmaSegment, 2>{{{kTracked, 8}, {kTracked + 10, 2}}},
+                        std::byte{0xee}, {2}),
+            AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(2, 10));
+  EXPECT_EQ(ram(kTracked + 11, 1)[0], std::byte{0xee});
+  std::vector<std::byte> buffer(16);
+  const std::array<DmaSegment, 1> end{{{kRamEnd - 10, 16}}};
+  ASSERT_EQ(async->read(dma, end, buffer, {3}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), (AsyncCompletion{
+                        {3}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, 10, kRamEnd}, 0}));
+  ASSERT_EQ(async->write(dma, end, std::span(buffer).first(4), {4}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(4, 4));
+}
+
+TEST_P(AsyncDmaTest, ASpaceOfAReaderIsServedWithoutTheReader) {
+  vm_mem::MemoryReader reader(*guest.memory);
+  const File from(pattern(kPage, 8));
+  {
+    DmaSpace space(reader);
+    ASSERT_EQ(async->read_file(space, std::array<DmaSegment, 1>{{{kRamBase, kPage}}},
+                               {from.get(), 0}, {1}),
+              AsyncAdmission::kAccepted);
+  }
+  EXPECT_EQ(take(), done(1, kPage));
+  EXPECT_EQ(ram(kRamBase, kPage), pattern(kPage, 8));
+}
+
+TEST_P(AsyncDmaTest, NothingBehindAFenceStartsBeforeItCompletes) {
+  make({.max_requests = 64, .threads = 3});
+  if (async == nullptr) return;
+  // Each round writes a file, copies what comes of it on, and reads it back.
+  const File file;
+  for (std::uint64_t round = 1; round <= 20; ++round) {
+    const std::array<DmaSegment, 1> from{{{kRamBase + round * 100, 3 * kPage}}};
+    const std::array<DmaSegment, 1> to{{{kTracked, 3 * kPage}}};
+    ASSERT_EQ(async->write_file(dma, from, {file.get(), 0}, {1}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->read_file(dma, to, {file.get(), 0}, {3}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->fence({4}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->copy(dma, kRamBase + 64 * kPage, kTracked, 3 * kPage, {5}),
+              AsyncAdmission::kAccepted);
+    for (std::uint64_t tag = 1; tag <= 5; ++tag) EXPECT_EQ(take().tag, AsyncTag{tag});
+    EXPECT_EQ(ram(kRamBase + 64 * kPage, 3 * kPage), ram(kRamBase + round * 100, 3 * kPage));
+  }
+}
+
+TEST_P(AsyncDmaTest, AFenceWaitsForWhatIsUnderWay) {
+  hold_a_worker();
+  const File file(pattern(kPage));
+  ASSERT_EQ(async->fence({1}), AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {2}), AsyncAdmission::kAccepted);
+  AsyncCompletion completion;
+  EXPECT_EQ(async->poll(std::span(&completion, 1)), 0u);
+  EXPECT_EQ(async->outstanding(), 3u);
+  gate.open();
+  EXPECT_EQ(take().tag, AsyncTag{99});
+  EXPECT_EQ(take().tag, AsyncTag{1});
+  EXPECT_EQ(take().tag, AsyncTag{2});
+  EXPECT_EQ(async->wait(std::span(&completion, 1), kLong), 0u);
+}
+
+TEST_P(AsyncDmaTest, WhatHasNotStartedIsCancelledAndMovesNothing) {
+  make({.threads = 1});
+  if (async == nullptr) return;
+  hold_a_worker();
+  const auto before = ram(kTracked, kPage);
+  const std::array<DmaSegment, 1> list{{{kTracked, kPage}}};
+  const File file(pattern(kPage));
+  ASSERT_EQ(async->fill(dma, list, std::byte{1}, {5}), AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->fill(dma, {}, std::byte{1}, {6}), AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->fence({5}), AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->read_file(dma, list, {file.get(), 0}, {5}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(async->cancel({99}), 0u);
+  EXPECT_EQ(async->cancel({5}), 2u);
+  const AsyncCompletion cancelled{{5}, AsyncOutcome::kCancelled, {.at = kTracked}, 0};
+  EXPECT_EQ(take(), cancelled);
+  EXPECT_EQ(take(), cancelled);
+  gate.open();
+  EXPECT_EQ(take().tag, AsyncTag{99});
+  EXPECT_EQ(take().tag, AsyncTag{6});
+  EXPECT_EQ(take(), done(5, 0));  // the fence
+  EXPECT_EQ(ram(kTracked, kPage), before);
+  EXPECT_EQ(dirty_pages(), 0u);
+}
+
+TEST_P(AsyncDmaTest, AFenceDoesNotWaitForWhatIsCancelled) {
+  const File file(pattern(kPage));
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_EQ(async->fill(dma, {}, std::byte{1}, {1}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {3}), AsyncAdmission::kAccepted);
+    async->cancel({1});
+    EXPECT_EQ(take().tag, AsyncTag{1});
+    EXPECT_EQ(take().tag, AsyncTag{2});
+    EXPECT_EQ(take(), done(3, 0));
+  }
+}
+
+class OpeningSignal : public AsyncSignal {
+ public:
+  explicit OpeningSignal(Gate& gate) : gate_(gate) {}
+  void completions_wait() override { gate_.open(); }
+
+ private:
+  Gate& gate_;
+};
+
+TEST_P(AsyncDmaTest, TheEndCancelsWhatWaitsAndWaitsForTheRest) {
+  OpeningSignal after_cancelling(gate);
+  make({.threads = 1, .signal = &after_cancelling});
+  if (async == nullptr) return;
+  hold_a_worker();
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    ASSERT_EQ(
+        async->fill(dma, std::array<DmaSegment, 1>{{{kTracked, 8 * kPage}}}, std::byte{1}, {i}),
+        AsyncAdmission::kAccepted);
+    ASSERT_EQ(async->fence({i}), AsyncAdmission::kAccepted);
+  }
+  async.reset();
+  EXPECT_EQ(held_bytes[0], std::byte{1});
+  EXPECT_EQ(dirty_pages(), 0u);
+}
+
+TEST_P(AsyncDmaTest, MoreThanItsDepthIsRefusedUntilCompletionsAreTaken) {
+  make({.max_requests = 2, .max_segments = 3});
+  if (async == nullptr) return;
+  const std::array<DmaSegment, 4> list{};
+  EXPECT_EQ(async->fill(dma, list, std::byte{}, {1}), AsyncAdmission::kTooLong);
+  EXPECT_EQ(async->fence({1}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(async->fence({3}), AsyncAdmission::kBusy);
+  std::array<AsyncCompletion, 4> out;
+  EXPECT_EQ(async->poll(out), 2u);
+  EXPECT_EQ(async->fence({3}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(async->poll(out), 1u);
+  EXPECT_EQ(out[0].tag, AsyncTag{3});
+}
+
+TEST_P(AsyncDmaTest, TheDescriptorIsReadableWhileCompletionsWait) {
+  const auto readable = [&] {
+    pollfd entry{async->completion_fd(), POLLIN, 0};
+    return ::poll(&entry, 1, 0) == 1;
+  };
+  std::array<AsyncCompletion, 1> out;
+  ASSERT_EQ(async->fence({1}), AsyncAdmission::kAccepted);
+  EXPECT_TRUE(readable());
+  ASSERT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(async->poll(out), 1u);
+  EXPECT_TRUE(readable());
+  EXPECT_EQ(async->poll(out), 1u);
+  EXPECT_FALSE(readable());
+  const File file(pattern(kPage));
+  ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {3}), AsyncAdmission::kAccepted);
+  pollfd entry{async->completion_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&entry, 1, 60'000), 1);
+  EXPECT_EQ(async->poll(out), 1u);
+}
+
+class CountingSignal : public AsyncSignal {
+ public:
+  void completions_wait() override { ++calls; }
+  std::atomic<int> calls{0};
+};
+
+TEST_P(AsyncDmaTest, TheSignalComesOncePerRowOfCompletions) {
+  CountingSignal signal;
+  make({.signal = &signal});
+  if (async == nullptr) return;
+  std::array<AsyncCompletion, 8> out;
+  ASSERT_EQ(async->fence({1}), AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(signal.calls.load(), 1);
+  EXPECT_EQ(async->poll(out), 2u);
+  ASSERT_EQ(async->fence({3}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(signal.calls.load(), 2);
+  async.reset();
+}
+
+TEST_P(AsyncDmaTest, ManyThreadsSubmitAndTakeAndNothingIsLost) {
+  make({.max_requests = 16, .threads = 2});
+  if (async == nullptr) return;
+  constexpr int kThreads = 4;
+  constexpr std::uint64_t kEach = 150;
+  const auto content = pattern(64 * kPage, 2);
+  const File file(content);
+  std::array<std::atomic<int>, kThreads * kEach> completions{};
+  std::atomic<std::uint64_t> taken{0};
+  const auto take_some = [&] {
+    std::array<AsyncCompletion, 4> out;
+    const std::size_t count = async->poll(out);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(out[i].ok()) << async_outcome_name(out[i].outcome);
+      ++completions[out[i].tag.value];
+    }
+    taken += count;
+  };
+  const auto submit = [&](std::uint64_t tag) {
+    const std::array<DmaSegment, 2> list{{{kRamBase + tag % 16 * 4 * kPage, kPage}, {kTracked, 9}}};
+    switch (tag % 4) {
+      case 0: return async->read_file(dma, list, {file.get(), tag * 8}, {tag});
+      case 1: return async->fill(dma, list, std::byte{1}, {tag});
+      case 2: return async->sync_file(file.get(), AsyncSync::kData, {tag});
+      default: return async->fence({tag});
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        const std::uint64_t tag = static_cast<std::uint64_t>(thread) * kEach + i;
+        while (submit(tag) == AsyncAdmission::kBusy) take_some();
+      }
+      while (taken.load() < kThreads * kEach) take_some();
+    });
+  }
+  for (std::thread& it : threads) it.join();
+  EXPECT_TRUE(std::ranges::all_of(completions, [](const auto& it) { return it.load() == 1; }));
+  EXPECT_EQ(async->outstanding(), 0u);
+}
+
+// --- What goes away meanwhile. A request is held in its window by registers in its list.
+
+TEST_P(AsyncDmaTest, MemoryUnderARequestIsNotRemoved) {
+  registers.gate = &gate;
+  const File to;
+  std::thread submitter([&] {
+    EXPECT_EQ(
+        async->write_file(dma, std::array<DmaSegment, 2>{{{kTracked, kPage}, {kDeviceBase, 8}}},
+                          {to.get(), 0}, {1}),
+        AsyncAdmission::kAccepted);
+  });
+  gate.wait_for(1);
+  EXPECT_EQ(guest.memory->remove_region(tracked, vm_mem::RemovePolicy::kRefuse).code(),
+            absl::StatusCode::kUnavailable);
+  std::thread remover(
+      [&] { EXPECT_TRUE(guest.memory->remove_region(tracked, vm_mem::RemovePolicy::kWait).ok()); });
+  gate.open();
+  submitter.join();
+  remover.join();
+  EXPECT_EQ(take(), done(1, kPage + 8));
+}
+
+TEST_P(AsyncDmaTest, TheIommuWaitsForARequest) {
+  map_iova(0, kRamBase);
+  map_iova(kPage, kDeviceBase);
+  registers.gate = &gate;
+  const File to;
+  std::thread submitter([&] {
+    EXPECT_EQ(
+        async->write_file(behind, std::array<DmaSegment, 1>{{{0, kPage + 8}}}, {to.get(), 0}, {1}),
+        AsyncAdmission::kAccepted);
+  });
+  gate.wait_for(1);
+  ASSERT_TRUE(iommu->unmap(domain, {0, kPage}).ok());
+  EXPECT_EQ(iommu->wait_for_dma(milliseconds(0)).code(), absl::StatusCode::kDeadlineExceeded);
+  gate.open();
+  submitter.join();
+  EXPECT_EQ(take(), done(1, kPage + 8));
+  EXPECT_TRUE(iommu->wait_for_dma(kLong).ok());
+}
+
+TEST_P(AsyncDmaTest, MemoryThatTheHostLosesIsAFaultOfMemory) {
+  std::string path;
+  const int backing = open_file(path);
+  ASSERT_EQ(::ftruncate(backing, 4 * kPage), 0);
+  constexpr std::uint64_t kShrinking = 0x6000'0000;
+  ASSERT_TRUE(guest.memory
+                  ->add_ram(guest_range(kShrinking, 4 * kPage),
+                            {.backing = vm_mem::Backing::kFile, .file = path})
+                  .ok());
+  ASSERT_EQ(::ftruncate(backing, 2 * kPage), 0);
+  const File from(pattern(8 * kPage, 6));
+  EXPECT_EQ(read_file(from, {{kShrinking, 4 * kPage}}, dma),
+            (AsyncCompletion{{1},
+                             AsyncOutcome::kMemoryFault,
+                             {DmaFault::kHostFault, 2 * kPage, kShrinking + 2 * kPage},
+                             0}));
+  ::close(backing);
+  ::unlink(path.c_str());
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, AsyncDmaTest,
+                         testing::Values(AsyncBackend::kIoUring, AsyncBackend::kThreads),
+                         [](const auto& backend) {
+                           return std::string(backend.param == AsyncBackend::kIoUring ? "io_uring"
+                                                                                      : "threads");
+                         });
+
+TEST(AsyncDmaCreateTest, RefusesOptionsOutsideTheirLimits) {
+  for (const AsyncDmaOptions& options :
+       {AsyncDmaOptions{.max_requests = 0}, AsyncDmaOptions{.max_requests = 4097},
+        AsyncDmaOptions{.max_segments = 0}, AsyncDmaOptions{.threads = 65}}) {
+    EXPECT_EQ(AsyncDma::create(options).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+// The calls of a script: what each returns, or kMove for what the host does with at most
+// `limit` bytes.
+class Script : public internal::FileCalls {
+ public:
+  struct Step {
+    std::int64_t result = 0;
+    std::uint64_t limit = 0;  // not 0: move as much
+  };
+  explicit Script(std::vector<Step> steps) : steps_(std::move(steps)) {}
+  std::int64_t perform(const internal::FileOp& op) override {
+    if (next_ == steps_.size()) return host_.perform(op);
+    const Step step = steps_[next_++];
+    if (step.limit == 0) return step.result;
+    iovec piece = op.pieces.front();
+    piece.iov_len = std::min<std::size_t>(piece.iov_len, step.limit);
+    internal::FileOp part = op;
+    part.pieces = std::span(&piece, 1);
+    return host_.perform(part);
+  }
+
+ private:
+  std::vector<Step> steps_;
+  std::size_t next_ = 0;
+  internal::SystemFileCalls host_;
+};
+
+class AsyncDmaScriptTest : public testing::Test {
+ protected:
+  AsyncCompletion write(std::vector<Script::Step> steps) {
+    async = *internal::AsyncInjection::create({.backend = AsyncBackend::kThreads},
+                                              std::make_unique<Script>(std::move(steps)));
+    guest.put_bytes(kRamBase, pattern(16 * kPage));
+    const std::array<DmaSegment, 2> list{{{kRamBase, kPage}, {kRamBase + 8 * kPage, kPage}}};
+    EXPECT_EQ(async->write_file(dma, list, {file.get(), 0}, {1}), AsyncAdmission::kAccepted);
+    AsyncCompletion completion;
+    EXPECT_EQ(async->wait(std::span(&completion, 1), kLong), 1u);
+    return completion;
+  }
+  Guest guest;
+  DmaSpace dma{*guest.memory};
+  File file;
+  std::unique_ptr<AsyncDma> async;
+};
+
+TEST_F(AsyncDmaScriptTest, ShortAndInterruptedCallsAreTakenUpWhereTheyEnded) {
+  EXPECT_EQ(write({{0, 1}, {-EINTR}, {0, 100}, {-EAGAIN}, {-EINTR}, {0, 4000}, {0, 4000}}),
+            done(1, 2 * kPage));
+  auto expected = pattern(kPage);
+  const auto rest = guest.bytes(kRamBase + 8 * kPage, kPage);
+  expected.insert(expected.end(), rest.begin(), rest.end());
+  EXPECT_EQ(file.content(), expected);
+}
+
+TEST_F(AsyncDmaScriptTest, AnErrorBehindAShortCallKeepsWhatWasMoved) {
+  EXPECT_EQ(
+      write({{0, 1000}, {-EIO}}),
+      (AsyncCompletion{{1}, AsyncOutcome::kFileError, {.done = 1000, .at = kRamBase + 1000}, EIO}));
+  EXPECT_EQ(file.content().size(), 1000u);
+}
+
+TEST_F(AsyncDmaScriptTest, AFileThatSaysAgainForeverIsInError) {
+  EXPECT_EQ(write(std::vector<Script::Step>(1000, Script::Step{-EAGAIN})),
+            (AsyncCompletion{{1}, AsyncOutcome::kFileError, {.at = kRamBase}, EAGAIN}));
+}
+
+TEST_F(AsyncDmaScriptTest, AWriteOfNothingIsAnError) {
+  EXPECT_EQ(write({{0, 5}, {0}}),
+            (AsyncCompletion{{1}, AsyncOutcome::kFileError, {.done = 5, .at = kRamBase + 5}, EIO}));
+}
+
+}  // namespace
+}  // namespace vm_device
