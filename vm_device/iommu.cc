@@ -211,6 +211,7 @@ IommuTranslation Iommu::translate(IommuDeviceId device, DmaSegment range, DmaAcc
 }
 
 std::size_t Iommu::poll_faults(std::span<IommuFault> out) { return state_->faults.poll(out); }
+void Iommu::listen_to_faults(IommuFaultListener* listener) { state_->faults.listen(listener); }
 std::uint64_t Iommu::lost_faults() const { return state_->faults.lost(); }
 std::uint64_t Iommu::table_bytes() const {
   return state_->budget.used.load(std::memory_order_relaxed) * internal::IommuTable::kNodeBytes;

@@ -54,6 +54,17 @@ struct IommuFault {
   friend constexpr bool operator==(const IommuFault&, const IommuFault&) = default;
 };
 
+// Is told that there are faults to be read.
+class IommuFaultListener {
+ public:
+  // A fault was put into the queue, by DMA of this thread, which is still in it: reads what
+  // it needs and returns soon.
+  virtual void fault_recorded() = 0;
+
+ protected:
+  ~IommuFaultListener() = default;
+};
+
 struct IommuOptions {
   // Faults that wait to be read; what comes while the queue is full is counted, not kept.
   std::size_t fault_queue = 256;
@@ -144,6 +155,10 @@ class Iommu {
 
   // Takes the oldest faults, as many as fit; returns how many.
   std::size_t poll_faults(std::span<IommuFault> out);
+  // One at a time; null: none. When the call returns nobody is in the one before.
+  //
+  // Needs:  not called by the listener. It outlives this object, or is replaced.
+  void listen_to_faults(IommuFaultListener* listener);
   // Faults so far that found the queue full.
   std::uint64_t lost_faults() const;
 

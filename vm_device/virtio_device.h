@@ -16,7 +16,8 @@ class VirtioTransport {
   virtual DmaSpace& dma() = 0;
   // Needs:  index < queue_count() of the device.
   virtual Virtqueue& queue(std::uint16_t index) = 0;
-  // The features that device and driver have agreed on.
+  // The features that device and driver have agreed on; before activate(), from connect()
+  // on, those that the driver has written so far.
   virtual std::uint64_t accepted_features() const = 0;
 
   // Interrupts the driver if it wants to know about used buffers of this queue.

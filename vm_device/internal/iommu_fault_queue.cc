@@ -2,13 +2,33 @@
 
 namespace vm_device::internal {
 
-void IommuFaultQueue::push(const IommuFault& fault) {
+bool IommuFaultQueue::keep(const IommuFault& fault) {
   const std::lock_guard lock(mutex_);
   if (count_ == ring_.size()) {
     ++lost_;
-    return;
+    return false;
   }
   ring_[(first_ + count_++) % ring_.size()] = fault;
+  return true;
+}
+
+// Counted before the listener is looked up: listen() replaces it before it reads the count,
+// so that one of the two sees the other.
+void IommuFaultQueue::push(const IommuFault& fault) {
+  if (!keep(fault)) return;
+  telling_.fetch_add(1);
+  if (IommuFaultListener* const listener = listener_.load(); listener != nullptr) {
+    listener->fault_recorded();
+  }
+  telling_.fetch_sub(1);
+  telling_.notify_all();
+}
+
+void IommuFaultQueue::listen(IommuFaultListener* listener) {
+  listener_.store(listener);
+  for (int telling = telling_.load(); telling != 0; telling = telling_.load()) {
+    telling_.wait(telling);
+  }
 }
 
 std::size_t IommuFaultQueue::poll(std::span<IommuFault> out) {

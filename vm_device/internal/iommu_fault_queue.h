@@ -2,6 +2,7 @@
 #ifndef VM_DEVICE_INTERNAL_IOMMU_FAULT_QUEUE_H_
 #define VM_DEVICE_INTERNAL_IOMMU_FAULT_QUEUE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -20,8 +21,13 @@ class IommuFaultQueue {
   void push(const IommuFault& fault);
   std::size_t poll(std::span<IommuFault> out);
   std::uint64_t lost() const;
+  void listen(IommuFaultListener* listener);
 
  private:
+  bool keep(const IommuFault& fault);
+
+  std::atomic<IommuFaultListener*> listener_{nullptr};
+  std::atomic<int> telling_{0};  // threads that may be in a listener
   mutable std::mutex mutex_;
   std::vector<IommuFault> ring_;
   std::size_t first_ = 0;
