@@ -17,7 +17,8 @@ using namespace internal;  // the register names
 using vm_mem::AccessFault;
 
 constexpr std::uint64_t kTransportFeatures =
-    kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx | kFeatureRingReset;
+    kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx | kFeatureRingPacked |
+    kFeatureInOrder | kFeatureRingReset;
 
 // A host that wakes as fast as it is served would keep the guest's CPU here; past this
 // many times in one access the rest waits for the next one.
@@ -232,7 +233,8 @@ const VirtioMmio::QueueState* VirtioMmio::selected() const {
 
 std::uint64_t VirtioMmio::offered_features() const {
   const std::uint64_t platform = options_.iommu == nullptr ? 0 : kFeatureAccessPlatform;
-  return device_->device_features() | kTransportFeatures | platform;
+  const std::uint64_t all = device_->device_features() | kTransportFeatures | platform;
+  return all & (~options_.withheld_features | kFeatureVersion1);
 }
 
 void VirtioMmio::write_driver_features(std::uint32_t value) {

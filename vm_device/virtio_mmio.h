@@ -33,6 +33,8 @@ struct VirtioMmioOptions {
   Iommu* iommu = nullptr;
   IommuDeviceId device = {};
   AccessPlatform access_platform = AccessPlatform::kOptional;
+  // Not offered though the device and the rings have them, e.g. kFeatureRingPacked.
+  std::uint64_t withheld_features = 0;
 };
 
 // Registers are 32 bits wide. Any other access to them, and any access to an offset

@@ -359,6 +359,14 @@ TEST_F(AccessPlatformTest, ADriverWithoutItIsRefusedWhereItIsRequired) {
   EXPECT_EQ(slot.negotiate(kFeatureVersion1 | kFeatureAccessPlatform), 11u);
 }
 
+TEST(WithheldFeaturesTest, AreNeitherOfferedNorAccepted) {
+  Guest guest;
+  ScriptedSlot slot(guest, 0, {.withheld_features = kFeatureRingPacked | kFeatureVersion1});
+  EXPECT_EQ(slot.offered() & (kFeatureRingPacked | kFeatureInOrder), kFeatureInOrder);
+  EXPECT_EQ(slot.negotiate(kFeatureVersion1 | kFeatureRingPacked), 3u);
+  EXPECT_EQ(slot.negotiate(kFeatureVersion1), 11u);  // this one cannot be withheld
+}
+
 TEST_F(AccessPlatformTest, WithoutAnIommuItIsNotOffered) {
   ScriptedSlot slot(guest, 0, {.access_platform = AccessPlatform::kRequired});
   EXPECT_EQ(slot.offered() & kFeatureAccessPlatform, 0u);

@@ -47,7 +47,8 @@ TEST_F(VirtioMmioTest, IdentifiesItselfAsVersionTwo) {
 
 TEST_F(VirtioMmioTest, OffersTheFeaturesOfDeviceRingAndTransport) {
   constexpr std::uint64_t kDevice = (1 << 24) - 1;
-  EXPECT_EQ(offered() & ~kDevice, (1ull << 40) | (1ull << 32) | (1 << 29) | (1 << 28));
+  EXPECT_EQ(offered() & ~kDevice,
+            (1ull << 40) | (1ull << 35) | (1ull << 34) | (1ull << 32) | (1 << 29) | (1 << 28));
   EXPECT_EQ(offered() & kDevice, 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14);
   machine.set_reg(kFeaturesSelect, 2);
   EXPECT_EQ(machine.reg(kFeatures), 0u);
