@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Cuts the complete programs out of Markdown files, so that tests compile them.
 
-Each ```cpp or ```c block that defines main() becomes OUTPUT/<file>_<n>.cc (.c).
+Each ```cpp or ```c block that defines main() becomes OUTPUT/<file>_<n>.cc (.c), and is
+printed. One that begins with the comment // <name>.h becomes OUTPUT/<name>.h, which the
+programs include.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import re
 import sys
 
 BLOCK = re.compile(r"^```(cpp|c)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADER = re.compile(r"// (\w+\.h)\n")
 SUFFIX = {"cpp": ".cc", "c": ".c"}
 
 
@@ -20,7 +23,11 @@ def main():
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     for document in arguments.documents:
-        programs = [match for match in BLOCK.findall(document.read_text()) if "int main(" in match[1]]
+        blocks = BLOCK.findall(document.read_text())
+        for _, text in blocks:
+            if header := HEADER.match(text):
+                (arguments.output / header[1]).write_text(text)
+        programs = [block for block in blocks if "int main(" in block[1]]
         if not programs:
             print(f"{document}: no complete program found", file=sys.stderr)
             return 1

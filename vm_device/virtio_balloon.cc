@@ -91,7 +91,7 @@ std::uint64_t VirtioBalloon::device_features() const {
 
 void VirtioBalloon::read_config(std::uint64_t offset, std::span<std::byte> to) const {
   std::array<std::byte, kConfigBytes> config{};
-  internal::put_little_endian(&config[0], target());
+  internal::put_little_endian(&config[0], shown_target_);
   internal::put_little_endian(&config[kConfigActual], actual());
   internal::copy_config(config, offset, to);
 }
@@ -104,6 +104,10 @@ void VirtioBalloon::write_config(std::uint64_t offset, std::span<const std::byte
 void VirtioBalloon::reset() {
   has_statistics_chain_ = false;
   actual_ = 0;
+}
+
+void VirtioBalloon::reset_queue(std::uint16_t index) {
+  if (role_of(index) == Role::kStatistics) has_statistics_chain_ = false;
 }
 
 // The specification numbers the queues of all features; drivers and devices (Linux, QEMU)

@@ -91,8 +91,10 @@ class VirtioBalloon final : public VirtioDevice {
   void read_config(std::uint64_t offset, std::span<std::byte> to) const override;
   void write_config(std::uint64_t offset, std::span<const std::byte> from) override;
   void connect(VirtioTransport& transport) override { transport_ = &transport; }
+  void take_config() override { shown_target_ = target(); }
   void activate(VirtioTransport&) override {}
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
   void notify(std::uint16_t index) override;
 
  private:
@@ -111,6 +113,7 @@ class VirtioBalloon final : public VirtioDevice {
   DescriptorChain chain_;
 
   std::atomic<std::uint32_t> target_{0};
+  std::uint32_t shown_target_ = 0;  // to the driver
   std::atomic<std::uint32_t> actual_{0};
   std::atomic<std::uint64_t> discarded_{0};
   std::atomic<std::uint64_t> refused_{0};

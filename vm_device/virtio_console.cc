@@ -34,6 +34,7 @@ VirtioConsole::VirtioConsole(ConsolePeer& peer, VirtioConsoleOptions options)
     : peer_(&peer),
       bounce_(kBounceBytes),
       size_(packed(options.size)),
+      shown_size_(size_),
       input_(options.input_bytes) {}
 
 std::size_t VirtioConsole::send(std::span<const std::byte> bytes) {
@@ -70,7 +71,7 @@ std::uint64_t VirtioConsole::device_features() const {
 
 void VirtioConsole::read_config(std::uint64_t offset, std::span<std::byte> to) const {
   std::array<std::byte, kConfigBytes> config{};
-  internal::put_little_endian(&config[0], size_.load());
+  internal::put_little_endian(&config[0], shown_size_);
   internal::put_little_endian(&config[4], std::uint32_t{1});
   internal::copy_config(config, offset, to);
 }

@@ -72,6 +72,7 @@ class VirtioConsole final : public VirtioDevice {
   void read_config(std::uint64_t offset, std::span<std::byte> to) const override;
   void write_config(std::uint64_t offset, std::span<const std::byte> from) override;
   void connect(VirtioTransport& transport) override { transport_ = &transport; }
+  void take_config() override { shown_size_ = size_; }
   void activate(VirtioTransport& transport) override;
   void reset() override {}
   void notify(std::uint16_t index) override;
@@ -88,6 +89,7 @@ class VirtioConsole final : public VirtioDevice {
   DescriptorChain chain_;
   std::vector<std::byte> bounce_;
   std::atomic<std::uint32_t> size_;  // rows in the upper half
+  std::uint32_t shown_size_;         // to the driver
   std::atomic<std::uint64_t> lost_output_{0};
 
   mutable std::mutex mutex_;      // of what follows; never held during DMA, nor in the peer

@@ -10,8 +10,8 @@ mode=$1 source=$2 build=$3 work=$4
 rm -rf "$work"
 mkdir -p "$work"
 documents="README.md docs/embedding.md"
-# The guide is long, and about functions that are the same however one links: once will do.
-[ "$mode" != installed ] || documents="$documents docs/usage_guide.md"
+# These are long, and about functions that are the same however one links: once will do.
+[ "$mode" != installed ] || documents="$documents docs/usage_guide.md docs/device_models.md"
 # shellcheck disable=SC2086  # documents are words
 programs="$source/tests/consumer/contract.cc
 $(cd "$source" && python3 tools/extract_examples.py "$work/examples" $documents)"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "tests/vm_device/driver_registers.h"
 #include "tests/vm_device/driver_ring.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/virtio_blk.h"
@@ -15,7 +16,6 @@
 
 namespace vm_device {
 
-inline constexpr std::uint64_t kSlot = 0x1000'1000;
 inline constexpr std::uint64_t kFeatureFlush = 1 << 9;
 
 // A disk in host memory, whose failures a test sets. What is discarded reads as kForgotten.
@@ -61,7 +61,7 @@ class MemoryImage final : public BlockImage {
   ImageAccess access_;
 };
 
-class BlkMachine {
+class BlkMachine : public DriverRegisters {
  public:
   static constexpr std::uint16_t kQueueSize = 16;
   static constexpr std::uint64_t kRing = kRamBase;
@@ -71,49 +71,23 @@ class BlkMachine {
   static constexpr std::byte kUntouched{0xee};
 
   explicit BlkMachine(std::unique_ptr<BlockImage> image, VirtioBlkOptions options = {})
-      : slot(*guest.memory, VirtioBlk::create(std::move(image), std::move(options)).value(), line),
+      : DriverRegisters(guest),
+        slot(*guest.memory, VirtioBlk::create(std::move(image), std::move(options)).value(), line),
         ring(guest, kRing, kQueueSize) {
     EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), &slot, "blk").ok());
   }
 
-  std::uint32_t reg(std::uint64_t offset) const { return guest.get<std::uint32_t>(kSlot + offset); }
-  void set_reg(std::uint64_t offset, std::uint32_t value) { guest.put(kSlot + offset, value); }
-  void set_reg64(std::uint64_t offset, std::uint64_t value) {
-    set_reg(offset, static_cast<std::uint32_t>(value));
-    set_reg(offset + 4, static_cast<std::uint32_t>(value >> 32));
-  }
-
-  void accept(std::uint64_t features) {
-    for (std::uint32_t select : {0u, 1u}) {
-      set_reg(0x24, select);
-      set_reg(0x20, static_cast<std::uint32_t>(features >> (32 * select)));
-    }
-  }
-  void set_up_queue(const VirtqueueConfig& config, std::uint32_t queue = 0) {
-    set_reg(0x30, queue);
-    set_reg(0x38, config.size);
-    set_reg64(0x80, config.descriptor_table);
-    set_reg64(0x90, config.driver_area);
-    set_reg64(0xa0, config.device_area);
-    set_reg(0x44, 1);
-  }
   // Reset, then everything a driver does up to DRIVER_OK.
   void start(std::uint64_t features = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush) {
     ring.clear();
     start_with(ring.config(), features);
   }
   void start_with(const VirtqueueConfig& config, std::uint64_t features) {
-    set_reg(0x70, 0);
-    set_reg(0x70, 1);
-    set_reg(0x70, 3);
-    accept(features);
-    set_reg(0x70, 11);
-    EXPECT_EQ(reg(0x70), 11u);
+    negotiate(features);
     set_up_queue(config);
-    set_reg(0x70, 15);
+    go();
     guest.put(kStatus, kUntouched);
   }
-  void kick(std::uint32_t queue = 0) { set_reg(0x50, queue); }
 
   void put_header(std::uint32_t type, std::uint64_t sector) {
     guest.put(kHeader, type);
@@ -139,9 +113,6 @@ class BlkMachine {
     }
     kick();
   }
-
-  bool needs_reset() const { return (reg(0x70) & 64) != 0; }
-  bool config_interrupt() const { return (reg(0x60) & 2) != 0; }
 
   Guest guest;
   RecordingLine line;

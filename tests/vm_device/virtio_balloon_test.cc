@@ -97,8 +97,7 @@ TEST_F(VirtioBalloonTest, DeflatedPagesAreUsableAtOnce) {
 }
 
 TEST_F(VirtioBalloonTest, PagesThatAreNoRamAreRefused) {
-  inflate({number(Machine::kHole), UINT32_MAX, number(kRamEnd), number(Machine::kRegisters),
-           number(kVictim)});
+  inflate({number(Machine::kHole), UINT32_MAX, number(kRamEnd), number(kSlot), number(kVictim)});
   EXPECT_EQ(balloon().discarded_bytes(), kPage);
   EXPECT_EQ(balloon().refused_bytes(), 4 * kPage);
   EXPECT_EQ(kept(kVictim, 1), std::vector{0});
@@ -260,6 +259,20 @@ TEST_F(BalloonStatisticsTest, AResetForgetsTheBuffer) {
   EXPECT_EQ(machine.used(kStatistics), 0);
   give({{0, 2}});
   EXPECT_EQ(balloon().statistics().swap_in_bytes, 2u);
+}
+
+TEST_F(BalloonStatisticsTest, TheBufferGoesWithItsQueue) {
+  machine.start(kStatisticsQueue | kFeatureRingReset);
+  give({{0, 1}});
+  machine.set_reg(0x30, kStatistics);
+  machine.set_reg(0xc0, 1);
+  EXPECT_EQ(machine.reg(0xc0), 0u);
+  machine.set_up_queue(kStatistics);
+  balloon().request_statistics();
+  EXPECT_EQ(machine.used(kStatistics), 0);
+  give({{0, 2}});
+  balloon().request_statistics();
+  EXPECT_EQ(machine.used(kStatistics), 1);
 }
 
 TEST_F(VirtioBalloonTest, AMalformedRingStopsOneQueueUntilReset) {

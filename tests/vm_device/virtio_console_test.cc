@@ -118,21 +118,10 @@ TEST_F(VirtioConsoleTest, InputOutlivesAReset) {
 // The driver may fill the queue before DRIVER_OK, when nobody listens to its bell.
 TEST_F(VirtioConsoleTest, InputFindsBuffersFromBeforeDriverOk) {
   console().send(bytes_of("early"));
-  machine.set_reg(0x70, 0);
-  machine.set_reg(0x70, 3);
-  machine.set_reg(0x24, 1);
-  machine.set_reg(0x20, 1);
-  machine.set_reg(0x70, 11);
-  machine.rings[kReceive].clear();
-  const VirtqueueConfig config = machine.rings[kReceive].config();
-  machine.set_reg(0x30, kReceive);
-  machine.set_reg(0x38, config.size);
-  machine.set_reg64(0x80, config.descriptor_table);
-  machine.set_reg64(0x90, config.driver_area);
-  machine.set_reg64(0xa0, config.device_area);
-  machine.set_reg(0x44, 1);
+  machine.negotiate(kFeatureVersion1);
+  machine.set_up_queue(kReceive);
   machine.rings[kReceive].offer_chain({{kData, 64, kWrite, 0}});
-  machine.set_reg(0x70, 15);
+  machine.go();
   EXPECT_EQ(heard(), "early");
 }
 
