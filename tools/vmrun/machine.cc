@@ -34,9 +34,10 @@ constexpr std::uint64_t kA1 = 11;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
-  if (options.disks.size() > kVirtioSlots) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d disks, but only %d slots", options.disks.size(), kVirtioSlots));
+  if (options.disks.size() + options.devices.size() > kVirtioSlots) {
+    return absl::InvalidArgumentError(absl::StrFormat("%d disks, but only %d slots",
+                                                      options.disks.size() + options.devices.size(),
+                                                      kVirtioSlots));
   }
   const auto range = GuestRange::make(GuestAddress{kRamBase}, options.memory_bytes);
   if (!range) return absl::InvalidArgumentError("more memory than there are addresses");
@@ -109,6 +110,8 @@ absl::Status Machine::attach_virtio(unsigned slot) {
     auto disk = open_disk(options_.disks[slot]);
     if (!disk.ok()) return disk.status();
     device = *std::move(disk);
+  } else if (slot - options_.disks.size() < options_.devices.size()) {
+    device = std::move(options_.devices[slot - options_.disks.size()]);
   }
   const vm_device::VirtioMmioOptions options{.iommu = iommu_.get(), .device = {slot}};
   if (iommu_ != nullptr) {

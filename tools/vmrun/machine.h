@@ -36,11 +36,14 @@ struct MachineOptions {
   std::function<void(char)> console;  // what the guest prints
   // kIdentity: an IOMMU that maps RAM to itself, and nothing else.
   SlotIommu iommu = SlotIommu::kNone;
+  // For the virtio slots after those of the disks.
+  std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices = {};
 };
 
 class Machine {
  public:
-  // Errors:  those of MemoryManager and RawImage; kInvalidArgument: too many disks.
+  // Errors:  those of MemoryManager and RawImage; kInvalidArgument: too many disks and
+  //          devices.
   static absl::StatusOr<std::unique_ptr<Machine>> create(MachineOptions options);
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
