@@ -70,9 +70,12 @@ class BlkMachine : public DriverRegisters {
   static constexpr std::uint64_t kData = kRamBase + 0x2'0000;
   static constexpr std::byte kUntouched{0xee};
 
-  explicit BlkMachine(std::unique_ptr<BlockImage> image, VirtioBlkOptions options = {})
+  explicit BlkMachine(std::unique_ptr<BlockImage> image, VirtioBlkOptions options = {},
+                      VirtioMmioOptions place = {}, const vm_mem::RamOptions& ram = {})
       : DriverRegisters(guest),
-        slot(*guest.memory, VirtioBlk::create(std::move(image), std::move(options)).value(), line),
+        guest(ram),
+        slot(*guest.memory, VirtioBlk::create(std::move(image), std::move(options)).value(), line,
+             place),
         ring(guest, kRing, kQueueSize) {
     EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), &slot, "blk").ok());
   }

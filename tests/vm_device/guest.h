@@ -39,8 +39,9 @@ class RecordingLine : public InterruptLine {
 };
 
 struct Guest {
-  Guest() : memory(std::move(vm_mem::MemoryManager::create({}).value())), bus(*memory) {
-    ram = memory->add_ram(guest_range(kRamBase, kRamBytes)).value();
+  explicit Guest(const vm_mem::RamOptions& options = {})
+      : memory(std::move(vm_mem::MemoryManager::create({}).value())), bus(*memory) {
+    ram = memory->add_ram(guest_range(kRamBase, kRamBytes), options).value();
   }
 
   template <typename T>

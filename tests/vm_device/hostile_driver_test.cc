@@ -1,318 +1,172 @@
-// A driver that breaks the rules, against a block device behind its registers. Every
-// case ends in an answer or in DEVICE_NEEDS_RESET with a configuration interrupt, and
-// after a reset the device serves the next good request.
+// A driver that breaks the rules, against a block device behind its registers, with either
+// form of ring, behind an IOMMU and without. Every case ends in an answer or in
+// DEVICE_NEEDS_RESET with a configuration interrupt; the device has written what descriptors
+// name and nothing else; and after a reset it serves the next good request.
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <iostream>
+#include <ostream>
 #include <string>
 #include <vector>
 
-#include "tests/vm_device/blk_machine.h"
+#include "tests/vm_device/hostile_cases.h"
 
 namespace vm_device {
 namespace {
 
-constexpr std::uint64_t kTable = BlkMachine::kData + 0x8000;  // for indirect tables
-constexpr std::uint32_t kDataBytes = 1024;
-
-RawDescriptor read_data() { return BlkMachine::data(kDataBytes, kWrite); }
-
-// The chain of a plain read, with one part replaced.
-void offer_read(BlkMachine& machine, RawDescriptor header, RawDescriptor data,
-                RawDescriptor status) {
-  machine.put_header(0, 0);
-  machine.ring.offer_chain({header, data, status});
-}
-
-void offer_indirect(BlkMachine& machine, std::uint64_t table, std::uint32_t bytes) {
-  machine.put_header(0, 0);
-  machine.ring.offer_chain({{table, bytes, kIndirect, 0}});
-}
-
-constexpr int kUnanswered = 0xee;
-
-struct Case {
+struct Combination {
   const char* name;
-  VirtqueueError error;  // kNone: answered
-  int status;
-  void (*offer)(BlkMachine&);
+  Form form;
+  Place place;
+  friend void PrintTo(const Combination& it, std::ostream* out) { *out << it.name; }
 };
 
-const Case kCases[] = {
-    {"HeadPastTheTable", VirtqueueError::kHeadOutOfRange, kUnanswered,
-     [](BlkMachine& m) { m.ring.offer(BlkMachine::kQueueSize); }},
-    {"HeadFarPastTheTable", VirtqueueError::kHeadOutOfRange, kUnanswered,
-     [](BlkMachine& m) { m.ring.offer(0xffff); }},
-    {"NextPastTheTable", VirtqueueError::kNextOutOfRange, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe(0, {BlkMachine::kHeader, 16, kNext, BlkMachine::kQueueSize});
-       m.ring.offer(0);
-     }},
-    {"Loop", VirtqueueError::kLoop, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe(0, {BlkMachine::kHeader, 16, kNext, 1});
-       m.ring.describe(1, {BlkMachine::kHeader, 16, kNext, 0});
-       m.ring.offer(0);
-     }},
-    {"SelfLoop", VirtqueueError::kLoop, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe(0, {BlkMachine::kData, 512, kNext | kWrite, 0});
-       m.ring.offer(0);
-     }},
-    {"LoopOfHugeLengths", VirtqueueError::kLoop, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe(0, {kRamBase, UINT32_MAX, kNext | kWrite, 0});
-       m.ring.offer(0);
-     }},
-    {"AvailableJump", VirtqueueError::kAvailableJump, kUnanswered,
-     [](BlkMachine& m) { m.ring.set_available_index(BlkMachine::kQueueSize + 1); }},
-    {"AvailableIndexBehind", VirtqueueError::kAvailableJump, kUnanswered,
-     [](BlkMachine& m) { m.ring.set_available_index(0xffff); }},
-    {"WriteBeforeRead", VirtqueueError::kReadAfterWrite, kUnanswered,
-     [](BlkMachine& m) {
-       m.put_header(0, 0);
-       m.ring.offer_chain({read_data(), BlkMachine::header(), BlkMachine::status()});
-     }},
-    {"DataWraps", VirtqueueError::kAddressWrap, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {UINT64_MAX - 511, 1024, kWrite, 0},
-                  BlkMachine::status());
-     }},
-    {"NoStatus", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       m.put_header(1, 0);
-       m.ring.offer_chain({BlkMachine::header(), BlkMachine::data(512, 0)});
-     }},
-    {"ReadOnlyStatus", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       m.put_header(4, 0);
-       m.ring.offer_chain({BlkMachine::header(), {BlkMachine::kStatus, 1, 0, 0}});
-     }},
-    {"EmptyStatus", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       m.put_header(4, 0);
-       m.ring.offer_chain({BlkMachine::header(), {BlkMachine::kStatus, 0, kWrite, 0}});
-     }},
-    {"StatusOutOfRam", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), read_data(), {0x1000, 1, kWrite, 0});
-     }},
-    {"StatusJustPastRam", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), read_data(), {kRamEnd, 1, kWrite, 0});
-     }},
-    {"StatusInTheLastByteOfRam", VirtqueueError::kNone, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), read_data(), {kRamEnd - 1, 1, kWrite, 0});
-     }},
-    {"StatusInTheDevicesOwnRegisters", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), read_data(), {kSlot + 0x70, 1, kWrite, 0});
-     }},
-    {"DataInTheDevicesOwnRegisters", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {kSlot, 512, kWrite, 0}, BlkMachine::status());
-     }},
-    {"HeaderInTheDevicesOwnRegisters", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, {kSlot, 16, 0, 0}, read_data(), BlkMachine::status());
-     }},
-    {"HeaderOutOfRam", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, {0x1000, 16, 0, 0}, read_data(), BlkMachine::status());
-     }},
-    {"HeaderTooShort", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, {BlkMachine::kHeader, 15, 0, 0}, read_data(), BlkMachine::status());
-     }},
-    {"NoHeader", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       m.ring.offer_chain({read_data(), BlkMachine::status()});
-     }},
-    {"DataOutOfRam", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {0x1000, 1024, kWrite, 0}, BlkMachine::status());
-     }},
-    {"DataAcrossTheEndOfRam", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {kRamEnd - 1023, 1024, kWrite, 0}, BlkMachine::status());
-     }},
-    {"DataThatEndsWithRam", VirtqueueError::kNone, 0,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {kRamEnd - 1024, 1024, kWrite, 0}, BlkMachine::status());
-     }},
-    {"DataOfLengthZero", VirtqueueError::kNone, 0,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {BlkMachine::kData, 0, kWrite, 0}, BlkMachine::status());
-     }},
-    {"DataOfFourGiB", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {BlkMachine::kData, UINT32_MAX, kWrite, 0},
-                  BlkMachine::status());
-     }},
-    {"DataOfManyTimesFourGiB", VirtqueueError::kNone, 1,
-     [](BlkMachine& m) {
-       const RawDescriptor huge{BlkMachine::kData, 0x8000'0000, kWrite, 0};
-       m.put_header(0, 0);
-       m.ring.offer_chain({BlkMachine::header(), huge, huge, BlkMachine::status()});
-     }},
-    {"EverythingOfLengthZero", VirtqueueError::kUnanswerable, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.offer_chain({{0, 0, 0, 0}, {0, 0, kWrite, 0}});
-     }},
-    {"IndirectNested", VirtqueueError::kIndirectNested, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.write_chain(kTable, {{kTable + 256, 32, kIndirect, 0}});
-       offer_indirect(m, kTable, 16);
-     }},
-    {"IndirectThatNamesItself", VirtqueueError::kIndirectNested, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.write_chain(kTable, {{kTable, 16, kIndirect, 0}});
-       offer_indirect(m, kTable, 16);
-     }},
-    {"IndirectOfBadLength", VirtqueueError::kIndirectBadLength, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, kTable, 17); }},
-    {"IndirectOfLengthZero", VirtqueueError::kIndirectBadLength, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, kTable, 0); }},
-    {"IndirectHuge", VirtqueueError::kIndirectTooLong, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, kTable, 256 << 20); }},
-    {"IndirectOutOfRam", VirtqueueError::kIndirectUnreachable, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, 0x1000, 32); }},
-    {"IndirectAcrossTheEndOfRam", VirtqueueError::kIndirectUnreachable, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, kRamEnd - 16, 32); }},
-    {"IndirectThatEndsWithRam", VirtqueueError::kNone, 0,
-     [](BlkMachine& m) {
-       m.ring.write_chain(kRamEnd - 48, {BlkMachine::header(), read_data(), BlkMachine::status()});
-       offer_indirect(m, kRamEnd - 48, 48);
-     }},
-    {"IndirectInTheDevicesOwnRegisters", VirtqueueError::kIndirectUnreachable, kUnanswered,
-     [](BlkMachine& m) { offer_indirect(m, kSlot, 32); }},
-    {"IndirectWithNext", VirtqueueError::kIndirectWithNext, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.offer_chain({{kTable, 32, kIndirect, 0}, BlkMachine::status()});
-     }},
-    {"IndirectLoop", VirtqueueError::kLoop, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe_at(kTable, {BlkMachine::kHeader, 16, kNext, 0});
-       offer_indirect(m, kTable, 32);
-     }},
-    {"IndirectNextPastTheTable", VirtqueueError::kNextOutOfRange, kUnanswered,
-     [](BlkMachine& m) {
-       m.ring.describe_at(kTable, {BlkMachine::kHeader, 16, kNext, 2});
-       offer_indirect(m, kTable, 32);
-     }},
-    {"DataOverTheDescriptorTable", VirtqueueError::kNone, 0,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {m.ring.table(), 512, kWrite, 0}, BlkMachine::status());
-     }},
-    // The sector that lands there has 0x150e where the index is.
-    {"DataOverTheAvailableRing", VirtqueueError::kAvailableJump, 0,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {m.ring.available(), 512, kWrite, 0},
-                  BlkMachine::status());
-     }},
-    {"DataOverTheUsedRing", VirtqueueError::kNone, 0,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), {m.ring.used(), 512, kWrite, 0}, BlkMachine::status());
-     }},
-    {"StatusOverTheAvailableIndex", VirtqueueError::kAvailableJump, kUnanswered,
-     [](BlkMachine& m) {
-       offer_read(m, BlkMachine::header(), read_data(), {m.ring.available() + 2, 1, kWrite, 0});
-     }},
+const Combination kCombinations[] = {
+    {"Split", Form::kSplit, Place::kPlain},
+    {"Packed", Form::kPacked, Place::kPlain},
+    {"SplitBehindIommu", Form::kSplit, Place::kBehindIommu},
+    {"PackedBehindIommu", Form::kPacked, Place::kBehindIommu},
 };
 
-class HostileDriverTest : public testing::TestWithParam<Case> {
+std::string name_of(const testing::TestParamInfo<Combination>& info) { return info.param.name; }
+
+// A request costs a few operations, so does each of what one turn may look at.
+constexpr std::uint64_t kMostOperations = 200;
+
+class HostileDriverTest : public testing::TestWithParam<Combination> {
  protected:
-  HostileDriverTest() : image(new MemoryImage(64)), machine(std::unique_ptr<BlockImage>(image)) {}
-
-  void expect_good_request() {
-    machine.start();
-    machine.request(0, 5, 512);
-    EXPECT_EQ(machine.status_byte(), 0);
-    EXPECT_EQ(machine.ring.used_index(), 1);
-    EXPECT_EQ(std::memcmp(machine.guest.bytes(BlkMachine::kData, 512).data(),
-                          &image->content[5 * 512], 512),
-              0);
-    EXPECT_FALSE(machine.needs_reset());
+  // One case after the other on a machine of its own.
+  void run(std::span<const HostileCase> cases) {
+    for (const HostileCase& it : cases) {
+      if ((it.forms & static_cast<unsigned>(GetParam().form)) == 0) continue;
+      SCOPED_TRACE(it.name);
+      const int failures = failed_parts();
+      HostileMachine machine(GetParam().form, GetParam().place);
+      ++tried_;
+      expect_end(machine, it);
+      if (failed_parts() == failures) ++ended_well_;
+      if (restored(machine).serves_after_reset()) ++served_;
+    }
+  }
+  // Each line of a log has all that a reader needs.
+  void summarize() {
+    std::cout << "hostile cases, " << GetParam().name << ": " << tried_ << " tried, " << ended_well_
+              << " ended well, next good request after reset served " << served_ << "\n";
+    EXPECT_EQ(ended_well_, tried_);
+    EXPECT_EQ(served_, tried_);
   }
 
-  MemoryImage* image;  // owned by machine
-  BlkMachine machine;
+ private:
+  static int failed_parts() {
+    return testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count();
+  }
+  static void expect_end(HostileMachine& machine, const HostileCase& it) {
+    const std::vector<std::byte> disk = machine.image->content;
+    machine.start();
+    it.offer(machine);
+    machine.watch();
+    const std::uint64_t operations = machine.dma_operations();
+    machine.kick();
+    EXPECT_LE(machine.dma_operations() - operations, kMostOperations);
+    EXPECT_TRUE(machine.wrote_only_what_was_named());
+    EXPECT_EQ(machine.image->content, disk);
+    EXPECT_EQ(machine.leases(), 0u);
+    const VirtqueueError error = machine.blk.slot.queue_error(0);
+    const bool stopped = error != VirtqueueError::kNone;
+    if (it.error.has_value()) {
+      EXPECT_EQ(virtqueue_error_name(error), virtqueue_error_name(*it.error));
+    }
+    if (it.status != kAnyStatus) {
+      EXPECT_EQ(machine.blk.status_byte(), it.status);
+    }
+    EXPECT_EQ(machine.blk.needs_reset(), stopped);
+    EXPECT_EQ(machine.blk.config_interrupt(), stopped);
+    if (it.error == VirtqueueError::kNone) {
+      EXPECT_GE(machine.answered(), 1u);
+    }
+    EXPECT_EQ(machine.blk.line.level(), Level::kHigh);
+    machine.kick();  // a stopped queue stays stopped
+    EXPECT_EQ(virtqueue_error_name(machine.blk.slot.queue_error(0)), virtqueue_error_name(error));
+  }
+  // What a case took away at the IOMMU is there again.
+  static HostileMachine& restored(HostileMachine& machine) {
+    EXPECT_TRUE(machine.iommu->attach(HostileMachine::kDevice, machine.domain).ok());
+    EXPECT_TRUE(machine.iommu->unmap_within(machine.domain, {kRamBase, kRamBytes}).ok());
+    machine.map(kRamBase, kRamBytes, DmaAccess::kReadWrite);
+    return machine;
+  }
+
+  int tried_ = 0;
+  int ended_well_ = 0;
+  int served_ = 0;
 };
 
 TEST_P(HostileDriverTest, BreaksNoMoreThanTheQueue) {
-  const std::vector<std::byte> disk = image->content;
-  machine.start();
-  GetParam().offer(machine);
-  machine.kick();
-  EXPECT_EQ(virtqueue_error_name(machine.slot.queue_error(0)),
-            virtqueue_error_name(GetParam().error));
-  EXPECT_EQ(machine.status_byte(), GetParam().status);
-  const bool stopped = GetParam().error != VirtqueueError::kNone;
-  EXPECT_EQ(machine.needs_reset(), stopped);
-  EXPECT_EQ(machine.config_interrupt(), stopped);
-  if (!stopped) {
-    EXPECT_EQ(machine.ring.used_index(), 1);
-  }
-  EXPECT_EQ(machine.line.level(), Level::kHigh);
-  EXPECT_EQ(image->content, disk);
-  machine.kick();  // a stopped queue stays stopped
-  EXPECT_EQ(machine.slot.queue_error(0), GetParam().error);
-  expect_good_request();
+  run(hostile::kCases);
+  run(hostile::kMoreCases);
+  if (GetParam().place == Place::kBehindIommu) run(hostile::kIommuCases);
+  summarize();
 }
 
-INSTANTIATE_TEST_SUITE_P(PerCase, HostileDriverTest, testing::ValuesIn(kCases),
-                         [](const auto& it) { return std::string(it.param.name); });
+INSTANTIATE_TEST_SUITE_P(PerCombination, HostileDriverTest, testing::ValuesIn(kCombinations),
+                         name_of);
 
 struct RingPlace {
   const char* name;
+  unsigned forms;
   VirtqueueError error;
   void (*move)(VirtqueueConfig&);
 };
 
 const RingPlace kPlaces[] = {
-    {"TableOutOfRam", VirtqueueError::kRingUnreachable,
+    {"TableOutOfRam", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.descriptor_table = 0x1000; }},
-    {"TablePastRam", VirtqueueError::kRingUnreachable,
+    {"TablePastRam", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.descriptor_table = kRamEnd; }},
-    {"AvailableOutOfRam", VirtqueueError::kRingUnreachable,
+    {"AvailableOutOfRam", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.driver_area = 0x1000; }},
-    {"UsedOutOfRam", VirtqueueError::kRingUnreachable,
+    {"UsedOutOfRam", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.device_area = 0x1000; }},
-    {"UsedAcrossTheEndOfRam", VirtqueueError::kRingUnreachable,
+    {"UsedAcrossTheEndOfRam", kSplitForm, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.device_area = kRamEnd - 4; }},
-    {"UsedInTheDevicesOwnRegisters", VirtqueueError::kRingUnreachable,
+    {"UsedInTheDevicesOwnRegisters", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.device_area = kSlot; }},
-    {"TableWraps", VirtqueueError::kRingUnreachable,
+    {"TableWraps", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.descriptor_table = UINT64_MAX - 15; }},
-    {"UsedWraps", VirtqueueError::kRingUnreachable,
+    {"UsedWraps", kBothForms, VirtqueueError::kRingUnreachable,
      [](VirtqueueConfig& c) { c.device_area = UINT64_MAX - 3; }},
-    {"TableMisaligned", VirtqueueError::kRingMisaligned,
+    {"TableMisaligned", kBothForms, VirtqueueError::kRingMisaligned,
      [](VirtqueueConfig& c) { c.descriptor_table += 1; }},
-    {"SizeNotAPowerOfTwo", VirtqueueError::kBadSize, [](VirtqueueConfig& c) { c.size = 12; }},
+    {"SizeNotAPowerOfTwo", kSplitForm, VirtqueueError::kBadSize,
+     [](VirtqueueConfig& c) { c.size = 12; }},
 };
 
-class HostilePlaceTest : public testing::TestWithParam<RingPlace> {};
+class HostilePlaceTest : public testing::TestWithParam<Combination> {};
 
 TEST_P(HostilePlaceTest, StopsTheQueueUntilReset) {
-  BlkMachine machine(std::make_unique<MemoryImage>(64));
-  VirtqueueConfig config = machine.ring.config();
-  GetParam().move(config);
-  machine.start_with(config, kFeatureVersion1);
-  machine.request(0, 0, 512);
-  EXPECT_TRUE(machine.needs_reset());
-  EXPECT_EQ(virtqueue_error_name(machine.slot.queue_error(0)),
-            virtqueue_error_name(GetParam().error));
-  machine.start();
-  machine.request(0, 0, 512);
-  EXPECT_EQ(machine.status_byte(), 0);
-  EXPECT_FALSE(machine.needs_reset());
+  for (const RingPlace& it : kPlaces) {
+    if ((it.forms & static_cast<unsigned>(GetParam().form)) == 0) continue;
+    SCOPED_TRACE(it.name);
+    HostileMachine machine(GetParam().form, GetParam().place);
+    VirtqueueConfig config = machine.ring.config();
+    it.move(config);
+    machine.start_with(config);
+    machine.offer_read(BlkMachine::header(), BlkMachine::data(512, kWrite), BlkMachine::status());
+    machine.watch();
+    machine.kick();
+    EXPECT_TRUE(machine.wrote_only_what_was_named());
+    EXPECT_TRUE(machine.blk.needs_reset());
+    EXPECT_EQ(virtqueue_error_name(machine.blk.slot.queue_error(0)),
+              virtqueue_error_name(it.error));
+    EXPECT_TRUE(machine.serves_after_reset());
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(PerPlace, HostilePlaceTest, testing::ValuesIn(kPlaces),
-                         [](const auto& it) { return std::string(it.param.name); });
+INSTANTIATE_TEST_SUITE_P(PerCombination, HostilePlaceTest, testing::ValuesIn(kCombinations),
+                         name_of);
 
 // Descriptors that are wrong in every way but name writable memory in the arena alone.
 constexpr std::uint64_t kArena = kRamBase + 0x4'0000;
