@@ -97,8 +97,8 @@ DmaResult DmaSpace::fill(DmaTransfer& transfer, const DmaSegment& to, std::byte 
 // What stays within one run of ordinary memory reaches no device: it needs no place in a
 // transaction.
 template <typename Try>
-bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Try attempt) {
-  if (reader_ == nullptr || range.bytes == 0) return false;
+inline bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Try attempt) {
+  if (reader_ == nullptr || port_ == nullptr || range.bytes == 0) return false;
   const internal::IommuSection section(port_);
   const GuestSegment run = section.recall(range.address, range.bytes, access);
   return run.bytes == range.bytes && attempt(run.address);
@@ -123,17 +123,25 @@ std::size_t DmaSpace::lead_of(std::span<const DmaSegment> list, std::uint64_t& l
 }
 
 DmaResult DmaSpace::read_runs(std::uint64_t address, std::span<std::byte> to) {
-  const DmaSegment range{address, to.size()};
   const auto attempt = [&](GuestAddress from) { return reader_->try_read(from, to); };
-  if (done_at_once(range, DmaAccess::kRead, attempt)) return {.done = range.bytes};
+  if (done_at_once({address, to.size()}, DmaAccess::kRead, attempt)) return {.done = to.size()};
+  return read_in_transfer(address, to);
+}
+
+DmaResult DmaSpace::write_runs(std::uint64_t address, std::span<const std::byte> from) {
+  const auto attempt = [&](GuestAddress to) { return reader_->try_write(to, from); };
+  if (done_at_once({address, from.size()}, DmaAccess::kWrite, attempt)) {
+    return {.done = from.size()};
+  }
+  return write_in_transfer(address, from);
+}
+
+DmaResult DmaSpace::read_in_transfer(std::uint64_t address, std::span<std::byte> to) {
   DmaTransfer transfer(port_, initiator_);
   return read(transfer, {address, to.size()}, to.data());
 }
 
-DmaResult DmaSpace::write_runs(std::uint64_t address, std::span<const std::byte> from) {
-  const DmaSegment range{address, from.size()};
-  const auto attempt = [&](GuestAddress to) { return reader_->try_write(to, from); };
-  if (done_at_once(range, DmaAccess::kWrite, attempt)) return {.done = range.bytes};
+DmaResult DmaSpace::write_in_transfer(std::uint64_t address, std::span<const std::byte> from) {
   DmaTransfer transfer(port_, initiator_);
   return write(transfer, {address, from.size()}, from.data());
 }

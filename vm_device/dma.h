@@ -205,6 +205,9 @@ class DmaSpace {
 
   DmaResult read_runs(std::uint64_t address, std::span<std::byte> to);
   DmaResult write_runs(std::uint64_t address, std::span<const std::byte> from);
+  [[gnu::noinline]] DmaResult read_in_transfer(std::uint64_t address, std::span<std::byte> to);
+  [[gnu::noinline]] DmaResult write_in_transfer(std::uint64_t address,
+                                                std::span<const std::byte> from);
   template <typename Try>
   std::size_t lead_of(std::span<const DmaSegment> list, std::uint64_t& left, DmaAccess access,
                       Try attempt);

@@ -55,6 +55,10 @@ struct MapSlot {
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
     return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
   }
+  // The mark of the page of a byte.
+  const std::atomic<std::uint8_t>& mark_of(std::uint64_t offset) const {
+    return marks[offset / kGuestPageBytes & marks_mask];
+  }
 
   // The same for [offset, offset + last]; false for more than two pages that are tracked.
   bool are_marked(std::uint64_t offset, std::uint64_t last) const {

@@ -50,6 +50,7 @@ MemoryReader::~MemoryReader() { manager_->state_->readers().remove(this); }
 // away once more, for nothing.
 void MemoryReader::renew() {
   ++renewals_;
+  recent_index_ = nullptr;
   do {
     map_ = manager_->map();
     index_.store(&map_->granules().index());
@@ -106,6 +107,11 @@ void MemoryReader::mark_block(const MapSlot& slot, std::uint64_t offset, std::ui
   mark(slot, offset, bytes);
 }
 
+void MemoryReader::mark_recent(GuestAddress at, std::uint64_t bytes) const {
+  const MapSlot& slot = recent_slot_at(at);
+  mark(slot, at.value - slot.begin, bytes);
+}
+
 void MemoryReader::copy_out(std::byte* to, const std::byte* guest, std::size_t bytes,
                             Counts& counts) {
   if (bytes > kUncountedBytes) [[unlikely]]
@@ -118,6 +124,35 @@ void MemoryReader::copy_in(std::byte* guest, const std::byte* from, std::size_t 
   if (bytes > kUncountedBytes) [[unlikely]]
     count(counts, bytes);
   internal::copy_to_guest(guest, from, bytes);
+}
+
+void MemoryReader::remember(const BlockIndex& index, GuestAddress at, const MapSlot& slot) {
+  const bool same_map = recent_index_ == &index;
+  if (same_map && recent_slot_at(at).begin == slot.begin) return;
+  recent_[1] = same_map ? recent_[0] : RecentSlot{};
+  recent_[0] = RecentSlot{slot};
+  recent_index_ = &index;
+}
+
+bool MemoryReader::find_and_read(GuestAddress from, std::span<std::byte> to) {
+  const BlockIndex& index = *index_.load(std::memory_order_acquire);
+  const MapSlot& slot = index.slot_at(from.value);
+  const std::uint64_t offset = from.value - slot.begin;
+  if (!slot.loads(offset, to.size())) return false;
+  remember(index, from, slot);
+  copy_out(to.data(), slot.host + offset, to.size(), counts_);
+  return true;
+}
+
+bool MemoryReader::find_and_write(GuestAddress to, std::span<const std::byte> from) {
+  const BlockIndex& index = *index_.load(std::memory_order_acquire);
+  const MapSlot& slot = index.slot_at(to.value);
+  const std::uint64_t offset = to.value - slot.begin;
+  if (from.empty() || !slot.stores(offset, from.size())) return false;
+  remember(index, to, slot);
+  copy_in(slot.host + offset, from.data(), from.size(), counts_);
+  if (!slot.are_marked(offset, from.size() - 1)) mark_block(slot, offset, from.size());
+  return true;
 }
 
 AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte> to) {

@@ -92,25 +92,32 @@ class MemoryReader : public TypedAccess<MemoryReader> {
       mark_block(slot, offset, from.size());
     return {.done = from.size()};
   }
-  // As these where they cost no more than that. False: nothing was done.
+  // As these where they cost no more than that, and less in the two sections that such calls
+  // found last. False: nothing was done.
   bool try_read(GuestAddress from, std::span<std::byte> to) {
-    const MapSlot& slot = slot_at(from);
+    const MapSlot& slot = recent_slot_at(from);
     const std::uint64_t offset = from.value - slot.begin;
-    if (!slot.loads(offset, to.size())) [[unlikely]]
-      return false;
+    if (!slot.loads(offset, to.size()) || !is_recent()) [[unlikely]]
+      return find_and_read(from, to);
     copy_out(to.data(), slot.host + offset, to.size(), counts_);
     return true;
   }
   bool try_write(GuestAddress to, std::span<const std::byte> from) {
-    const MapSlot& slot = slot_at(to);
+    const MapSlot& slot = recent_slot_at(to);
     const std::uint64_t offset = to.value - slot.begin;
     const std::uint64_t last = from.size() - 1;  // from offset; no bytes are past any limit
     const std::uint64_t limit = slot.storable[0];
-    if (offset >= limit || last >= limit - offset) [[unlikely]]
-      return false;
+    // Within two pages, whose marks are found while the bytes are under way.
+    if (offset >= limit || last >= limit - offset || last >= kGuestPageBytes || !is_recent())
+        [[unlikely]]
+      return find_and_write(to, from);
+    const std::atomic<std::uint8_t>& first_mark = slot.mark_of(offset);
+    const std::atomic<std::uint8_t>& last_mark = slot.mark_of(offset + last);
     copy_in(slot.host + offset, from.data(), from.size(), counts_);
-    if (!slot.are_marked(offset, last)) [[unlikely]]
-      mark_block(slot, offset, from.size());
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the bytes come first
+    if (first_mark.load(std::memory_order_relaxed) == 0 ||
+        last_mark.load(std::memory_order_relaxed) == 0) [[unlikely]]
+      mark_recent(to, from.size());
     return true;
   }
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
@@ -141,6 +148,16 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   const MapSlot& slot_at(GuestAddress address) const {
     return index_.load(std::memory_order_acquire)->slot_at(address.value);
   }
+  // Of those that are remembered. The granule table takes five loads of which each waits for
+  // the one before; this takes two.
+  const MapSlot& recent_slot_at(GuestAddress address) const {
+    return recent_[address.value - recent_[1].begin < recent_[1].loadable[0] ? 1 : 0];
+  }
+  bool is_recent() const { return index_.load(std::memory_order_acquire) == recent_index_; }
+  void remember(const BlockIndex& index, GuestAddress at, const MapSlot& slot);
+  bool find_and_read(GuestAddress from, std::span<std::byte> to);
+  bool find_and_write(GuestAddress to, std::span<const std::byte> from);
+  void mark_recent(GuestAddress at, std::uint64_t bytes) const;
   static void mark_first(const MapSlot& slot, GuestAddress at);
   static void mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes);
   // Counted, within one section of memory that cannot fault. The arguments lie where the
@@ -173,8 +190,11 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   int depth_ = 0;
   bool park_wanted_ = false;
   std::shared_ptr<const MemoryMap> map_;
-  std::shared_ptr<const MemoryMap> nested_;  // for map() inside an access
-  Counts counts_;                            // written by this thread alone
+  std::shared_ptr<const MemoryMap> nested_;   // for map() inside an access
+  Counts counts_;                             // written by this thread alone
+  const BlockIndex* recent_index_ = nullptr;  // of whose sections recent_ are
+  struct alignas(128) RecentSlot : MapSlot {};
+  std::array<RecentSlot, 2> recent_{};
 };
 
 // Turned right by the size's logarithm, the offset is the number of a word; one that is

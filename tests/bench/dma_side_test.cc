@@ -56,9 +56,14 @@ TEST(DmaListsTest, NoPlaceIsTwiceInAList) {
   }
 }
 
-TEST(RingDriverTest, TheDeviceTakesEveryRequestThatIsOffered) {
+template <class Driver>
+class RingDriverTest : public testing::Test {};
+using Drivers = testing::Types<SplitDriver, PackedDriver>;
+TYPED_TEST_SUITE(RingDriverTest, Drivers);
+
+TYPED_TEST(RingDriverTest, TheDeviceTakesEveryRequestThatIsOffered) {
   DmaSide side(Form::kReader, Bus::kDirect);
-  SplitDriver driver(side, 16);
+  TypeParam driver(side, 16);
   vm_device::Virtqueue queue(side.dma(), 16);
   ASSERT_EQ(queue.enable(driver.config()), vm_device::VirtqueueError::kNone);
   vm_device::DescriptorChain chain;

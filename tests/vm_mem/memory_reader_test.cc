@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -97,6 +98,69 @@ TEST_F(MemoryReaderTest, TriesOnlyWhatOneSectionOfOrdinaryMemoryHas) {
   EXPECT_FALSE(reader().try_read(GuestAddress{0x2ff1}, back));
   EXPECT_FALSE(reader().try_read(GuestAddress{0x8000}, back));
   EXPECT_FALSE(reader().try_write(GuestAddress{0x1ff0}, {}));
+}
+
+TEST_F(MemoryReaderTest, TriesReachEverySectionInAnyOrder) {
+  constexpr std::uint64_t kBases[] = {0x1000, 0x8000, 0x1'0000'0000, 0x9'0000'0000};
+  for (const std::uint64_t base : kBases) ASSERT_TRUE(mm().add_ram(range(base, 0x3000)).ok());
+  reader().map();
+  for (unsigned step = 0; step < 64; ++step) {
+    const std::uint64_t base = kBases[(step * step + step / 4) % 4];
+    const std::vector<std::byte> bytes(step % 3 == 0 ? 0x2000 : 8, static_cast<std::byte>(step));
+    ASSERT_TRUE(reader().try_write(GuestAddress{base + 16}, bytes)) << step;
+    std::vector<std::byte> back(bytes.size());
+    ASSERT_TRUE(mm().read(GuestAddress{base + 16}, back).ok());
+    ASSERT_EQ(back, bytes);
+    ASSERT_TRUE(reader().try_read(GuestAddress{base + 16}, back)) << step;
+    ASSERT_EQ(back, bytes);
+    ASSERT_FALSE(reader().try_read(GuestAddress{base + 0x3000}, back)) << step;
+  }
+}
+
+TEST_F(MemoryReaderTest, TriesForgetWhatTheyFoundWithTheMap) {
+  std::vector<std::byte> bytes(8);
+  for (unsigned turn = 0; turn < 50; ++turn) {
+    std::ranges::fill(bytes, static_cast<std::byte>(turn));
+    const RegionId id = mm().add_ram(range(0x1000, 0x1000)).value();
+    ASSERT_TRUE(mm().write(GuestAddress{0x1000}, bytes).ok());
+    if (turn % 3 == 0) reader().park();
+    EXPECT_FALSE(reader().try_read(GuestAddress{0x1000}, bytes)) << "of a map that has gone";
+    reader().map();
+    std::vector<std::byte> back(8);
+    ASSERT_TRUE(reader().try_read(GuestAddress{0x1000}, back));
+    ASSERT_EQ(back, bytes);
+    ASSERT_TRUE(reader().try_write(GuestAddress{0x1000}, bytes));
+    ASSERT_TRUE(mm().set_protection(id, Protection::kRead).ok());
+    reader().map();
+    EXPECT_TRUE(reader().try_read(GuestAddress{0x1000}, back));
+    EXPECT_FALSE(reader().try_write(GuestAddress{0x1000}, bytes));
+    ASSERT_TRUE(mm().remove_region(id, RemovePolicy::kRefuse).ok());
+    EXPECT_FALSE(reader().try_read(GuestAddress{0x1000}, back));
+    reader().map();
+    EXPECT_FALSE(reader().try_read(GuestAddress{0x1000}, back));
+  }
+}
+
+TEST_F(MemoryReaderTest, ATriedWriteMarksEveryPageItTouches) {
+  const RegionId id =
+      mm().add_ram(range(0x10000, 0x10000), {.dirty_tracking = DirtyTracking::kOn}).value();
+  const DirtyClient client = mm().add_dirty_client("test").value();
+  reader().map();
+  struct Case {
+    std::uint64_t offset, bytes, pages;
+  };
+  DirtyPages dirty;
+  for (const Case& it :
+       {Case{0, 1, 1}, Case{0xfff, 1, 1}, Case{0xfff, 2, 2}, Case{0x1800, 0x1000, 2},
+        Case{0x2001, 0x1000, 2}, Case{0x3fff, 0x1002, 3}, Case{0, 0x10000, 16}}) {
+    const std::vector<std::byte> bytes(it.bytes);
+    for (int again = 0; again < 2; ++again) {
+      ASSERT_TRUE(reader().try_write(GuestAddress{0x10000 + it.offset}, bytes));
+      ASSERT_TRUE(mm().harvest_dirty(client, id, dirty).ok());
+      EXPECT_EQ(dirty.page_count(), it.pages) << it.offset;
+      EXPECT_TRUE(dirty.is_dirty((it.offset + it.bytes - 1) / 0x1000)) << it.offset;
+    }
+  }
 }
 
 TEST_F(MemoryReaderTest, KeepsTheSameMapWhileNothingChanges) {

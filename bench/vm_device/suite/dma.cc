@@ -7,6 +7,7 @@
 
 #include "bench/vm_device/suite/dma_blocks.h"
 #include "bench/vm_device/suite/dma_lists.h"
+#include "bench/vm_device/suite/dma_rings.h"
 #include "bench/vm_mem/suite/started_session.h"
 
 namespace vm_bench {
@@ -35,6 +36,7 @@ std::vector<Regime> regimes() {
       all.push_back(dma_behind_iommu(name_of("iommu", size, form), size.bytes, form));
     }
   }
+  all.push_back(packed_rings("packed"));
   return all;
 }
 

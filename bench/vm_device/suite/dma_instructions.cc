@@ -16,9 +16,8 @@
 
 #include "bench/vm_device/suite/dma_lists.h"
 #include "bench/vm_device/suite/dma_loops.h"
+#include "bench/vm_device/suite/dma_rings.h"
 #include "bench/vm_device/suite/dma_side.h"
-#include "bench/vm_device/suite/ring_driver.h"
-#include "vm_device/virtqueue.h"
 
 namespace vm_bench {
 namespace {
@@ -76,47 +75,29 @@ Pass lists(std::size_t bytes) {
   };
 }
 
-template <class Driver>
-struct Queue {
-  static constexpr std::uint16_t kSize = 1024;
-
-  Queue() {
-    require(queue.enable(driver.config()) == vm_device::VirtqueueError::kNone,
-            "the queue refuses the driver's rings");
-  }
-
-  DmaSide side{Form::kReader, Bus::kDirect};
-  Driver driver{side, kSize};
-  vm_device::Virtqueue queue{side.dma(), kSize};
-  vm_device::DescriptorChain chain;
-};
-
-// As often as a pass has requests; `serve` does what the device does with one.
+// `serve` does what the device does with a request.
 template <class Driver, class Serve>
 Pass requests(Serve serve) {
-  const auto held = std::make_shared<Queue<Driver>>();
+  const auto held = std::make_shared<RingQueue<Driver>>();
   return [held, serve] {
-    constexpr std::size_t kBatch = 256;
-    for (std::size_t done = 0; done < kOperations; done += kBatch) {
-      held->driver.offer(kBatch);
-      for (std::size_t i = 0; i < kBatch; ++i) serve(*held);
+    RingQueue<Driver>& rings = *held;
+    for (std::size_t done = 0; done < kOperations; done += rings.kBatch) {
+      rings.serve_batch([&] { return serve(rings); });
     }
   };
 }
 
 template <class Driver>
 Pass served() {
-  return requests<Driver>([](Queue<Driver>& it) {
-    require(it.queue.pop(it.chain) == vm_device::PopStatus::kChain, "a request is missing");
-    require(it.queue.push(it.chain, 1) == vm_device::VirtqueueError::kNone, "a push failed");
-  });
+  return requests<Driver>([](RingQueue<Driver>& rings) { return rings.serve(); });
 }
 
 template <class Driver>
 Pass offered() {
-  return requests<Driver>([](Queue<Driver>& it) {
-    vm_device::DescriptorChain* chain = &it.chain;
-    forget(chain);
+  return requests<Driver>([](RingQueue<Driver>& rings) {
+    RingQueue<Driver>* held = &rings;
+    forget(held);
+    return held != nullptr;
   });
 }
 
@@ -136,6 +117,8 @@ std::vector<Work> all_works() {
       {"segment_64/read", [] { return lists<DmaRead>(64); }},
       {"split_chain/all", [] { return served<SplitDriver>(); }},
       {"empty/split_chain", [] { return offered<SplitDriver>(); }},
+      {"packed_chain/all", [] { return served<PackedDriver>(); }},
+      {"empty/packed_chain", [] { return offered<PackedDriver>(); }},
   };
 }
 

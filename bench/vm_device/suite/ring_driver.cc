@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "vm_device/internal/virtio_layout.h"
+#include "vm_device/virtio_features.h"
 
 namespace vm_bench {
 namespace {
@@ -17,14 +18,14 @@ struct Part {
   std::uint32_t bytes;
   std::uint16_t flags;
 };
-constexpr Part kParts[kChainLength] = {
+constexpr Part kRequest[kChainLength] = {
     {16, kDescriptorNext}, {4096, kDescriptorNext}, {1, kDescriptorWrite}};
 
-void put_descriptor(std::byte* at, const Part& part, std::uint16_t flags, std::uint16_t last) {
+void put_descriptor(std::byte* at, std::uint32_t bytes, std::uint16_t third, std::uint16_t fourth) {
   put_little_endian<std::uint64_t>(at, kBuffers);
-  put_little_endian<std::uint32_t>(at + 8, part.bytes);
-  put_little_endian<std::uint16_t>(at + 12, flags);
-  put_little_endian<std::uint16_t>(at + 14, last);
+  put_little_endian<std::uint32_t>(at + 8, bytes);
+  put_little_endian<std::uint16_t>(at + 12, third);
+  put_little_endian<std::uint16_t>(at + 14, fourth);
 }
 
 }  // namespace
@@ -44,7 +45,7 @@ void SplitDriver::offer(std::size_t requests) {
     const std::size_t head = request * kChainLength;
     for (std::size_t i = 0; i < kChainLength; ++i) {
       const std::size_t index = head + i;
-      put_descriptor(descriptors_ + index * kDescriptorBytes, kParts[i], kParts[i].flags,
+      put_descriptor(descriptors_ + index * kDescriptorBytes, kRequest[i].bytes, kRequest[i].flags,
                      static_cast<std::uint16_t>(index + 1));
     }
     put_little_endian<std::uint16_t>(
@@ -53,6 +54,33 @@ void SplitDriver::offer(std::size_t requests) {
   }
   std::atomic_thread_fence(std::memory_order_release);
   put_little_endian<std::uint16_t>(available_ + kRingIndex, next_);
+}
+
+PackedDriver::PackedDriver(DmaSide& side, std::uint16_t size)
+    : size_(size), ring_(side.host(kHotOffset)) {}
+
+vm_device::VirtqueueConfig PackedDriver::config() const {
+  return {.size = size_,
+          .descriptor_table = kHotOffset,
+          .driver_area = kAvailableRing,
+          .device_area = kUsedRing,
+          .features = vm_device::kFeatureVersion1 | vm_device::kFeatureRingPacked};
+}
+
+// The device is not running meanwhile, or the first descriptor would have to be written last.
+void PackedDriver::offer(std::size_t requests) {
+  for (std::size_t request = 0; request < requests; ++request) {
+    for (const Part& part : kRequest) {
+      const std::uint16_t turn = wrap_ ? kPackedAvailable : kPackedUsed;
+      put_descriptor(ring_ + next_ * kDescriptorBytes, part.bytes,
+                     static_cast<std::uint16_t>(request),
+                     static_cast<std::uint16_t>(part.flags | turn));
+      if (++next_ < size_) continue;
+      next_ = 0;
+      wrap_ = !wrap_;
+    }
+  }
+  std::atomic_thread_fence(std::memory_order_release);
 }
 
 }  // namespace vm_bench

@@ -1,5 +1,6 @@
 // The driver's side of a virtqueue, as quick as it can be: it looks at nothing that the
-// device says and fills its descriptors anew for each request.
+// device says and fills its descriptors anew for each request. Its rings are in the guest's
+// memory from kHotOffset on.
 #ifndef BENCH_VM_DEVICE_SUITE_RING_DRIVER_H_
 #define BENCH_VM_DEVICE_SUITE_RING_DRIVER_H_
 
@@ -16,7 +17,6 @@ inline constexpr std::size_t kChainLength = 3;
 
 class SplitDriver {
  public:
-  // Its rings are in the guest's memory from kHotOffset on.
   // Needs:  `size` a power of two.
   SplitDriver(DmaSide& side, std::uint16_t size);
 
@@ -31,6 +31,22 @@ class SplitDriver {
   std::byte* descriptors_;
   std::byte* available_;
   std::uint16_t next_ = 0;
+};
+
+class PackedDriver {
+ public:
+  PackedDriver(DmaSide& side, std::uint16_t size);
+
+  // As those of SplitDriver.
+  vm_device::VirtqueueConfig config() const;
+  std::size_t most_requests() const { return size_ / kChainLength; }
+  void offer(std::size_t requests);
+
+ private:
+  std::uint16_t size_;
+  std::byte* ring_;
+  std::uint16_t next_ = 0;
+  bool wrap_ = true;
 };
 
 }  // namespace vm_bench
