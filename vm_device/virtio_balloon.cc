@@ -23,6 +23,7 @@ constexpr std::size_t kConfigBytes = 8;
 constexpr std::uint64_t kConfigActual = 4;
 
 // A discard is a system call and more: 4096 pages here and there take some milliseconds.
+// What counts as bytes is pages, and reports.
 constexpr TurnLimits kTurn{.steps = 256, .bytes = 4 * VirtioBalloon::kMaxPagesPerRequest};
 constexpr std::size_t kNumberBytes = sizeof(std::uint32_t);
 constexpr std::size_t kPiece = 1024;  // page numbers that are looked at together

@@ -43,7 +43,8 @@ struct BalloonStatistics {
 };
 
 // Pages that are inflated or reported free are discarded: they read as zero from then on,
-// and are marked dirty. Where MemoryManager::discard() refuses (ROM, a hole, leased memory,
+// and are marked dirty. Pages of a list that follow each other are discarded together.
+// Where MemoryManager::discard() refuses (ROM, a hole, leased memory,
 // pages smaller than the host's) the memory stays as it is and refused_bytes() counts it;
 // the driver is told nothing, and loses nothing. A deflated page needs no work: the host
 // brings it back at its first use.
