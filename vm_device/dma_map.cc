@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_device/dma.h"
 #include "vm_device/internal/dma_mappings.h"
+#include "vm_device/internal/dma_permission.h"
 #include "vm_device/internal/dma_transfer.h"
 
 namespace vm_device {
@@ -61,6 +62,14 @@ DmaResult translate_all(DmaTransfer& transfer, const DmaSegment& range, DmaAcces
                        });
 }
 
+// Whether a copy of `range` could be written back, as far as memory says.
+DmaResult judge_all(DmaTransfer& transfer, const vm_mem::MemoryMap& map, const DmaSegment& range) {
+  return transfer.move(range, DmaAccess::kWrite,
+                       [&](vm_mem::GuestAddress at, std::uint64_t, std::uint64_t bytes) {
+                         return internal::permitted(map, at, bytes, DmaAccess::kWrite);
+                       });
+}
+
 // Leaves `held` without bytes where a lease cannot be had because of what is there.
 absl::Status lease_for(vm_mem::MemoryManager& memory, HeldMapping& held, const GuestSegment& whole,
                        std::uint64_t bytes) {
@@ -110,6 +119,10 @@ absl::Status DmaSpace::back(DmaTransfer& transfer, HeldMapping& held, const DmaS
     return status_of(status, range);
   }
   if (!held.bytes.empty()) return absl::OkStatus();
+  if (held.direction() != DmaDirection::kToDevice) {
+    const DmaResult judged = judge_all(transfer, *memory_->map(), range);
+    if (!judged.ok()) return status_of(judged, range);
+  }
   held.copy = mappings_->make_copy(range.bytes);
   if (held.copy == nullptr) {
     return absl::ResourceExhaustedError(absl::StrFormat(

@@ -253,6 +253,40 @@ TEST_F(DmaMapTest, RefusesWhatIsNotThereOrNotPermitted) {
   EXPECT_EQ(faults[1].reason, IommuFaultReason::kForbidden);
 }
 
+TEST_F(DmaMapTest, ACopyThatCouldNotBeWrittenBackIsRefusedAtOnce) {
+  map_iova(0, kRamBase);
+  map_iova(kPage, kRom);
+  map_iova(2 * kPage, kRamBase + 2 * kPage);
+  map_iova(3 * kPage, kDeviceBase);
+  map_iova(4 * kPage, 0x100'0000);
+  for (const DmaDirection direction : {DmaDirection::kFromDevice, DmaDirection::kBoth}) {
+    const auto rom = behind.map(0x800, 2 * kPage, direction);
+    EXPECT_EQ(rom.status().code(), absl::StatusCode::kPermissionDenied) << rom.status();
+    EXPECT_THAT(std::string(rom.status().message()), HasSubstr("kReadOnly at bus address 0x1000"));
+    const auto hole = behind.map(3 * kPage, kPage + 8, direction);
+    EXPECT_EQ(hole.status().code(), absl::StatusCode::kNotFound) << hole.status();
+    EXPECT_THAT(std::string(hole.status().message()), HasSubstr("0x4000, after 0x1000"));
+  }
+  EXPECT_EQ(registers.reads, 0);
+  EXPECT_EQ(behind.outstanding_maps(), 0u);
+  EXPECT_TRUE(behind.map(0x800, 2 * kPage, DmaDirection::kToDevice).ok());
+}
+
+TEST_F(DmaMapTest, LengthsUpToTheLargestAreRefusedWhereTheyEnd) {
+  for (const std::uint64_t address : {std::uint64_t{0}, kRamBase, UINT64_MAX}) {
+    EXPECT_FALSE(dma.map(address, UINT64_MAX, DmaDirection::kFromDevice).ok());
+  }
+  EXPECT_EQ(dma.map(0, UINT64_MAX, DmaDirection::kToDevice).status().code(),
+            absl::StatusCode::kNotFound);
+  map_iova(kRamBase, kRamBase);
+  EXPECT_THAT(
+      std::string(
+          behind.map(kRamBase, UINT64_MAX - kRamBase, DmaDirection::kBoth).status().message()),
+      HasSubstr("after 0x1000"));
+  EXPECT_EQ(dma.outstanding_maps() + behind.outstanding_maps(), 0u);
+  EXPECT_EQ(guest.memory->leases(), 0u);
+}
+
 TEST_F(DmaMapTest, ADeviceThatRefusesToBeReadLeavesNothingBehind) {
   registers.refuse_from = 16;
   const auto mapping = dma.map(kDeviceBase, 32, DmaDirection::kToDevice);

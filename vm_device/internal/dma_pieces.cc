@@ -4,7 +4,7 @@
 #include <new>
 #include <utility>
 
-#include "vm_device/internal/dma_memory.h"
+#include "vm_device/internal/dma_permission.h"
 
 namespace vm_device::internal {
 namespace {
@@ -12,14 +12,6 @@ namespace {
 using vm_mem::GuestAddress;
 using vm_mem::GuestRange;
 using vm_mem::MapSection;
-
-DmaFault refusal_of(const MapSection* section, DmaAccess access) {
-  if (section == nullptr) return DmaFault::kUnmapped;
-  if (section->protection == vm_mem::Protection::kNone) return DmaFault::kProtected;
-  const bool read_only =
-      section->protection == vm_mem::Protection::kRead || section->kind == vm_mem::RegionKind::kRom;
-  return access != DmaAccess::kRead && read_only ? DmaFault::kReadOnly : DmaFault::kNone;
-}
 
 // The map has changed since it was looked at.
 DmaFault fault_of(const absl::Status& lease) {
@@ -47,7 +39,7 @@ DmaResult DmaPieces::map(DmaSpace& space, SegmentCursor cursor, std::uint64_t li
     if (run.bytes == 0) return DmaTransfer::refused(segment.address, bytes_);
     hold(transfer, space.port_);
     const std::uint64_t before = bytes_;
-    const DmaFault fault = add(space, *map, segment.address, run);
+    const DmaFault fault = add(space, transfer, *map, segment.address, run);
     const std::uint64_t added = bytes_ - before;
     if (fault != DmaFault::kNone) return {fault, bytes_, segment.address + added};
     cursor.skip(added);
@@ -68,16 +60,16 @@ void DmaPieces::hold(DmaTransfer& transfer, IommuPort* port) {
   if (epoch_ != 0) port_ = port;
 }
 
-DmaFault DmaPieces::add(DmaSpace& space, const vm_mem::MemoryMap& map, std::uint64_t address,
-                        const GuestSegment& run) {
+DmaFault DmaPieces::add(DmaSpace& space, const DmaTransfer& transfer, const vm_mem::MemoryMap& map,
+                        std::uint64_t address, const GuestSegment& run) {
   // Without a hold the addresses could be given away while the kernel uses them.
   if (space.port_ != nullptr && port_ == nullptr) return DmaFault::kBusy;
   std::uint64_t done = 0;
   while (done < run.bytes && !is_full()) {
     const GuestAddress at = run.address.offset_by(done);
     const MapSection* const section = map.find(at);
-    const DmaFault refused = refusal_of(section, access_);
-    if (refused != DmaFault::kNone) return refused;
+    const vm_mem::AccessFault refused = refusal_of(section, access_);
+    if (refused != vm_mem::AccessFault::kNone) return transfer.fault_of(refused);
     const std::uint64_t part = std::min(run.bytes - done, section->range.end().value - at.value);
     const std::uint64_t before = bytes_;
     const DmaFault fault = section->kind == vm_mem::RegionKind::kMmio

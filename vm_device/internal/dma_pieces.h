@@ -59,8 +59,8 @@ class DmaPieces {
     vm_mem::MemoryLease lease;
   };
 
-  DmaFault add(DmaSpace& space, const vm_mem::MemoryMap& map, std::uint64_t address,
-               const GuestSegment& run);
+  DmaFault add(DmaSpace& space, const DmaTransfer& transfer, const vm_mem::MemoryMap& map,
+               std::uint64_t address, const GuestSegment& run);
   DmaFault add_lease(DmaSpace& space, std::uint64_t address, vm_mem::GuestRange range);
   DmaFault add_copy(DmaSpace& space, const DmaSegment& range);
   void append(Piece piece, std::byte* host);
