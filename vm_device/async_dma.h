@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "vm_device/async_file.h"
 #include "vm_device/dma.h"
 #include "vm_device/dma_result.h"
 #include "vm_device/dma_segment.h"
@@ -26,12 +27,6 @@ class FileCalls;
 struct AsyncTag {
   std::uint64_t value = 0;
   friend constexpr bool operator==(AsyncTag, AsyncTag) = default;
-};
-
-// A place in a file that can seek: a regular file, a block device.
-struct AsyncFile {
-  int descriptor = -1;
-  std::uint64_t offset = 0;
 };
 
 enum class AsyncSync : std::uint8_t { kAll, kData };  // fsync(2), fdatasync(2)

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <span>
 
+#include "vm_device/async_file.h"
+
 namespace vm_device {
 
 inline constexpr std::uint64_t kSectorBytes = 512;
@@ -48,6 +50,10 @@ class BlockImage {
   virtual int flush() = 0;
 
   virtual ImageMemory memory() const { return ImageMemory::kHost; }
+
+  // Where a file of the host's holds [offset, offset + bytes) of the image, for AsyncDma to
+  // move and to sync beside the calls of the other functions. By default nowhere.
+  virtual AsyncFile file_at(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) const { return {}; }
 
   // Whether discard() does anything; the same at every call.
   virtual bool can_discard() const { return false; }

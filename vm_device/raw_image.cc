@@ -136,6 +136,10 @@ int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
   });
 }
 
+AsyncFile RawImage::file_at(std::uint64_t offset, std::uint64_t bytes) const {
+  return check_range(offset, bytes) == 0 ? AsyncFile{descriptor_, offset} : AsyncFile{};
+}
+
 int RawImage::flush() {
   while (::fdatasync(descriptor_) != 0) {
     if (errno != EINTR) return errno;

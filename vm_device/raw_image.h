@@ -42,6 +42,8 @@ class RawImage final : public BlockImage {
   int flush() override;
 
   ImageMemory memory() const override { return ImageMemory::kGuest; }
+  // Nowhere, too, where the file has become shorter.
+  AsyncFile file_at(std::uint64_t offset, std::uint64_t bytes) const override;
   bool can_discard() const override { return true; }
   // A hole in the file, where its file system has holes; elsewhere nothing.
   int discard(std::uint64_t offset, std::uint64_t bytes) override;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "vm_device/internal/blk_executor.h"
+#include "vm_device/internal/blk_flights.h"
 #include "vm_device/internal/blk_layout.h"
 #include "vm_device/internal/blk_request.h"
 #include "vm_device/internal/virtio_layout.h"
@@ -58,7 +59,12 @@ absl::StatusOr<std::unique_ptr<VirtioBlk>> VirtioBlk::create(std::unique_ptr<Blo
                                                              VirtioBlkOptions options) {
   if (image == nullptr) return absl::InvalidArgumentError("a block device needs an image");
   if (absl::Status bad = check(options, image->bytes()); !bad.ok()) return bad;
-  return std::unique_ptr<VirtioBlk>(new VirtioBlk(std::move(image), std::move(options)));
+  std::unique_ptr<VirtioBlk> device(new VirtioBlk(std::move(image), std::move(options)));
+  if (device->options_.service == BlkService::kInNotify) return device;
+  auto flights = BlkFlights::create(device->options_.num_queues);
+  if (!flights.ok()) return flights.status();
+  device->flights_ = std::move(*flights);
+  return device;
 }
 
 VirtioBlk::VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options)
@@ -68,7 +74,10 @@ VirtioBlk::VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options
       request_(std::make_unique<BlkRequest>()),
       executor_(std::make_unique<BlkExecutor>(*image_, options_.serial)) {}
 
-VirtioBlk::~VirtioBlk() { image_->set_resize_listener(nullptr); }
+VirtioBlk::~VirtioBlk() {
+  image_->set_resize_listener(nullptr);
+  if (flights_ != nullptr) flights_->disconnect();
+}
 
 std::uint64_t VirtioBlk::device_features() const {
   std::uint64_t features = kBlkFeatureSegMax | kBlkFeatureBlkSize | kBlkFeatureFlush |
@@ -121,11 +130,17 @@ void VirtioBlk::take_config() { capacity_ = image_->bytes() / kSectorBytes; }
 
 void VirtioBlk::connect(VirtioTransport& transport) {
   image_->set_resize_listener([&transport] { transport.wake_config(); });
+  if (flights_ != nullptr) flights_->connect(transport);
 }
 
 void VirtioBlk::activate(VirtioTransport& transport) { transport_ = &transport; }
 
+void VirtioBlk::reset_queue(std::uint16_t queue) {
+  if (flights_ != nullptr) flights_->forget(queue);
+}
+
 void VirtioBlk::reset() {
+  if (flights_ != nullptr) flights_->forget_all();
   transport_ = nullptr;
   write_back_ = true;
 }
@@ -142,25 +157,95 @@ bool VirtioBlk::is_write_back() const {
 
 void VirtioBlk::notify(std::uint16_t index) {
   QueueTurn turn(*transport_, index);
-  while (turn.next(chain_)) serve(turn);
+  if (flights_ == nullptr) {
+    while (turn.next(chain_)) {
+      if (parse(turn, chain_)) execute(turn, chain_);
+    }
+    return;
+  }
+  while (BlkFlight* const flight = flights_->next_landed(index)) {
+    if (land(turn, *flight)) flights_->give_back(*flight);
+  }
+  while (BlkFlight* const flight = flights_->claim(index)) {
+    const bool is_taken = turn.next(flight->chain);
+    if (!is_taken || !launch(turn, *flight)) flights_->give_back(*flight);
+    if (!is_taken) return;
+  }
 }
 
-void VirtioBlk::serve(QueueTurn& turn) {
-  if (chain_.writable_bytes() < kBlkStatusBytes) return turn.fail(VirtqueueError::kUnanswerable);
-  const std::uint64_t room = chain_.writable_bytes() - kBlkStatusBytes;
-  DmaSpace& dma = transport_->dma();
-  request_->parse(dma, chain_, {image_->bytes(), image_->access(), accepted_features()});
-  const BlkOutcome outcome = executor_->execute(
-      *request_, dma, is_write_back() ? BlkCaching::kWriteBack : BlkCaching::kWriteThrough);
+// False: there is no place for an answer, and the queue has stopped.
+bool VirtioBlk::parse(QueueTurn& turn, const DescriptorChain& chain) {
+  if (chain.writable_bytes() < kBlkStatusBytes) {
+    turn.fail(VirtqueueError::kUnanswerable);
+    return false;
+  }
+  const BlkRules rules{image_->bytes(), image_->access(), accepted_features()};
+  request_->parse(transport_->dma(), chain, rules);
+  return true;
+}
+
+void VirtioBlk::execute(QueueTurn& turn, const DescriptorChain& chain) {
+  const BlkOutcome outcome =
+      executor_->execute(*request_, transport_->dma(),
+                         is_write_back() ? BlkCaching::kWriteBack : BlkCaching::kWriteThrough);
   turn.spend(outcome.moved);
-  SegmentCursor status(chain_.writable());
+  answer(turn, chain, outcome);
+}
+
+void VirtioBlk::answer(QueueTurn& turn, const DescriptorChain& chain, const BlkOutcome& outcome) {
+  const std::uint64_t room = chain.writable_bytes() - kBlkStatusBytes;
+  SegmentCursor status(chain.writable());
   status.skip(room);
-  const std::byte answer{static_cast<std::uint8_t>(outcome.answer)};
-  if (!dma.write(status, std::span(&answer, 1)).ok()) {
+  const std::byte code{static_cast<std::uint8_t>(outcome.answer)};
+  if (!transport_->dma().write(status, std::span(&code, 1)).ok()) {
     return turn.fail(VirtqueueError::kUnanswerable);
   }
   const std::uint64_t used = outcome.written == room ? room + kBlkStatusBytes : outcome.written;
-  turn.complete(chain_, static_cast<std::uint32_t>(used));
+  turn.complete(chain, static_cast<std::uint32_t>(used));
+}
+
+// True: the request is under way. Else it is answered, or the queue has stopped.
+bool VirtioBlk::launch(QueueTurn& turn, BlkFlight& flight) {
+  if (!parse(turn, flight.chain)) return false;
+  if (!start(flight)) {
+    execute(turn, flight.chain);
+    return false;
+  }
+  turn.spend(request_->bytes());
+  return true;
+}
+
+bool VirtioBlk::start(BlkFlight& flight) {
+  if (request_->verdict() != BlkAnswer::kOk) return false;
+  const BlkOperation operation = request_->operation();
+  flight.operation = operation;
+  if (operation == BlkOperation::kRead || operation == BlkOperation::kWrite) {
+    const AsyncFile file = image_->file_at(request_->offset(), request_->bytes());
+    return file.descriptor >= 0 && flights_->start(flight, *request_, transport_->dma(), file);
+  }
+  const bool flushes =
+      operation == BlkOperation::kFlush && image_->access() == ImageAccess::kReadWrite;
+  return flushes && start_sync(flight);
+}
+
+// What the flush has to cover is what the driver knows to be written: that has landed.
+bool VirtioBlk::start_sync(BlkFlight& flight) {
+  const AsyncFile file = image_->file_at(0, 0);
+  return file.descriptor >= 0 && flights_->start_sync(flight, file.descriptor);
+}
+
+// False: it is under way again.
+bool VirtioBlk::land(QueueTurn& turn, BlkFlight& flight) {
+  BlkOutcome outcome;
+  if (!flight.completion.ok()) outcome.answer = BlkAnswer::kIoError;
+  if (flight.operation == BlkOperation::kRead) outcome.written = flight.completion.dma.done;
+  const bool has_written = flight.operation == BlkOperation::kWrite && !flight.is_sync;
+  if (has_written && flight.completion.ok() && !is_write_back()) {
+    if (start_sync(flight)) return false;
+    if (executor_->flush() != 0) outcome.answer = BlkAnswer::kIoError;
+  }
+  answer(turn, flight.chain, outcome);
+  return true;
 }
 
 }  // namespace vm_device

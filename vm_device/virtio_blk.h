@@ -15,8 +15,19 @@ namespace vm_device {
 
 namespace internal {
 class BlkExecutor;
+class BlkFlights;
 class BlkRequest;
+struct BlkFlight;
+struct BlkOutcome;
 }  // namespace internal
+
+// When requests are served.
+enum class BlkService : std::uint8_t {
+  kInNotify,  // all of it by the thread that notifies
+  // Reads, writes and flushes of an image in a file beside the guest, many at a time, by
+  // AsyncDma: straight between the file and guest memory. They complete in any order.
+  kBeside,
+};
 
 struct VirtioBlkOptions {
   std::string serial = "vm";     // at most 20 bytes; what the driver's get-id gives
@@ -25,15 +36,16 @@ struct VirtioBlkOptions {
   // the physical one not the smaller. Requests may be of any sectors all the same.
   std::uint32_t block_bytes = 512;
   std::uint32_t physical_block_bytes = 4096;
+  BlkService service = BlkService::kInNotify;
 };
 
 inline constexpr std::uint16_t kMaxBlkQueues = 64;
 
 // Reads, writes, flushes, identifies; on a writable image zeroes and, where the image can,
-// discards. Serves requests inside notify(): a request is complete, its data moved and its
-// status written, before it is given back. Header, data and status may be cut into
-// descriptors in any way. Long runs of data go straight between image and guest memory
-// where the image takes that, others through a bounce buffer.
+// discards. Serves requests inside notify(), or beside it (BlkService): a request is
+// complete, its data moved and its status written, before it is given back. Header, data and status
+// may be cut into descriptors in any way. Long runs of data go straight between image and guest
+// memory where the image takes that, others through a bounce buffer.
 //
 // One notify() serves a bounded number of requests and bytes (QueueTurn) and leaves the rest
 // to the driver's next access.
@@ -57,6 +69,7 @@ class VirtioBlk final : public VirtioDevice {
   // Errors:  kInvalidArgument  no image, a serial of more than 20 bytes, a number of queues
   //                            or a block size that is out of range, or an image that is not
   //                            a multiple of the block size
+  //          kBeside: also those of AsyncDma::create()
   static absl::StatusOr<std::unique_ptr<VirtioBlk>> create(std::unique_ptr<BlockImage> image,
                                                            VirtioBlkOptions options = {});
   ~VirtioBlk() override;
@@ -71,12 +84,20 @@ class VirtioBlk final : public VirtioDevice {
   void take_config() override;
   void connect(VirtioTransport& transport) override;
   void activate(VirtioTransport& transport) override;
+  // Both wait for what is under way.
   void reset() override;
+  void reset_queue(std::uint16_t queue) override;
   void notify(std::uint16_t queue) override;
 
  private:
   VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options);
-  void serve(QueueTurn& turn);
+  bool parse(QueueTurn& turn, const DescriptorChain& chain);
+  void execute(QueueTurn& turn, const DescriptorChain& chain);
+  void answer(QueueTurn& turn, const DescriptorChain& chain, const internal::BlkOutcome& outcome);
+  bool launch(QueueTurn& turn, internal::BlkFlight& flight);
+  bool start(internal::BlkFlight& flight);
+  bool start_sync(internal::BlkFlight& flight);
+  bool land(QueueTurn& turn, internal::BlkFlight& flight);
   std::uint64_t accepted_features() const;
   bool is_write_back() const;
 
@@ -88,6 +109,7 @@ class VirtioBlk final : public VirtioDevice {
   DescriptorChain chain_;
   std::unique_ptr<internal::BlkRequest> request_;
   std::unique_ptr<internal::BlkExecutor> executor_;
+  std::unique_ptr<internal::BlkFlights> flights_;  // or null; the first to go
 };
 
 }  // namespace vm_device

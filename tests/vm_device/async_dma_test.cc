@@ -13,13 +13,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <csignal>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/vm_device/gate.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/internal/async_injection.h"
 #include "vm_device/iommu.h"
@@ -74,32 +73,6 @@ int open_file(std::string& path) {
   EXPECT_GE(file, 0);
   return file;
 }
-
-// Keeps threads until it is opened.
-class Gate {
- public:
-  void open() {
-    const std::lock_guard lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-  void pass() {
-    std::unique_lock lock(mutex_);
-    ++waiting_;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return open_; });
-  }
-  void wait_for(int count) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return waiting_ >= count; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  int waiting_ = 0;
-  bool open_ = false;
-};
 
 // Registers that can hold up who reads them.
 class Registers : public vm_mem::MmioHandler {
@@ -330,6 +303,46 @@ TEST_P(AsyncDmaTest, ADeviceDoesNotReachItself) {
             (AsyncCompletion{
                 {2}, AsyncOutcome::kMemoryFault, {DmaFault::kReentrant, 8, kDeviceBase}, 0}));
   EXPECT_EQ(to.content().size(), 8u);
+}
+
+// Registers whose access submits DMA of another device to them.
+class Submitter : public vm_mem::MmioHandler {
+ public:
+  Submitter(AsyncDma& async, DmaSpace& space, int file)
+      : async_(async), space_(space), file_(file) {}
+  AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t&) override {
+    return AccessFault::kDevice;
+  }
+  AccessFault mmio_write(std::uint64_t offset, unsigned, std::uint64_t) override {
+    if (offset != 0) return AccessFault::kNone;
+    const std::array<DmaSegment, 1> own{{{kSubmitter + 8, 8}}};
+    EXPECT_EQ(async_.fill(space_, own, std::byte{1}, {1}), AsyncAdmission::kAccepted);
+    EXPECT_EQ(async_.fence({2}), AsyncAdmission::kAccepted);
+    EXPECT_EQ(async_.read_file(space_, own, {file_, 0}, {3}), AsyncAdmission::kAccepted);
+    return AccessFault::kNone;
+  }
+  static constexpr std::uint64_t kSubmitter = 0x1100'0000;
+
+ private:
+  AsyncDma& async_;
+  DmaSpace& space_;
+  int file_;
+};
+
+TEST_P(AsyncDmaTest, WorkThatIsPutOffStaysInItsTransaction) {
+  const File from(pattern(kPage));
+  DmaSpace other(*guest.memory, &registers);
+  Submitter submitter(*async, other, from.get());
+  ASSERT_TRUE(
+      guest.bus.attach(guest_range(Submitter::kSubmitter, kPage), &submitter, "submitter").ok());
+  guest.put(Submitter::kSubmitter, std::uint64_t{1});
+  const DmaResult refused{DmaFault::kReentrant, 0, Submitter::kSubmitter + 8};
+  EXPECT_EQ(take(), (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, refused, 0}));
+  EXPECT_EQ(take(), done(2, 0));
+  EXPECT_EQ(take(), (AsyncCompletion{{3}, AsyncOutcome::kMemoryFault, refused, 0}));
+  // Of nobody's transaction it may.
+  EXPECT_EQ(read_file(from, {{Submitter::kSubmitter + 8, 8}}, other), done(1, 8));
+  EXPECT_TRUE(guest.bus.detach(&submitter).ok());
 }
 
 TEST_P(AsyncDmaTest, AFileErrorIsToldWithItsNumber) {
