@@ -232,7 +232,10 @@ TEST_F(VirtioBlkBesideTest, AQueueIsTakenBackWithItsRequests) {
   opened = true;
   device.gate.open();
   driver.join();
-  EXPECT_EQ(answer(0), static_cast<int>(BlkMachine::kUntouched));
+  // Answered before it was taken back, or never.
+  if (machine->ring.used_index() == 0) {
+    EXPECT_EQ(answer(0), static_cast<int>(BlkMachine::kUntouched));
+  }
   machine->ring.clear();
   machine->set_up_queue(machine->ring.config());
   expect_served(1, kIn, 2, 512, kOk);
