@@ -94,9 +94,11 @@ struct AsyncDmaOptions {
 // Memory:   bytes are in guest memory, then the pages are marked dirty, before the
 //           completion can be polled. Where a file error ends a request, pages behind
 //           `done` may be marked, and may have got bytes that the host does not count.
-//           A host buffer is raced by nobody else until the completion. RAM is held by a
-//           lease while the host moves it: MemoryManager::remove_region refuses or waits,
-//           Iommu::wait_for_dma waits. What is no RAM goes through a copy of 16 KiB.
+//           What files give or take is moved by the host, without the guarantees of
+//           docs/memory_model.md. Nobody else writes a host buffer until the completion.
+//           RAM is held by a lease while the host moves it: MemoryManager::remove_region
+//           refuses or waits, and Iommu::wait_for_dma waits. What is no RAM goes through a
+//           copy of 16 KiB.
 // Threads:  any number at a time. Spaces may be those of a MemoryReader: it is not used.
 // Needs:    the memory, the IOMMU and the descriptor outlive the request; the space, only
 //           the call. Writes past RLIMIT_FSIZE raise SIGXFSZ, as write(2) does.
