@@ -33,14 +33,18 @@ DmaResult walk(SegmentCursor& cursor, std::uint64_t total, Move move) {
   return DmaResult{.fault = DmaFault::kNone, .done = done};
 }
 
-// Calls `take(segment, bytes)` for the segments from the first on while there are bytes
-// left and it agrees. Returns how many segments it took.
+// From where on it pays to fetch the beginning of the next segment ahead: a CPU does not
+// guess in which page that is.
+constexpr std::uint64_t kPrefetchMin = 1024;
+
+// Calls `take(rest, bytes)` for the segments from the first on, rest.front() being the one,
+// while there are bytes left and it agrees. Returns how many segments it took.
 template <typename Take>
 std::size_t take_while(std::span<const DmaSegment> list, std::uint64_t& left, Take take) {
   std::size_t taken = 0;
   for (; taken < list.size() && left != 0; ++taken) {
     const std::uint64_t bytes = std::min(list[taken].bytes, left);
-    if (!take(list[taken], bytes)) break;
+    if (!take(list.subspan(taken), bytes)) break;
     left -= bytes;
   }
   return taken;
@@ -108,16 +112,20 @@ inline bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Tr
 template <typename Try>
 std::size_t DmaSpace::lead_of(std::span<const DmaSegment> list, std::uint64_t& left,
                               DmaAccess access, Try attempt) {
+  using Rest = std::span<const DmaSegment>;
   if (direct_ != nullptr) {
-    return take_while(list, left, [&](const DmaSegment& segment, std::uint64_t bytes) {
-      return attempt(GuestAddress{segment.address}, bytes);
+    return take_while(list, left, [&](Rest rest, std::uint64_t bytes) {
+      if (access == DmaAccess::kRead && bytes >= kPrefetchMin && rest.size() > 1) {
+        direct_->prefetch(GuestAddress{rest[1].address}, rest[1].bytes);
+      }
+      return attempt(GuestAddress{rest.front().address}, bytes);
     });
   }
   if (reader_ == nullptr) return 0;
   const internal::IommuSection section(port_);
-  return take_while(list, left, [&](const DmaSegment& segment, std::uint64_t bytes) {
+  return take_while(list, left, [&](Rest rest, std::uint64_t bytes) {
     if (bytes == 0) return true;
-    const GuestSegment run = section.recall(segment.address, bytes, access);
+    const GuestSegment run = section.recall(rest.front().address, bytes, access);
     return run.bytes == bytes && attempt(run.address, bytes);
   });
 }

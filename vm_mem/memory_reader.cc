@@ -1,5 +1,7 @@
 #include "vm_mem/memory_reader.h"
 
+#include <algorithm>
+
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/copy_path.h"
@@ -153,6 +155,17 @@ bool MemoryReader::find_and_write(GuestAddress to, std::span<const std::byte> fr
   copy_in(slot.host + offset, from.data(), from.size(), counts_);
   if (!slot.are_marked(offset, from.size() - 1)) mark_block(slot, offset, from.size());
   return true;
+}
+
+// As many lines as a CPU's own prefetchers take to start.
+void MemoryReader::prefetch(GuestAddress from, std::uint64_t bytes) const {
+  constexpr std::uint64_t kLine = 64;
+  constexpr std::uint64_t kMost = 16 * kLine;
+  const MapSlot& slot = recent_slot_at(from);
+  const std::uint64_t offset = from.value - slot.begin;
+  if (offset >= slot.loadable[0] || !is_recent()) return;
+  const std::uint64_t ahead = std::min({bytes, kMost, slot.loadable[0] - offset});
+  for (std::uint64_t i = 0; i < ahead; i += kLine) __builtin_prefetch(slot.host + offset + i);
 }
 
 AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte> to) {

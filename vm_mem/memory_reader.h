@@ -120,6 +120,9 @@ class MemoryReader : public TypedAccess<MemoryReader> {
       mark_recent(to, from.size());
     return true;
   }
+  // Has the CPU fetch the first lines of what is soon read; nothing where try_read() would
+  // have to look for it.
+  void prefetch(GuestAddress from, std::uint64_t bytes) const;
   AccessResult copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes);
   AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);
