@@ -75,17 +75,19 @@ absl::StatusOr<std::unique_ptr<AsyncDma>> AsyncDma::create(
       return made.status();
     }
   }
+  const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (descriptor < 0) {
+    return absl::ResourceExhaustedError(absl::StrFormat("eventfd: errno %d", errno));
+  }
+  std::unique_ptr<State> state;
   try {
-    const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (descriptor < 0) {
-      return absl::ResourceExhaustedError(absl::StrFormat("eventfd: errno %d", errno));
-    }
-    auto state = std::make_unique<State>(options, std::move(ring), std::move(calls), descriptor);
-    if (absl::Status started = state->engine.start(options.threads); !started.ok()) return started;
-    return std::unique_ptr<AsyncDma>(new AsyncDma(std::move(state)));
+    state = std::make_unique<State>(options, std::move(ring), std::move(calls), descriptor);
   } catch (const std::bad_alloc&) {
+    ::close(descriptor);
     return absl::ResourceExhaustedError("the host has no memory left");
   }
+  if (absl::Status started = state->engine.start(options.threads); !started.ok()) return started;
+  return std::unique_ptr<AsyncDma>(new AsyncDma(std::move(state)));
 }
 
 AsyncDma::AsyncDma(std::unique_ptr<State> state) : state_(std::move(state)) {}

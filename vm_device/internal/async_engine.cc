@@ -67,6 +67,8 @@ absl::Status AsyncEngine::start(std::uint32_t workers) {
   } catch (const std::system_error& error) {
     return absl::ResourceExhaustedError(absl::StrFormat("thread %u cannot be had: errno %d",
                                                         workers_.size(), error.code().value()));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("the host has no memory left");
   }
   return absl::OkStatus();
 }
