@@ -31,7 +31,8 @@ struct IommuEpochs::Owned {
   std::vector<Entry> entries;
 };
 
-constinit thread_local IommuEpochs::Recent IommuEpochs::recent_{0, nullptr};
+[[gnu::tls_model("initial-exec")]] constinit thread_local IommuEpochs::Recent IommuEpochs::recent_{
+    0, nullptr};
 thread_local IommuEpochs::Owned IommuEpochs::owned_;
 
 IommuEpochs::IommuEpochs()

@@ -16,6 +16,8 @@
 
 namespace vm_device::internal {
 
+class IommuDomain;
+
 // What one thread keeps for one IOMMU. Only that thread uses it, but for active.
 struct IommuThread {
   // Domains of whose IOTLB a thread keeps one each: a thread that serves devices of more
@@ -24,6 +26,9 @@ struct IommuThread {
 
   std::atomic<std::uint64_t> active{0};  // the epoch in which its DMA began; 0: in none
   int depth = 0;                         // DMA in an MmioHandler that DMA has reached
+  // By address alone: whose the entries are, they say themselves.
+  const IommuDomain* recent_domain = nullptr;
+  Iotlb* recent_tlb = nullptr;
   std::array<Iotlb, kTlbs> tlbs;
 };
 
@@ -93,7 +98,7 @@ class IommuEpochs {
   IommuThread* find_thread();
   IommuThread* add_thread();
 
-  static constinit thread_local Recent recent_;
+  [[gnu::tls_model("initial-exec")]] static constinit thread_local Recent recent_;
   static thread_local Owned owned_;
 
   const std::uint64_t serial_;  // of this object, in this process

@@ -71,7 +71,7 @@ class IommuSection {
     const IommuDomain* const domain = IommuPort::domain_of(target);
     if (domain == nullptr || thread_ == nullptr) [[unlikely]]
       return without_domain(target, iova, bytes, access);
-    Iotlb& tlb = thread_->tlbs[domain->serial() % IommuThread::kTlbs];
+    Iotlb& tlb = tlb_of(*domain);
     if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) [[unlikely]]
       domain->refresh(tlb);
     const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
@@ -89,7 +89,7 @@ class IommuSection {
     if (port_ == nullptr) return {vm_mem::GuestAddress{iova}, bytes};
     const IommuDomain* const domain = IommuPort::domain_of(port_->target());
     if (domain == nullptr || thread_ == nullptr) return {};
-    const Iotlb& tlb = thread_->tlbs[domain->serial() % IommuThread::kTlbs];
+    const Iotlb& tlb = tlb_of(*domain);
     if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) return {};
     const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
     if (entry == nullptr || bytes - 1 > entry->extent - (iova - entry->first)) return {};
@@ -110,6 +110,14 @@ class IommuSection {
   std::uint64_t hold() const { return port_->epochs().hold(*thread_); }
 
  private:
+  // The address does not wait for that of the domain and its serial number.
+  Iotlb& tlb_of(const IommuDomain& domain) const {
+    if (thread_->recent_domain != &domain) [[unlikely]] {
+      thread_->recent_tlb = &thread_->tlbs[domain.serial() % IommuThread::kTlbs];
+      thread_->recent_domain = &domain;
+    }
+    return *thread_->recent_tlb;
+  }
   GuestSegment without_domain(IommuPort::Target target, std::uint64_t iova, std::uint64_t bytes,
                               DmaAccess access);
   const Iotlb::Entry* miss(const IommuDomain& domain, Iotlb& tlb, std::uint64_t iova,
