@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <iostream>
-#include <ostream>
 #include <string>
 #include <vector>
 
@@ -17,26 +16,10 @@
 namespace vm_device {
 namespace {
 
-struct Combination {
-  const char* name;
-  Form form;
-  Place place;
-  friend void PrintTo(const Combination& it, std::ostream* out) { *out << it.name; }
-};
-
-const Combination kCombinations[] = {
-    {"Split", Form::kSplit, Place::kPlain},
-    {"Packed", Form::kPacked, Place::kPlain},
-    {"SplitBehindIommu", Form::kSplit, Place::kBehindIommu},
-    {"PackedBehindIommu", Form::kPacked, Place::kBehindIommu},
-};
-
-std::string name_of(const testing::TestParamInfo<Combination>& info) { return info.param.name; }
-
 // A request costs a few operations, so does each of what one turn may look at.
 constexpr std::uint64_t kMostOperations = 200;
 
-class HostileDriverTest : public testing::TestWithParam<Combination> {
+class HostileDriverTest : public testing::TestWithParam<HostileSetting> {
  protected:
   // One case after the other on a machine of its own.
   void run(std::span<const HostileCase> cases) {
@@ -111,8 +94,8 @@ TEST_P(HostileDriverTest, BreaksNoMoreThanTheQueue) {
   summarize();
 }
 
-INSTANTIATE_TEST_SUITE_P(PerCombination, HostileDriverTest, testing::ValuesIn(kCombinations),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(PerSetting, HostileDriverTest, testing::ValuesIn(kHostileSettings),
+                         hostile_setting_name);
 
 struct RingPlace {
   const char* name;
@@ -144,7 +127,7 @@ const RingPlace kPlaces[] = {
      [](VirtqueueConfig& c) { c.size = 12; }},
 };
 
-class HostilePlaceTest : public testing::TestWithParam<Combination> {};
+class HostilePlaceTest : public testing::TestWithParam<HostileSetting> {};
 
 TEST_P(HostilePlaceTest, StopsTheQueueUntilReset) {
   for (const RingPlace& it : kPlaces) {
@@ -165,8 +148,8 @@ TEST_P(HostilePlaceTest, StopsTheQueueUntilReset) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(PerCombination, HostilePlaceTest, testing::ValuesIn(kCombinations),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(PerSetting, HostilePlaceTest, testing::ValuesIn(kHostileSettings),
+                         hostile_setting_name);
 
 // Descriptors that are wrong in every way but name writable memory in the arena alone.
 constexpr std::uint64_t kArena = kRamBase + 0x4'0000;

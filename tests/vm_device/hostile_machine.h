@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <initializer_list>
 #include <memory>
+#include <ostream>
+#include <string>
 #include <vector>
 
 #include "tests/vm_device/blk_machine.h"
@@ -16,6 +18,24 @@ namespace vm_device {
 
 enum class Form : unsigned { kSplit = 1, kPacked = 2 };
 enum class Place { kPlain, kBehindIommu };
+
+struct HostileSetting {
+  const char* name;
+  Form form;
+  Place place;
+  friend void PrintTo(const HostileSetting& it, std::ostream* out) { *out << it.name; }
+};
+
+inline constexpr HostileSetting kHostileSettings[] = {
+    {"Split", Form::kSplit, Place::kPlain},
+    {"Packed", Form::kPacked, Place::kPlain},
+    {"SplitBehindIommu", Form::kSplit, Place::kBehindIommu},
+    {"PackedBehindIommu", Form::kPacked, Place::kBehindIommu},
+};
+
+inline std::string hostile_setting_name(const testing::TestParamInfo<HostileSetting>& info) {
+  return info.param.name;
+}
 
 // RAM of the caller's between two runs of bytes that stay as they are.
 class GuardedRam {
@@ -165,6 +185,7 @@ class HostileMachine {
     }
     return guarded_.guards_stand();
   }
+  bool guards_stand() const { return guarded_.guards_stand(); }
   void allow(std::uint64_t address, std::uint64_t bytes) {
     if (address - kRamBase >= kRamBytes) return;
     const std::uint64_t within = std::min(bytes, kRamEnd - address);

@@ -13,8 +13,10 @@ namespace {
 // Large enough that the system call is small against the copy, small enough for L2.
 constexpr std::size_t kBounceBytes = 128 * 1024;
 
-// A run of guest memory for one call of the image. Below, a mapping costs more than the copy
-// that it saves; above, nothing is gained.
+// A run of guest memory for one call of the image. Below the least, a mapping costs more than
+// the copy that it saves: on a Zen 5 with the file in the page cache both take the same at
+// 32 KiB, and without the copy 64 KiB take 1.1-1.3 times less, 256 KiB 1.2-1.6. Above the
+// most, nothing is gained.
 constexpr std::uint64_t kMinDirectBytes = 32 * 1024;
 constexpr std::uint64_t kMaxDirectBytes = 1024 * 1024;
 
