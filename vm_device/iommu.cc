@@ -1,5 +1,6 @@
 #include "vm_device/iommu.h"
 
+#include <new>
 #include <string>
 #include <thread>
 
@@ -73,7 +74,12 @@ absl::StatusOr<std::unique_ptr<Iommu>> Iommu::create(IommuOptions options) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a fault queue of %u records: 1 to %u are possible", options.fault_queue, kMaxFaultQueue));
   }
-  return std::unique_ptr<Iommu>(new Iommu(options));
+  try {
+    return std::unique_ptr<Iommu>(new Iommu(options));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "the host has no memory left for a fault queue of %u records", options.fault_queue));
+  }
 }
 
 Iommu::Iommu(IommuOptions options) : state_(std::make_unique<State>(options)) {}
@@ -113,6 +119,9 @@ absl::Status Iommu::map(IommuDomainId domain, DmaSegment iova, vm_mem::GuestAddr
   }
   (*found)->reclaim();
   if (!table.insert(iova.address, last_of(iova), to.value, permitted)) {
+    // DMA may have found the first pages before there was no room for the rest.
+    (*found)->invalidate(iova.address, last_of(iova));
+    (*found)->reclaim();
     return no_memory(iova, state_->budget);
   }
   return absl::OkStatus();

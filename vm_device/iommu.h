@@ -108,6 +108,8 @@ struct IommuTranslation {
 // Threads:  any number at a time. DMA takes no lock and does not wait.
 class Iommu {
  public:
+  // Errors:  kInvalidArgument    a fault queue of no or more than 2^20 records
+  //          kResourceExhausted  the host has no memory left
   static absl::StatusOr<std::unique_ptr<Iommu>> create(IommuOptions options);
 
   Iommu(const Iommu&) = delete;

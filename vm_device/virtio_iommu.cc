@@ -15,20 +15,20 @@ namespace {
 
 using namespace internal;  // the layout
 
-constexpr std::uint16_t kRequestQueue = 0;
-constexpr std::uint16_t kEventQueue = 1;
-constexpr std::size_t kMaxReserved = 64;
-constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint16_t kIommuRequestQueue = 0;
+constexpr std::uint16_t kIommuEventQueue = 1;
+constexpr std::size_t kMaxReservedRanges = 64;
+constexpr std::uint64_t kIommuPageSize = 4096;
 // At faults of devices that are no endpoints, one after the other.
-constexpr int kMaxLooks = 4096;
+constexpr int kMaxFaultLooks = 4096;
 
 // A request may write or clear tables as large as the Iommu permits: what one turn writes
 // is counted, and a guest gets its CPU back after about so much.
-constexpr TurnLimits kTurn{.steps = 1024, .bytes = std::uint64_t{16} << 20};
+constexpr TurnLimits kIommuTurn{.steps = 1024, .bytes = std::uint64_t{16} << 20};
 
 // All sizes from the page on: the tables have pages of every power of 512, and take what
 // is aligned to less in smaller ones.
-constexpr std::uint64_t kPageSizes = ~(kPageBytes - 1);
+constexpr std::uint64_t kIommuPageSizes = ~(kIommuPageSize - 1);
 
 }  // namespace
 
@@ -49,9 +49,9 @@ absl::StatusOr<std::unique_ptr<VirtioIommu>> VirtioIommu::create(
   if (options.input.first > options.input.last || options.first_domain > options.last_domain) {
     return absl::InvalidArgumentError("the range of IOVAs or of domains is empty");
   }
-  if (options.reserved.size() > kMaxReserved) {
+  if (options.reserved.size() > kMaxReservedRanges) {
     return absl::InvalidArgumentError(absl::StrFormat("%u reserved ranges: at most %u are possible",
-                                                      options.reserved.size(), kMaxReserved));
+                                                      options.reserved.size(), kMaxReservedRanges));
   }
   for (const IovaRange& it : options.reserved) {
     if (it.first <= it.last) continue;
@@ -98,7 +98,7 @@ std::size_t VirtioIommu::probe_bytes() const {
 
 void VirtioIommu::read_config(std::uint64_t offset, std::span<std::byte> to) const {
   std::array<std::byte, kIommuConfigBytes> config{};
-  put_little_endian(&config[0], kPageSizes);
+  put_little_endian(&config[0], kIommuPageSizes);
   put_little_endian(&config[8], options_.input.first);
   put_little_endian(&config[16], options_.input.last);
   put_little_endian(&config[24], options_.first_domain);
@@ -130,12 +130,12 @@ void VirtioIommu::reset() {
 }
 
 void VirtioIommu::notify(std::uint16_t queue) {
-  if (queue == kRequestQueue) return serve_requests();
+  if (queue == kIommuRequestQueue) return serve_requests();
   send_events();
 }
 
 void VirtioIommu::serve_requests() {
-  QueueTurn turn(*transport_, kRequestQueue, kTurn);
+  QueueTurn turn(*transport_, kIommuRequestQueue, kIommuTurn);
   while (turn.next(chain_)) serve(turn);
 }
 
@@ -221,7 +221,7 @@ IommuStatus VirtioIommu::map(const Request& request, QueueTurn& turn) {
                                            request.field<std::uint64_t>(24), permitted);
   // One that found no memory may have written as much as there was of it.
   const std::uint64_t after = iommu_->table_bytes();
-  turn.spend(status == IommuStatus::kNoMemory ? kTurn.bytes : after - std::min(before, after));
+  turn.spend(status == IommuStatus::kNoMemory ? kIommuTurn.bytes : after - std::min(before, after));
   return status;
 }
 
@@ -238,7 +238,7 @@ IommuStatus VirtioIommu::probe(const Request& request) {
   if (request.length < kIommuProbeBytes) return IommuStatus::kInvalid;
   if (chain_.writable_bytes() < probe_bytes() + kIommuTailBytes) return IommuStatus::kInvalid;
   if (!domains_->has_endpoint(request.field<std::uint32_t>(4))) return IommuStatus::kNoEntry;
-  std::array<std::byte, kMaxReserved * kIommuReservedBytes> properties{};
+  std::array<std::byte, kMaxReservedRanges * kIommuReservedBytes> properties{};
   std::byte* at = properties.data();
   for (const IovaRange& it : options_.reserved) {
     put_little_endian(at, kIommuReservedProperty);
@@ -254,14 +254,14 @@ IommuStatus VirtioIommu::probe(const Request& request) {
 
 // On the thread of the DMA that was refused.
 void VirtioIommu::fault_recorded() {
-  if (waits_for_fault_.exchange(false)) transport_->wake(kEventQueue);
+  if (waits_for_fault_.exchange(false)) transport_->wake(kIommuEventQueue);
 }
 
 // A fault that comes when the queue was just found empty sees that it is waited for, or is
 // found by the second look.
 void VirtioIommu::send_events() {
   waits_for_fault_ = false;
-  QueueTurn turn(*transport_, kEventQueue, kTurn);
+  QueueTurn turn(*transport_, kIommuEventQueue, kIommuTurn);
   while (find_fault()) {
     if (!turn.next(chain_)) return;
     const bool sent = send(*fault_);
@@ -273,7 +273,7 @@ void VirtioIommu::send_events() {
 // The oldest that is told to nobody yet, of an endpoint. None: the next one wakes the queue.
 bool VirtioIommu::find_fault() {
   bool waits = false;
-  for (int looks = 0; looks < kMaxLooks && !fault_.has_value(); ++looks) {
+  for (int looks = 0; looks < kMaxFaultLooks && !fault_.has_value(); ++looks) {
     IommuFault fault;
     if (iommu_->poll_faults(std::span(&fault, 1)) == 1) {
       if (domains_->has_endpoint(fault.device.value)) fault_ = fault;

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <thread>
+
+#include "vm_device/internal/iommu_port.h"
 
 namespace vm_device::internal {
 namespace {
@@ -82,6 +85,107 @@ TEST(IommuEpochsTest, AThreadThatIsGoneIsNobody) {
   }
   EXPECT_EQ(epochs.users_before(epochs.advance()).threads, 0u);
 }
+
+// DMA from a destructor that runs when the thread's own state has gone.
+TEST(IommuEpochsTest, AThreadThatIsEndingHasNoStateAnyMore) {
+  static IommuEpochs epochs;
+  static bool was_null = false;
+  struct Late {
+    ~Late() { was_null = epochs.thread() == nullptr; }
+  };
+  std::thread([] {
+    thread_local Late late;
+    static_cast<void>(&late);
+    EXPECT_NE(epochs.thread(), nullptr);
+  }).join();
+  EXPECT_TRUE(was_null);
+}
+
+class IommuBarrierTest : public testing::TestWithParam<IommuEpochs::Barrier> {};
+
+// Readers look at what one word names; the writer replaces it, and spoils what it took away
+// as soon as nobody can be in it. A reader that sees spoiled bytes was overlooked.
+TEST_P(IommuBarrierTest, NobodyIsOverlooked) {
+  constexpr int kRounds = 10000;
+  struct alignas(64) Page {
+    std::atomic<std::uint64_t> spoiled{0};
+  };
+  IommuEpochs epochs(GetParam());
+  std::array<Page, 8> pages;
+  std::atomic<Page*> current{&pages[0]};
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> seen{0};
+  std::thread reader([&] {
+    while (!stop.load(std::memory_order_relaxed)) {
+      IommuThread& own = *epochs.thread();
+      epochs.enter(own);
+      const Page* const page = current.load(std::memory_order_acquire);
+      for (int i = 0; i < 8; ++i) {
+        seen.fetch_or(page->spoiled.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      }
+      IommuEpochs::leave(own);
+    }
+  });
+  for (std::size_t round = 1; round <= kRounds; ++round) {
+    Page& next = pages[round % pages.size()];
+    next.spoiled.store(0);
+    Page* const old = current.exchange(&next);
+    const std::uint64_t epoch = epochs.advance();
+    if (epochs.oldest() >= epoch) {
+      old->spoiled.store(1, std::memory_order_relaxed);
+    } else {
+      while (epochs.oldest() < epoch) std::this_thread::yield();
+    }
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(seen, 0u);
+}
+
+// The whole way of a translation: what is unmapped is not found, its nodes are given back.
+TEST_P(IommuBarrierTest, DmaBesideMappingAndUnmapping) {
+  constexpr int kRounds = 1000;
+  constexpr std::uint64_t kIova = std::uint64_t{7} << 30;
+  IommuEpochs epochs(GetParam());
+  IommuFaultQueue faults(16);
+  IommuNodeBudget budget{.limit = 64, .used = 0};
+  IommuDomain domain(epochs, budget, 1);
+  IommuPort port({1}, epochs, faults);
+  port.set_target(IommuPort::target_of(domain));
+  std::atomic<bool> stop{false};
+  std::thread dma([&] {
+    while (!stop.load(std::memory_order_relaxed)) {
+      IommuSection section(&port);
+      const GuestSegment run = section.translate(kIova, 64, DmaAccess::kRead);
+      EXPECT_TRUE(run.bytes == 0 || run.address.value == 0x5000);
+    }
+  });
+  const auto reaches = [&] {
+    IommuSection section(&port);
+    return section.translate(kIova, 64, DmaAccess::kRead).bytes == 64;
+  };
+  for (int i = 0; i < kRounds; ++i) {
+    const std::lock_guard lock(domain.mutex());
+    ASSERT_TRUE(domain.table().insert(kIova, kIova + 4095, 0x5000, DmaAccess::kRead)) << i;
+    ASSERT_TRUE(reaches());
+    EXPECT_EQ(domain.table().erase(kIova, kIova + 4095), 4096u);
+    domain.invalidate(kIova, kIova + 4095);
+    ASSERT_FALSE(reaches());
+    while (budget.used > 32) domain.reclaim();
+    domain.reclaim();
+  }
+  stop = true;
+  dma.join();
+  domain.reclaim();
+  EXPECT_EQ(budget.used, 1u);  // the root
+}
+
+INSTANTIATE_TEST_SUITE_P(PerBarrier, IommuBarrierTest,
+                         testing::Values(IommuEpochs::Barrier::kOfTheHost,
+                                         IommuEpochs::Barrier::kNone),
+                         [](const auto& it) {
+                           return it.param == IommuEpochs::Barrier::kNone ? "none" : "membarrier";
+                         });
 
 }  // namespace
 }  // namespace vm_device::internal

@@ -5,10 +5,12 @@
 #include <rapidcheck/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "vm_device/internal/iommu_table.h"
@@ -358,6 +360,43 @@ TEST_F(IommuTest, RefusesWhatTheTablesHaveNoRoomForAndLeavesNothingBehind) {
   ASSERT_TRUE(map_small(5 * kGiga, kMega2, 0).ok());
   expect_error(small->unmap(own, {kPage, kPage}), absl::StatusCode::kResourceExhausted, "8 nodes");
   EXPECT_EQ(*small->unmap_within(own, {0, 8 * kGiga}), kGiga + 3 * kMega2);
+}
+
+// DMA runs beside a map() that will find no room in its middle: what it has found by then
+// is not remembered.
+TEST_F(IommuTest, WhatDmaFindsInAMapThatFailsIsForgotten) {
+  constexpr std::uint64_t kNodes = 4096;
+  auto small = std::move(
+      Iommu::create({.max_table_bytes = kNodes * internal::IommuTable::kNodeBytes}).value());
+  const IommuDomainId own = *small->create_domain();
+  ASSERT_TRUE(small->add_device(kDevice).ok());
+  ASSERT_TRUE(small->attach(kDevice, own).ok());
+  constexpr int kRounds = 10;
+  std::atomic<int> failed{0}, checked{0};
+  int finds = 0;
+  const auto reaches = [&] {
+    std::array<GuestSegment, 1> found;
+    return small->translate(kDevice, {0, 1}, DmaAccess::kRead, found).ok();
+  };
+  std::thread dma([&] {
+    for (int round = 0; round < kRounds; ++round) {
+      while (failed.load() == round) finds += reaches() ? 1 : 0;
+      EXPECT_FALSE(reaches());
+      checked = round + 1;
+    }
+  });
+  // As many leaves as there are nodes: the ones above them are too many.
+  const std::uint64_t bytes = (kNodes - 1) * kMega2;
+  for (int round = 0; round < kRounds; ++round) {
+    expect_error(small->map(own, {0, bytes}, GuestAddress{kPage}, DmaAccess::kRead),
+                 absl::StatusCode::kResourceExhausted, "at most 4096 nodes");
+    failed = round + 1;
+    while (checked.load() <= round) std::this_thread::yield();
+  }
+  dma.join();
+  EXPECT_GT(finds, 0);
+  EXPECT_LE(nodes(*small), kNodes);
+  EXPECT_TRUE(small->map(own, {0, kPage}, GuestAddress{0}, DmaAccess::kRead).ok());
 }
 
 TEST_F(IommuTest, RefusesAFaultQueueThatHoldsNothingOrTooMuch) {

@@ -26,21 +26,27 @@ struct IommuEpochs::Owned {
     std::uint64_t epochs;
     std::shared_ptr<IommuThread> thread;
   };
-  ~Owned() { recent_ = {}; }
+  ~Owned() {
+    recent_ = {};
+    ending_ = true;
+  }
 
   std::vector<Entry> entries;
 };
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local IommuEpochs::Recent IommuEpochs::recent_{
     0, nullptr};
+constinit thread_local bool IommuEpochs::ending_ = false;
 thread_local IommuEpochs::Owned IommuEpochs::owned_;
 
-IommuEpochs::IommuEpochs()
+IommuEpochs::IommuEpochs(Barrier barrier)
     : serial_(next_serial()),
-      barrier_offered_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) {}
+      barrier_offered_(barrier == Barrier::kOfTheHost &&
+                       membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) {}
 IommuEpochs::~IommuEpochs() = default;
 
 IommuThread* IommuEpochs::find_thread() {
+  if (ending_) return nullptr;
   IommuThread* thread = nullptr;
   for (const Owned::Entry& it : owned_.entries) {
     if (it.epochs == serial_) thread = it.thread.get();

@@ -39,12 +39,16 @@ struct IommuThread {
 // host has no such barrier, the announcement is one itself.
 class IommuEpochs {
  public:
-  IommuEpochs();
+  // kNone: as on a host that has no barrier.
+  enum class Barrier : std::uint8_t { kOfTheHost, kNone };
+
+  explicit IommuEpochs(Barrier barrier = Barrier::kOfTheHost);
   IommuEpochs(const IommuEpochs&) = delete;
   IommuEpochs& operator=(const IommuEpochs&) = delete;
   ~IommuEpochs();
 
-  // The calling thread's own; null where the host has no memory left for it.
+  // The calling thread's own; null where the host has no memory left for it, or the thread
+  // is ending and has given up what it had.
   IommuThread* thread() {
     const Recent& recent = recent_;
     return recent.epochs == serial_ ? recent.thread : find_thread();
@@ -52,7 +56,8 @@ class IommuEpochs {
 
   void enter(IommuThread& thread) {
     if (thread.depth++ > 0) return;
-    const std::uint64_t epoch = epoch_.load(std::memory_order_relaxed);
+    // Acquires what was unlinked before the epoch: who announces it does not find that.
+    const std::uint64_t epoch = epoch_.load(std::memory_order_acquire);
     if (barrier_offered_) [[likely]] {
       thread.active.store(epoch, std::memory_order_relaxed);
       std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -99,10 +104,11 @@ class IommuEpochs {
   IommuThread* add_thread();
 
   [[gnu::tls_model("initial-exec")]] static constinit thread_local Recent recent_;
+  static constinit thread_local bool ending_;  // owned_ is gone
   static thread_local Owned owned_;
 
   const std::uint64_t serial_;  // of this object, in this process
-  const bool barrier_offered_;  // by the host
+  const bool barrier_offered_;  // by the host, and wanted
   std::atomic<std::uint64_t> epoch_{1};
   std::mutex mutex_;  // of what follows
   std::vector<std::shared_ptr<IommuThread>> threads_;

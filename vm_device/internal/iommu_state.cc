@@ -1,5 +1,6 @@
 #include "vm_device/internal/iommu_state.h"
 
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -20,31 +21,49 @@ absl::Status no_device(IommuDeviceId device) {
 
 }  // namespace
 
+// Null: the host has no memory left.
+IommuPort* Iommu::State::find_or_add_port(IommuDeviceId device) {
+  try {
+    const auto it = ports_.try_emplace(device).first;
+    if (it->second == nullptr) it->second = std::make_unique<IommuPort>(device, epochs, faults);
+    return it->second.get();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 IommuPort& Iommu::State::port(IommuDeviceId device) {
   const std::lock_guard lock(mutex_);
-  auto& port = ports_[device];
-  if (port == nullptr) port = std::make_unique<IommuPort>(device, epochs, faults);
-  return *port;
+  IommuPort* const port = find_or_add_port(device);
+  return port == nullptr ? no_port_ : *port;
 }
 
 IommuPort* Iommu::State::known_port(IommuDeviceId device) {
   const auto it = ports_.find(device);
-  const bool known = it != ports_.end() && it->second->target() != IommuPort::Target::kUnknown;
+  const bool known = it != ports_.end() && it->second != nullptr &&
+                     it->second->target() != IommuPort::Target::kUnknown;
   return known ? it->second.get() : nullptr;
 }
 
 absl::StatusOr<IommuDomainId> Iommu::State::create_domain() {
   const std::lock_guard lock(mutex_);
   if (last_id_ == UINT32_MAX) return absl::ResourceExhaustedError("all domain ids were used");
-  const IommuDomainId id{++last_id_};
-  domains_.emplace(id, std::make_shared<IommuDomain>(epochs, budget, id.value));
+  const IommuDomainId id{last_id_ + 1};
+  try {
+    auto domain = std::make_shared<IommuDomain>(epochs, budget, id.value);
+    domains_.emplace(id, Entry{std::move(domain), std::list<Removed>(1)});
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the host has no memory left for domain %u", id.value));
+  }
+  last_id_ = id.value;
   return id;
 }
 
 std::uint64_t Iommu::State::devices_of(const IommuDomain& domain) const {
   std::uint64_t devices = 0;
   for (const auto& [id, port] : ports_) {
-    if (port->target() == IommuPort::target_of(domain)) ++devices;
+    if (port != nullptr && port->target() == IommuPort::target_of(domain)) ++devices;
   }
   return devices;
 }
@@ -54,12 +73,13 @@ absl::Status Iommu::State::remove_domain(IommuDomainId id) {
   const std::lock_guard lock(mutex_);
   const auto it = domains_.find(id);
   if (it == domains_.end()) return no_domain(id);
-  const std::uint64_t devices = devices_of(*it->second);
+  const std::uint64_t devices = devices_of(*it->second.domain);
   if (devices > 0) {
     return absl::FailedPreconditionError(
         absl::StrFormat("domain %u has %u devices attached", id.value, devices));
   }
-  removed_.push_back({std::move(it->second), epochs.advance()});
+  it->second.place.front() = {std::move(it->second.domain), epochs.advance()};
+  removed_.splice(removed_.end(), it->second.place);
   domains_.erase(it);
   const std::uint64_t oldest = epochs.oldest();
   removed_.remove_if([oldest](const Removed& removed) { return removed.epoch <= oldest; });
@@ -67,12 +87,16 @@ absl::Status Iommu::State::remove_domain(IommuDomainId id) {
 }
 
 absl::Status Iommu::State::add_device(IommuDeviceId device) {
-  IommuPort& added = port(device);
   const std::lock_guard lock(mutex_);
-  if (added.target() != IommuPort::Target::kUnknown) {
+  IommuPort* const added = find_or_add_port(device);
+  if (added == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the host has no memory left for device 0x%x", device.value));
+  }
+  if (added->target() != IommuPort::Target::kUnknown) {
     return absl::AlreadyExistsError(absl::StrFormat("there is a device 0x%x", device.value));
   }
-  added.set_target(IommuPort::Target::kBlocked);
+  added->set_target(IommuPort::Target::kBlocked);
   return absl::OkStatus();
 }
 
@@ -90,7 +114,7 @@ absl::Status Iommu::State::attach(IommuDeviceId device, IommuDomainId id) {
   if (port == nullptr) return no_device(device);
   const auto it = domains_.find(id);
   if (it == domains_.end()) return no_domain(id);
-  port->set_target(IommuPort::target_of(*it->second));
+  port->set_target(IommuPort::target_of(*it->second.domain));
   return absl::OkStatus();
 }
 
@@ -98,7 +122,7 @@ absl::StatusOr<std::shared_ptr<IommuDomain>> Iommu::State::domain(IommuDomainId 
   const std::lock_guard lock(mutex_);
   const auto it = domains_.find(id);
   if (it == domains_.end()) return no_domain(id);
-  return it->second;
+  return it->second.domain;
 }
 
 }  // namespace vm_device

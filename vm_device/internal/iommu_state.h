@@ -18,11 +18,13 @@ namespace vm_device {
 
 class Iommu::State {
  public:
-  explicit State(const IommuOptions& options) : faults(options.fault_queue) {
+  explicit State(const IommuOptions& options)
+      : faults(options.fault_queue), no_port_({UINT32_MAX}, epochs, faults) {
     budget.limit = options.max_table_bytes / internal::IommuTable::kNodeBytes;
   }
 
-  // The port of a device, known or not.
+  // The port of a device, known or not; where the host has no memory left for it, one
+  // through which nothing can be reached.
   internal::IommuPort& port(IommuDeviceId device);
 
   absl::StatusOr<IommuDomainId> create_domain();
@@ -43,17 +45,23 @@ class Iommu::State {
  private:
   struct Removed {
     std::shared_ptr<internal::IommuDomain> domain;
-    std::uint64_t epoch;
+    std::uint64_t epoch = 0;
+  };
+  struct Entry {
+    std::shared_ptr<internal::IommuDomain> domain;
+    std::list<Removed> place;  // in removed_, made beforehand: a removal cannot fail
   };
 
+  internal::IommuPort* find_or_add_port(IommuDeviceId device);
   internal::IommuPort* known_port(IommuDeviceId device);
   std::uint64_t devices_of(const internal::IommuDomain& domain) const;
 
   std::mutex mutex_;  // of what follows
   std::uint32_t last_id_ = 0;
-  std::map<IommuDomainId, std::shared_ptr<internal::IommuDomain>> domains_;
+  std::map<IommuDomainId, Entry> domains_;
   std::map<IommuDeviceId, std::unique_ptr<internal::IommuPort>> ports_;
   std::list<Removed> removed_;
+  internal::IommuPort no_port_;
 };
 
 }  // namespace vm_device

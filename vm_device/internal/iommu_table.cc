@@ -123,7 +123,8 @@ bool IommuTable::fits(std::uint64_t first, std::uint64_t last, std::uint64_t to)
   int level = 0;
   while (((first - to) & (slot_bytes(level) - 1)) != 0) ++level;
   const std::uint64_t nodes = ((last - first) >> shift_of(level)) / kSlots;
-  return nodes <= budget_.limit;
+  const std::uint64_t used = budget_.used.load(std::memory_order_relaxed);
+  return used <= budget_.limit && nodes <= budget_.limit - used;
 }
 
 bool IommuTable::insert(std::uint64_t first, std::uint64_t last, std::uint64_t to,

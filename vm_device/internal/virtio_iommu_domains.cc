@@ -5,7 +5,7 @@
 namespace vm_device::internal {
 namespace {
 
-IommuStatus status_of(const absl::Status& status) {
+IommuStatus iommu_status(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kOk: return IommuStatus::kOk;
     case absl::StatusCode::kResourceExhausted: return IommuStatus::kNoMemory;
@@ -16,7 +16,7 @@ IommuStatus status_of(const absl::Status& status) {
 
 // Calls `act(range)` for [first, last], in two halves where 64 bits cannot count its bytes.
 template <typename Act>
-absl::Status for_range(std::uint64_t first, std::uint64_t last, Act act) {
+absl::Status for_iova_range(std::uint64_t first, std::uint64_t last, Act act) {
   constexpr std::uint64_t kHalf = std::uint64_t{1} << 63;
   if (last - first != UINT64_MAX) return act(DmaSegment{first, last - first + 1});
   const absl::Status lower = act(DmaSegment{0, kHalf});
@@ -53,7 +53,7 @@ IommuStatus VirtioIommuDomains::make(std::uint32_t domain, DomainKind kind) {
   std::optional<IommuDomainId> id;
   if (kind == DomainKind::kMapped) {
     const auto made = iommu_.create_domain();
-    if (!made.ok()) return status_of(made.status());
+    if (!made.ok()) return iommu_status(made.status());
     id = *made;
   }
   try {
@@ -85,7 +85,7 @@ IommuStatus VirtioIommuDomains::attach(std::uint32_t domain, std::uint32_t endpo
       id.has_value() ? iommu_.attach({endpoint}, *id) : iommu_.bypass({endpoint});
   if (!moved.ok()) {
     if (it->second.endpoints == 0) erase(it);
-    return status_of(moved);
+    return iommu_status(moved);
   }
   ++it->second.endpoints;
   if (attached.has_value()) leave(*attached);
@@ -116,15 +116,15 @@ void VirtioIommuDomains::erase(Domains::iterator it) {
 
 IommuStatus VirtioIommuDomains::install(IommuDomainId id, std::uint64_t first, std::uint64_t last,
                                         std::uint64_t to, DmaAccess permitted) {
-  const absl::Status status = for_range(first, last, [&](const DmaSegment& range) {
+  const absl::Status status = for_iova_range(first, last, [&](const DmaSegment& range) {
     return iommu_.map(id, range, vm_mem::GuestAddress{to + (range.address - first)}, permitted);
   });
   if (!status.ok() && last - first == UINT64_MAX) remove(id, first, last);  // the first half
-  return status_of(status);
+  return iommu_status(status);
 }
 
 IommuStatus VirtioIommuDomains::remove(IommuDomainId id, std::uint64_t first, std::uint64_t last) {
-  return status_of(for_range(first, last, [&](const DmaSegment& range) {
+  return iommu_status(for_iova_range(first, last, [&](const DmaSegment& range) {
     return iommu_.unmap_within(id, range).status();
   }));
 }
