@@ -36,7 +36,7 @@ class DescriptorChain {
   }
   // Cannot overflow: fewer than 2^17 segments of less than 2^32 bytes.
   std::uint64_t readable_bytes() const { return readable_bytes_; }
-  std::uint64_t writable_bytes() const { return writable_bytes_; }
+  std::uint64_t writable_bytes() const { return bytes_ - readable_bytes_; }
 
  private:
   friend class internal::ChainWriter;
@@ -46,7 +46,7 @@ class DescriptorChain {
   std::size_t count_ = 0;
   std::size_t readable_count_ = 0;
   std::uint64_t readable_bytes_ = 0;
-  std::uint64_t writable_bytes_ = 0;
+  std::uint64_t bytes_ = 0;
   std::uint32_t epoch_ = 0;  // of the queue; 0 of none
   std::uint16_t head_ = 0;
   std::uint16_t descriptors_ = 0;  // of the ring (packed), or 1

@@ -1,7 +1,5 @@
 #include "vm_device/virtqueue.h"
 
-#include <variant>
-
 #include "vm_device/internal/packed_ring.h"
 #include "vm_device/internal/split_ring.h"
 
@@ -11,26 +9,21 @@ using internal::PackedRing;
 using internal::RingCore;
 using internal::SplitRing;
 
+// Both forms; one of them is in use. A branch on which, in each call, is all that they cost
+// each other.
 struct Virtqueue::Rings {
-  explicit Rings(DmaSpace& space) : dma(&space), form(std::in_place_type<SplitRing>, space, 1) {}
+  explicit Rings(DmaSpace& dma) : split(dma), packed(dma) {}
 
-  // Calls `use` with the ring, in the form that it has.
+  // Calls `use` with the ring that is in use.
   template <typename Use>
   [[gnu::always_inline]] auto with(Use use) {
-    if (auto* packed = std::get_if<PackedRing>(&form)) return use(*packed);
-    return use(*std::get_if<SplitRing>(&form));
+    return is_packed ? use(packed) : use(split);
   }
-  RingCore& core() {
-    return *with([](auto& ring) -> RingCore* { return &ring; });
-  }
-  template <typename Form>
-  VirtqueueError enable_as(const VirtqueueConfig& config) {
-    if (!std::holds_alternative<Form>(form)) form.emplace<Form>(*dma, core().epoch());
-    return std::get_if<Form>(&form)->enable(config);
-  }
+  RingCore& core() { return is_packed ? static_cast<RingCore&>(packed) : split; }
 
-  DmaSpace* dma;
-  std::variant<SplitRing, PackedRing> form;
+  SplitRing split;
+  bool is_packed = false;
+  PackedRing packed;
 };
 
 Virtqueue::Virtqueue(DmaSpace& dma, std::uint16_t max_size)
@@ -42,8 +35,10 @@ Virtqueue::~Virtqueue() = default;
 VirtqueueError Virtqueue::enable(const VirtqueueConfig& config) {
   reset();
   if (config.size == 0 || config.size > max_size_) return fail(VirtqueueError::kBadSize);
-  const bool packed = (config.features & kFeatureRingPacked) != 0;
-  return packed ? rings_->enable_as<PackedRing>(config) : rings_->enable_as<SplitRing>(config);
+  const std::uint32_t epoch = rings_->core().epoch();
+  rings_->is_packed = (config.features & kFeatureRingPacked) != 0;
+  rings_->core().begin_epoch(epoch);
+  return rings_->with([&](auto& ring) { return ring.enable(config); });
 }
 
 bool Virtqueue::is_enabled() const { return rings_->core().is_enabled(); }

@@ -51,7 +51,7 @@ MemoryReader::~MemoryReader() { manager_->state_->readers().remove(this); }
 // so one of the two sees the other. A map that is newer than the generation is taken
 // away once more, for nothing.
 void MemoryReader::renew() {
-  ++renewals_;
+  changes_.fetch_add(1);
   recent_index_ = nullptr;
   do {
     map_ = manager_->map();
@@ -74,6 +74,7 @@ void MemoryReader::park() {
   park_wanted_ = depth_ > 0;
   if (depth_ > 0) return;
   index_.store(&GranuleTable::nowhere(), std::memory_order_relaxed);
+  changes_.fetch_add(1);
   map_.reset();
 }
 

@@ -43,31 +43,12 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   // Drops the map until the next access; inside an access, when that one ends.
   void park();
 
-  // For who reaches the same few bytes again and again, such as a ring: the slot that
-  // map() now has for an address, or one in which it is out of bounds, may be kept and used
-  // for as long as its stamp is current. That pins nothing: once the map has changed or
-  // this reader was parked, the stamp is not current again.
-  //
-  // Needs:  a test of the stamp after every call of another member, before the slot is used.
-  // Cost:   of the test, two loads.
-  class Stamp {
-   public:
-    Stamp() = default;
-
-   private:
-    friend MemoryReader;
-    const BlockIndex* index_ = nullptr;
-    std::uint64_t renewals_ = 0;
-  };
-  Stamp stamp() const {
-    Stamp stamp;
-    stamp.index_ = index_.load(std::memory_order_acquire);
-    stamp.renewals_ = renewals_;
-    return stamp;
-  }
-  bool is_current(const Stamp& stamp) const {
-    return index_.load(std::memory_order_acquire) == stamp.index_ && renewals_ == stamp.renewals_;
-  }
+  // For who reaches the same few bytes again and again, such as a ring: a slot that was
+  // looked for after map() may be kept and used while changes() is what it was before the
+  // look. That pins nothing: once the map has changed, or this reader was parked, the
+  // number is another one. It is to be compared again after any other call of this reader.
+  const std::atomic<std::uint64_t>& changes() const { return changes_; }
+  // The slot of an address, or one in which it is out of bounds.
   const MapSlot& slot(GuestAddress address) const { return slot_at(address); }
 
   // As the members of MemoryManager of the same names. Cost: within one section of
@@ -187,7 +168,8 @@ class MemoryReader : public TypedAccess<MemoryReader> {
 
   // Of map_, or of nothing once the manager has another map.
   std::atomic<const BlockIndex*> index_{&GranuleTable::nowhere()};
-  std::uint64_t renewals_ = 0;  // another index may lie where a former one did
+  // Of index_, counted because another index may lie where a former one did.
+  std::atomic<std::uint64_t> changes_{0};
   MemoryManager* manager_;
   Route route_;
   int depth_ = 0;

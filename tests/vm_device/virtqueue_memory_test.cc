@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <random>
 #include <thread>
 
-#include "tests/vm_device/driver_ring.h"
+#include "absl/cleanup/cleanup.h"
+#include "tests/vm_device/ring_driver.h"
 #include "vm_device/virtio_features.h"
 #include "vm_device/virtqueue.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_device {
 namespace {
@@ -77,6 +81,23 @@ TEST_F(ReadOnceTest, EveryFieldOfARequestIsReadOnce) {
   EXPECT_EQ(most_reads(), 1);
 }
 
+TEST_F(ReadOnceTest, EveryFieldOfAPackedRequestIsReadOnce) {
+  ASSERT_EQ(queue.enable(counted.config(kFeatureRingPacked)), VirtqueueError::kNone);
+  for (std::uint16_t i = 0; i < 3; ++i) {
+    const std::uint64_t at = kBase + 16 * i;
+    guest.put(at, kBuffer);
+    guest.put(at + 8, std::uint32_t{16});
+    guest.put(at + 12, i);
+    guest.put(at + 14, static_cast<std::uint16_t>((i < 2 ? kNext : kWrite) | 0x80));
+  }
+  rings.reads.fill(0);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(chain.readable_bytes(), 32u);
+  EXPECT_EQ(chain.writable_bytes(), 16u);
+  EXPECT_EQ(chain.head(), 2);
+  EXPECT_EQ(most_reads(), 1);
+}
+
 TEST_F(ReadOnceTest, ALoopIsLeftAfterAsManyStepsAsTheQueueHasDescriptors) {
   for (std::uint64_t i = 0; i < kSize; ++i) {
     counted.describe(static_cast<std::uint16_t>(i),
@@ -124,6 +145,102 @@ TEST_F(VirtqueueMemoryTest, RequestsAndAnswersCrossThreadsWhole) {
     queue.push(chain, i++);
   }
   driver.join();
+}
+
+// The same for a packed ring of one chain at a time, reached by host pointers.
+TEST_F(VirtqueueMemoryTest, PackedRequestsAndAnswersCrossThreadsWhole) {
+  vm_mem::MemoryReader reader(*guest.memory, vm_mem::Route::kDma);
+  DmaSpace direct(reader);
+  Virtqueue packed(direct, 256);
+  VirtqueueConfig config = ring.config(kFeatureRingPacked);
+  config.size = 5;
+  ASSERT_EQ(packed.enable(config), VirtqueueError::kNone);
+  constexpr std::uint32_t kRequests = 5'000;
+  std::atomic<bool> gone = false;
+  std::thread driver([&] {
+    const absl::Cleanup leave = [&] { gone = true; };
+    for (std::uint32_t i = 0; i < kRequests; ++i) {
+      const std::uint64_t at = kRamBase + 16 * (i % 5);
+      const bool wrap = i / 5 % 2 == 0;
+      guest.put(kBuffer, i);
+      guest.put(at, kBuffer);
+      guest.put(at + 8, std::uint32_t{4});
+      guest.put(at + 12, static_cast<std::uint16_t>(i % 3));
+      guest.memory->store(vm_mem::GuestAddress{at + 14},
+                          static_cast<std::uint16_t>(kWrite | (wrap ? 0x80 : 0x8000)),
+                          std::memory_order_release);
+      std::uint16_t flags = 0;
+      do {
+        std::this_thread::yield();
+        guest.memory->load(vm_mem::GuestAddress{at + 14}, flags, std::memory_order_acquire);
+      } while ((flags & 0x8080) != (wrap ? 0x8080 : 0));
+      ASSERT_EQ(guest.get<std::uint32_t>(kBuffer), ~i);
+      ASSERT_EQ(guest.get<std::uint32_t>(at + 8), i + 1);
+      ASSERT_EQ(guest.get<std::uint16_t>(at + 12), i % 3);
+    }
+  });
+  for (std::uint32_t i = 0; !gone && packed.error() == VirtqueueError::kNone;) {
+    if (packed.pop(chain) != PopStatus::kChain) {
+      std::this_thread::yield();
+      continue;
+    }
+    std::uint32_t value = 0;
+    EXPECT_TRUE(direct.load(chain.writable()[0].address, value).ok());
+    EXPECT_EQ(value, i);
+    EXPECT_TRUE(direct.store(chain.writable()[0].address, ~value).ok());
+    packed.push(chain, ++i);
+  }
+  driver.join();
+}
+
+class RacingDriverTest : public testing::TestWithParam<std::uint64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(EachForm, RacingDriverTest,
+                         testing::Values(std::uint64_t{0}, kFeatureRingPacked, kFeatureInOrder,
+                                         kFeatureRingPacked | kFeatureInOrder));
+
+// A second vCPU writes all over the rings, and the map changes, while the device works.
+TEST_P(RacingDriverTest, WhateverChangesMeanwhileChainsHoldAndAResetMends) {
+  Guest guest;
+  vm_mem::MemoryReader reader(*guest.memory, vm_mem::Route::kDma);
+  DmaSpace dma(reader);
+  Virtqueue queue(dma, 256);
+  RingDriver driver(guest, kRamBase, kSize, GetParam() | kFeatureRingIndirect);
+  std::atomic<bool> done = false;
+  std::thread vandal([&] {
+    std::minstd_rand random(1);
+    for (int i = 0; i < 20'000; ++i) {
+      const std::uint64_t part = std::uint64_t{random() % 4 * 0x2000} + random() % 16 * 8;
+      const std::uint64_t value = random() % 3 == 0 ? random() : (random() & 0x8083'0003) | 16;
+      guest.put(kRamBase + part, value << (random() % 2 * 32));
+      if (i % 256 == 0) {
+        const auto id = guest.memory->add_ram(guest_range(kRamEnd + 0x10'0000, 0x1000));
+        if (id.ok()) guest.memory->remove_region(*id, vm_mem::RemovePolicy::kRefuse).IgnoreError();
+      }
+    }
+    done = true;
+  });
+  DescriptorChain chain;
+  while (!done) {
+    if (!queue.is_enabled() || queue.error() != VirtqueueError::kNone) {
+      ASSERT_EQ(queue.enable(driver.config()), VirtqueueError::kNone);
+    }
+    if (queue.pop(chain) != PopStatus::kChain) continue;
+    EXPECT_LT(chain.head(), kSize);
+    EXPECT_LE(chain.readable().size() + chain.writable().size(), kMaxIndirectDescriptors + kSize);
+    std::uint64_t sum = 0;
+    for (const DmaSegment& it : chain.readable()) sum += it.bytes;
+    ASSERT_EQ(sum, chain.readable_bytes());
+    queue.push(chain, 1);
+    queue.wants_interrupt();
+  }
+  vandal.join();
+  driver.clear();
+  ASSERT_EQ(queue.enable(driver.config()), VirtqueueError::kNone);
+  const std::uint16_t id = driver.offer({{kBuffer, 16, kWrite, 0}});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  queue.push(chain, 16);
+  EXPECT_EQ(driver.take_used(), (UsedEntry{id, 16}));
 }
 
 }  // namespace

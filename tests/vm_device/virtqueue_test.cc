@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tests/vm_device/driver_ring.h"
+#include "tests/vm_device/ring_path.h"
 #include "vm_device/virtio_features.h"
 
 namespace vm_device {
@@ -14,9 +15,13 @@ namespace {
 constexpr std::uint16_t kSize = 8;
 constexpr std::uint64_t kBuffer = kRamBase + 0x1'0000;
 
-class VirtqueueTest : public testing::Test {
+class VirtqueueTest : public testing::TestWithParam<RingPath> {
  protected:
-  VirtqueueTest() : dma(*guest.memory), queue(dma, 256), ring(guest, kRamBase, kSize) {}
+  VirtqueueTest()
+      : reader(*guest.memory, vm_mem::Route::kDma),
+        dma(dma_by(GetParam(), guest, reader)),
+        queue(dma, 256),
+        ring(guest, kRamBase, kSize) {}
 
   void enable(std::uint64_t features = kFeatureRingIndirect) {
     ASSERT_EQ(queue.enable(ring.config(features)), VirtqueueError::kNone);
@@ -33,24 +38,28 @@ class VirtqueueTest : public testing::Test {
   }
 
   Guest guest;
+  vm_mem::MemoryReader reader;
   DmaSpace dma;
   Virtqueue queue;
   DriverRing ring;
   DescriptorChain chain;
 };
 
-TEST_F(VirtqueueTest, AnEmptyRingGivesNothing) {
+INSTANTIATE_TEST_SUITE_P(EachPath, VirtqueueTest,
+                         testing::Values(RingPath::kDma, RingPath::kDirect), ring_path_name);
+
+TEST_P(VirtqueueTest, AnEmptyRingGivesNothing) {
   enable();
   EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
   EXPECT_EQ(queue.error(), VirtqueueError::kNone);
 }
 
-TEST_F(VirtqueueTest, AQueueThatIsNotEnabledGivesNothing) {
+TEST_P(VirtqueueTest, AQueueThatIsNotEnabledGivesNothing) {
   ring.offer_chain({{kBuffer, 16, 0, 0}});
   EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
 }
 
-TEST_F(VirtqueueTest, AChainIsItsReadableThenItsWritableBuffers) {
+TEST_P(VirtqueueTest, AChainIsItsReadableThenItsWritableBuffers) {
   enable();
   ring.offer_chain({{kBuffer, 16, 0, 0},
                     {kBuffer + 64, 7, 0, 0},
@@ -67,7 +76,7 @@ TEST_F(VirtqueueTest, AChainIsItsReadableThenItsWritableBuffers) {
   EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
 }
 
-TEST_F(VirtqueueTest, PushTellsTheDriverWhatWasUsed) {
+TEST_P(VirtqueueTest, PushTellsTheDriverWhatWasUsed) {
   enable();
   ring.describe(5, {kBuffer, 64, kWrite, 0});
   ring.offer(5);
@@ -78,7 +87,7 @@ TEST_F(VirtqueueTest, PushTellsTheDriverWhatWasUsed) {
   EXPECT_EQ(ring.used_entry(0), (UsedEntry{5, 33}));
 }
 
-TEST_F(VirtqueueTest, IndicesRunThroughTheEndOfSixteenBits) {
+TEST_P(VirtqueueTest, IndicesRunThroughTheEndOfSixteenBits) {
   enable();
   ring.describe(3, {kBuffer, 64, kWrite, 0});
   for (std::uint32_t i = 0; i < 0x1'0000 + 20; ++i) {
@@ -90,7 +99,7 @@ TEST_F(VirtqueueTest, IndicesRunThroughTheEndOfSixteenBits) {
   EXPECT_EQ(ring.used_index(), 20);
 }
 
-TEST_F(VirtqueueTest, AFullRingIsNoJump) {
+TEST_P(VirtqueueTest, AFullRingIsNoJump) {
   enable();
   for (std::uint16_t i = 0; i < kSize; ++i) {
     ring.describe(i, {kBuffer, 1, kWrite, 0});
@@ -103,7 +112,7 @@ TEST_F(VirtqueueTest, AFullRingIsNoJump) {
   EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
 }
 
-TEST_F(VirtqueueTest, AChainAsLongAsTheQueueIsNoLoop) {
+TEST_P(VirtqueueTest, AChainAsLongAsTheQueueIsNoLoop) {
   enable();
   for (std::uint16_t i = 0; i < kSize; ++i) {
     const std::uint16_t flags = i + 1 < kSize ? kNext : 0;
@@ -114,7 +123,7 @@ TEST_F(VirtqueueTest, AChainAsLongAsTheQueueIsNoLoop) {
   EXPECT_EQ(chain.readable_bytes(), 4u * kSize);
 }
 
-TEST_F(VirtqueueTest, ALoopIsAnError) {
+TEST_P(VirtqueueTest, ALoopIsAnError) {
   enable();
   ring.describe(0, {kBuffer, 4, kNext, 1});
   ring.describe(1, {kBuffer, 4, kNext, 0});
@@ -122,47 +131,47 @@ TEST_F(VirtqueueTest, ALoopIsAnError) {
   expect_error(VirtqueueError::kLoop);
 }
 
-TEST_F(VirtqueueTest, ADescriptorThatNamesItselfIsALoop) {
+TEST_P(VirtqueueTest, ADescriptorThatNamesItselfIsALoop) {
   enable();
   ring.describe(2, {kBuffer, 4, kNext, 2});
   ring.offer(2);
   expect_error(VirtqueueError::kLoop);
 }
 
-TEST_F(VirtqueueTest, ALoopOfEmptyDescriptorsIsAnError) {
+TEST_P(VirtqueueTest, ALoopOfEmptyDescriptorsIsAnError) {
   enable();
   ring.describe(2, {kBuffer, 0, kNext, 2});
   ring.offer(2);
   expect_error(VirtqueueError::kLoop);
 }
 
-TEST_F(VirtqueueTest, ANextPastTheTableIsAnError) {
+TEST_P(VirtqueueTest, ANextPastTheTableIsAnError) {
   enable();
   ring.describe(0, {kBuffer, 4, kNext, kSize});
   ring.offer(0);
   expect_error(VirtqueueError::kNextOutOfRange);
 }
 
-TEST_F(VirtqueueTest, ANextPastTheTableIsNotReadWithoutTheFlag) {
+TEST_P(VirtqueueTest, ANextPastTheTableIsNotReadWithoutTheFlag) {
   enable();
   ring.describe(0, {kBuffer, 4, 0, 0xffff});
   ring.offer(0);
   EXPECT_EQ(queue.pop(chain), PopStatus::kChain);
 }
 
-TEST_F(VirtqueueTest, AHeadPastTheTableIsAnError) {
+TEST_P(VirtqueueTest, AHeadPastTheTableIsAnError) {
   enable();
   ring.offer(kSize);
   expect_error(VirtqueueError::kHeadOutOfRange);
 }
 
-TEST_F(VirtqueueTest, AnIndexAheadByMoreThanTheQueueIsAnError) {
+TEST_P(VirtqueueTest, AnIndexAheadByMoreThanTheQueueIsAnError) {
   enable();
   ring.set_available_index(kSize + 1);
   expect_error(VirtqueueError::kAvailableJump);
 }
 
-TEST_F(VirtqueueTest, AnIndexThatGoesBackIsAnError) {
+TEST_P(VirtqueueTest, AnIndexThatGoesBackIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 4, 0, 0}});
   ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
@@ -171,25 +180,25 @@ TEST_F(VirtqueueTest, AnIndexThatGoesBackIsAnError) {
   EXPECT_EQ(queue.error(), VirtqueueError::kAvailableJump);
 }
 
-TEST_F(VirtqueueTest, ReadableBehindWritableIsAnError) {
+TEST_P(VirtqueueTest, ReadableBehindWritableIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 4, kWrite, 0}, {kBuffer, 4, 0, 0}});
   expect_error(VirtqueueError::kReadAfterWrite);
 }
 
-TEST_F(VirtqueueTest, ReadableBehindAnEmptyWritableIsAnError) {
+TEST_P(VirtqueueTest, ReadableBehindAnEmptyWritableIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 0, kWrite, 0}, {kBuffer, 4, 0, 0}});
   expect_error(VirtqueueError::kReadAfterWrite);
 }
 
-TEST_F(VirtqueueTest, ABufferThatWrapsIsAnError) {
+TEST_P(VirtqueueTest, ABufferThatWrapsIsAnError) {
   enable();
   ring.offer_chain({{UINT64_MAX - 2, 4, 0, 0}});
   expect_error(VirtqueueError::kAddressWrap);
 }
 
-TEST_F(VirtqueueTest, EmptyDescriptorsGiveNoSegment) {
+TEST_P(VirtqueueTest, EmptyDescriptorsGiveNoSegment) {
   enable();
   ring.offer_chain({{kBuffer, 0, 0, 0}, {kBuffer, 4, 0, 0}, {UINT64_MAX, 0, kWrite, 0}});
   ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
@@ -197,7 +206,7 @@ TEST_F(VirtqueueTest, EmptyDescriptorsGiveNoSegment) {
   EXPECT_TRUE(chain.writable().empty());
 }
 
-TEST_F(VirtqueueTest, LengthsAreCountedInSixtyFourBits) {
+TEST_P(VirtqueueTest, LengthsAreCountedInSixtyFourBits) {
   enable();
   const RawDescriptor huge{kBuffer, UINT32_MAX, kWrite, 0};
   ring.offer_chain({huge, huge, huge, huge});
@@ -205,7 +214,7 @@ TEST_F(VirtqueueTest, LengthsAreCountedInSixtyFourBits) {
   EXPECT_EQ(chain.writable_bytes(), 4 * std::uint64_t{UINT32_MAX});
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableGoesOnWhereTheChainEnds) {
+TEST_P(VirtqueueTest, AnIndirectTableGoesOnWhereTheChainEnds) {
   enable();
   ring.write_chain(kBuffer, {{kBuffer + 256, 8, 0, 0}, {kBuffer + 512, 16, kWrite, 0}});
   ring.offer_chain({{kBuffer + 1024, 4, 0, 0}, {kBuffer, 32, kIndirect, 0}});
@@ -214,7 +223,7 @@ TEST_F(VirtqueueTest, AnIndirectTableGoesOnWhereTheChainEnds) {
   EXPECT_EQ(chain.writable_bytes(), 16u);
 }
 
-TEST_F(VirtqueueTest, TheWriteFlagOfAnIndirectTableMeansNothing) {
+TEST_P(VirtqueueTest, TheWriteFlagOfAnIndirectTableMeansNothing) {
   enable();
   ring.write_chain(kBuffer, {{kBuffer + 256, 8, 0, 0}});
   ring.offer_chain({{kBuffer, 16, kIndirect | kWrite, 0}});
@@ -222,7 +231,7 @@ TEST_F(VirtqueueTest, TheWriteFlagOfAnIndirectTableMeansNothing) {
   EXPECT_EQ(chain.readable_bytes(), 8u);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableMayBeLongerThanTheQueue) {
+TEST_P(VirtqueueTest, AnIndirectTableMayBeLongerThanTheQueue) {
   enable();
   const std::uint32_t count = 1024;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -234,56 +243,56 @@ TEST_F(VirtqueueTest, AnIndirectTableMayBeLongerThanTheQueue) {
   EXPECT_EQ(chain.readable_bytes(), count);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableAboveTheLimitIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableAboveTheLimitIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 16 * 1025, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectTooLong);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableNeedsTheFeature) {
+TEST_P(VirtqueueTest, AnIndirectTableNeedsTheFeature) {
   enable(0);
   ring.offer_chain({{kBuffer, 16, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectNotNegotiated);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableInAnotherIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableInAnotherIsAnError) {
   enable();
   ring.write_chain(kBuffer, {{kBuffer + 256, 16, kIndirect, 0}});
   ring.offer_chain({{kBuffer, 16, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectNested);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableInTheMiddleIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableInTheMiddleIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 16, kIndirect, 0}, {kBuffer, 16, 0, 0}});
   expect_error(VirtqueueError::kIndirectWithNext);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableOfPartsOfDescriptorsIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableOfPartsOfDescriptorsIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 17, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectBadLength);
 }
 
-TEST_F(VirtqueueTest, AnEmptyIndirectTableIsAnError) {
+TEST_P(VirtqueueTest, AnEmptyIndirectTableIsAnError) {
   enable();
   ring.offer_chain({{kBuffer, 0, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectBadLength);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableThatEndsOutsideRamIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableThatEndsOutsideRamIsAnError) {
   enable();
   ring.offer_chain({{kRamEnd - 16, 32, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectUnreachable);
 }
 
-TEST_F(VirtqueueTest, AnIndirectTableThatWrapsIsAnError) {
+TEST_P(VirtqueueTest, AnIndirectTableThatWrapsIsAnError) {
   enable();
   ring.offer_chain({{UINT64_MAX - 15, 32, kIndirect, 0}});
   expect_error(VirtqueueError::kAddressWrap);
 }
 
-TEST_F(VirtqueueTest, ALoopInAnIndirectTableIsAnError) {
+TEST_P(VirtqueueTest, ALoopInAnIndirectTableIsAnError) {
   enable();
   ring.describe_at(kBuffer, {kBuffer, 1, kNext, 1});
   ring.describe_at(kBuffer + 16, {kBuffer, 1, kNext, 0});
@@ -291,14 +300,14 @@ TEST_F(VirtqueueTest, ALoopInAnIndirectTableIsAnError) {
   expect_error(VirtqueueError::kLoop);
 }
 
-TEST_F(VirtqueueTest, ANextPastAnIndirectTableIsAnError) {
+TEST_P(VirtqueueTest, ANextPastAnIndirectTableIsAnError) {
   enable();
   ring.describe_at(kBuffer, {kBuffer, 1, kNext, 2});
   ring.offer_chain({{kBuffer, 32, kIndirect, 0}});
   expect_error(VirtqueueError::kNextOutOfRange);
 }
 
-TEST_F(VirtqueueTest, AnErrorLastsUntilReset) {
+TEST_P(VirtqueueTest, AnErrorLastsUntilReset) {
   enable();
   ring.offer(kSize);
   expect_error(VirtqueueError::kHeadOutOfRange);
@@ -311,7 +320,7 @@ TEST_F(VirtqueueTest, AnErrorLastsUntilReset) {
   EXPECT_EQ(queue.pop(chain), PopStatus::kChain);
 }
 
-TEST_F(VirtqueueTest, ASizeThatCannotBeIsRefused) {
+TEST_P(VirtqueueTest, ASizeThatCannotBeIsRefused) {
   for (const int size : {0, 3, 6, 255, 512, 0x8000}) {
     VirtqueueConfig config = ring.config();
     config.size = static_cast<std::uint16_t>(size);
@@ -320,7 +329,7 @@ TEST_F(VirtqueueTest, ASizeThatCannotBeIsRefused) {
   }
 }
 
-TEST_F(VirtqueueTest, MisalignedRingsAreRefused) {
+TEST_P(VirtqueueTest, MisalignedRingsAreRefused) {
   VirtqueueConfig config = ring.config();
   config.descriptor_table += 8;
   EXPECT_EQ(queue.enable(config), VirtqueueError::kRingMisaligned);
@@ -332,7 +341,7 @@ TEST_F(VirtqueueTest, MisalignedRingsAreRefused) {
   EXPECT_EQ(queue.enable(config), VirtqueueError::kRingMisaligned);
 }
 
-TEST_F(VirtqueueTest, RingsThatWrapAreRefused) {
+TEST_P(VirtqueueTest, RingsThatWrapAreRefused) {
   VirtqueueConfig config = ring.config();
   config.descriptor_table = UINT64_MAX - 31;
   EXPECT_EQ(queue.enable(config), VirtqueueError::kRingUnreachable);
@@ -341,7 +350,7 @@ TEST_F(VirtqueueTest, RingsThatWrapAreRefused) {
   EXPECT_EQ(queue.enable(config), VirtqueueError::kRingUnreachable);
 }
 
-TEST_F(VirtqueueTest, RingsOutsideRamStopTheQueueAtFirstUse) {
+TEST_P(VirtqueueTest, RingsOutsideRamStopTheQueueAtFirstUse) {
   for (int part = 0; part < 2; ++part) {
     VirtqueueConfig config = ring.config();
     (part == 0 ? config.descriptor_table : config.driver_area) = 0x1000;
@@ -353,7 +362,7 @@ TEST_F(VirtqueueTest, RingsOutsideRamStopTheQueueAtFirstUse) {
   }
 }
 
-TEST_F(VirtqueueTest, AUsedRingOutsideRamStopsTheQueueAtPush) {
+TEST_P(VirtqueueTest, AUsedRingOutsideRamStopsTheQueueAtPush) {
   VirtqueueConfig config = ring.config();
   config.device_area = kRamEnd - 4;
   ring.offer_chain({{kBuffer, 4, kWrite, 0}});
@@ -362,7 +371,7 @@ TEST_F(VirtqueueTest, AUsedRingOutsideRamStopsTheQueueAtPush) {
   EXPECT_EQ(queue.push(chain, 4), VirtqueueError::kRingUnreachable);
 }
 
-TEST_F(VirtqueueTest, TheDriversFlagSuppressesTheInterrupt) {
+TEST_P(VirtqueueTest, TheDriversFlagSuppressesTheInterrupt) {
   enable(0);
   EXPECT_FALSE(queue.wants_interrupt());
   for (const bool wanted : {true, false, true}) {
@@ -375,7 +384,7 @@ TEST_F(VirtqueueTest, TheDriversFlagSuppressesTheInterrupt) {
   }
 }
 
-TEST_F(VirtqueueTest, TheDeviceSuppressesNotificationsByItsFlag) {
+TEST_P(VirtqueueTest, TheDeviceSuppressesNotificationsByItsFlag) {
   enable(0);
   queue.suppress_notifications();
   EXPECT_EQ(ring.used_flags(), 1);
@@ -386,7 +395,7 @@ TEST_F(VirtqueueTest, TheDeviceSuppressesNotificationsByItsFlag) {
   EXPECT_FALSE(queue.resume_notifications());
 }
 
-TEST_F(VirtqueueTest, TheUsedEventSuppressesInterruptsUntilItIsPassed) {
+TEST_P(VirtqueueTest, TheUsedEventSuppressesInterruptsUntilItIsPassed) {
   enable(kFeatureRingEventIdx);
   ring.set_used_event(2);
   const auto complete = [&] {
@@ -404,7 +413,7 @@ TEST_F(VirtqueueTest, TheUsedEventSuppressesInterruptsUntilItIsPassed) {
   EXPECT_FALSE(queue.wants_interrupt());
 }
 
-TEST_F(VirtqueueTest, TheAvailableEventNamesTheNextRequest) {
+TEST_P(VirtqueueTest, TheAvailableEventNamesTheNextRequest) {
   enable(kFeatureRingEventIdx);
   ring.offer(0);
   ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
@@ -414,7 +423,152 @@ TEST_F(VirtqueueTest, TheAvailableEventNamesTheNextRequest) {
   EXPECT_EQ(ring.available_event(), 1);
 }
 
-TEST_F(VirtqueueTest, EveryErrorHasANameOfItsOwn) {
+TEST_P(VirtqueueTest, RequestsThatAreStillOutCountAgainstAJump) {
+  enable();
+  ring.describe(0, {kBuffer, 1, kWrite, 0});
+  for (std::uint16_t i = 0; i < kSize; ++i) {
+    ring.offer(0);
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  }
+  ring.offer(0);
+  expect_error(VirtqueueError::kAvailableJump);
+}
+
+TEST_P(VirtqueueTest, StagedRequestsAreSeenOncePublished) {
+  enable();
+  ring.describe(1, {kBuffer, 64, kWrite, 0});
+  ring.describe(2, {kBuffer, 64, kWrite, 0});
+  DescriptorChain other;
+  ring.offer(1);
+  ring.offer(2);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  ASSERT_EQ(queue.pop(other), PopStatus::kChain);
+  EXPECT_EQ(queue.stage(other, 7), VirtqueueError::kNone);
+  EXPECT_EQ(queue.stage(chain, 8), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 0);
+  EXPECT_FALSE(queue.wants_interrupt());
+  EXPECT_EQ(queue.publish(), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 2);
+  EXPECT_EQ(ring.used_entry(0), (UsedEntry{2, 7}));
+  EXPECT_EQ(ring.used_entry(1), (UsedEntry{1, 8}));
+  EXPECT_TRUE(queue.wants_interrupt());
+}
+
+TEST_P(VirtqueueTest, WhatIsStagedOutlivesAnErrorOfTheNextRequest) {
+  enable();
+  ring.describe(1, {kBuffer, 64, kWrite, 0});
+  ring.offer(1);
+  ring.offer(kSize);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(queue.stage(chain, 64), VirtqueueError::kNone);
+  EXPECT_EQ(queue.pop(chain), PopStatus::kError);
+  EXPECT_EQ(queue.publish(), VirtqueueError::kHeadOutOfRange);
+  EXPECT_EQ(ring.used_index(), 1);
+  EXPECT_TRUE(queue.wants_interrupt());
+}
+
+TEST_P(VirtqueueTest, InOrderAnEarlyAnswerWaitsForThoseBefore) {
+  enable(kFeatureInOrder);
+  DescriptorChain first;
+  ring.describe(1, {kBuffer, 64, kWrite, 0});
+  ring.describe(2, {kBuffer, 64, kWrite, 0});
+  ring.offer(1);
+  ring.offer(2);
+  ASSERT_EQ(queue.pop(first), PopStatus::kChain);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(queue.push(chain, 5), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 0);
+  EXPECT_FALSE(queue.is_idle());
+  EXPECT_EQ(queue.push(first, 6), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 2);
+  EXPECT_EQ(ring.used_entry(0), (UsedEntry{1, 6}));
+  EXPECT_EQ(ring.used_entry(1), (UsedEntry{2, 5}));
+  EXPECT_TRUE(queue.is_idle());
+}
+
+TEST_P(VirtqueueTest, InOrderFilledRequestsShareTheEntryOfTheLast) {
+  enable(kFeatureInOrder);
+  for (std::uint16_t i = 1; i <= 4; ++i) {
+    ring.describe(i, {kBuffer, 64, kWrite, 0});
+    ring.offer(i);
+  }
+  for (const std::uint32_t written : {64u, 64u, 9u, 64u}) {
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+    EXPECT_EQ(queue.stage(chain, written), VirtqueueError::kNone);
+  }
+  EXPECT_EQ(queue.publish(), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 4);
+  EXPECT_EQ(ring.used_entry(0), (UsedEntry{3, 9}));
+  EXPECT_EQ(ring.used_entry(3), (UsedEntry{4, 64}));
+  EXPECT_EQ(ring.used_entry(1), (UsedEntry{0, 0}));
+}
+
+TEST_P(VirtqueueTest, AnAnswerFromBeforeAResetIsLeftOut) {
+  enable();
+  ring.describe(1, {kBuffer, 64, kWrite, 0});
+  ring.offer(1);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  queue.reset();
+  ring.clear();
+  enable();
+  EXPECT_EQ(queue.push(chain, 64), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 0);
+  EXPECT_EQ(queue.push(DescriptorChain(), 64), VirtqueueError::kNone);
+  EXPECT_EQ(ring.used_index(), 0);
+}
+
+TEST_P(VirtqueueTest, BeginsWhereItIsTold) {
+  VirtqueueConfig config = ring.config();
+  config.start = VirtqueueState{0xffff, 0xfffe};
+  ring.set_available_index(0xffff);
+  ring.describe(3, {kBuffer, 64, kWrite, 0});
+  ring.offer(3);
+  ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+  EXPECT_FALSE(queue.is_idle());
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  queue.push(chain, 4);
+  EXPECT_EQ(ring.used_index(), 0xffff);
+  EXPECT_EQ(ring.used_entry(6), (UsedEntry{3, 4}));
+  EXPECT_EQ(queue.state(), (VirtqueueState{0, 0xffff}));
+}
+
+TEST_P(VirtqueueTest, AStartWithMoreRequestsOutThanTheQueueHasIsRefused) {
+  VirtqueueConfig config = ring.config();
+  config.start = VirtqueueState{kSize + 1, 0};
+  EXPECT_EQ(queue.enable(config), VirtqueueError::kBadStart);
+}
+
+TEST_P(VirtqueueTest, RingsMayEndWhereRamEnds) {
+  const std::uint64_t table = kRamEnd - 0x200;
+  for (const std::uint64_t features : {std::uint64_t{0}, kFeatureRingEventIdx}) {
+    const std::uint64_t event = features != 0 ? 2 : 0;
+    VirtqueueConfig config = ring.config(features);
+    config.descriptor_table = table;
+    config.device_area = kRamEnd - (4 + 8 * kSize + 2 * event);
+    for (const bool available_last : {true, false}) {
+      if (available_last) {
+        config.driver_area = kRamEnd - (4 + 2 * kSize + event);
+        config.device_area = ring.used();
+      } else {
+        config.driver_area = ring.available();
+        config.device_area = kRamEnd - (4 + 8 * kSize + 2 * event);
+      }
+      ring.clear();
+      guest.put_bytes(table, std::vector<std::byte>(0x200));
+      ring.describe_at(table, {kBuffer, 64, kWrite, 0});
+      guest.put(config.driver_area + 2, std::uint16_t{1});
+      ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+      ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+      EXPECT_EQ(queue.push(chain, 1), VirtqueueError::kNone);
+      EXPECT_EQ(guest.get<std::uint16_t>(config.device_area + 2), 1);
+      queue.wants_interrupt();
+      queue.resume_notifications();
+      EXPECT_EQ(queue.error(), VirtqueueError::kNone);
+    }
+  }
+}
+
+TEST(VirtqueueErrorTest, EveryErrorHasANameOfItsOwn) {
   std::set<std::string> names;
   int count = 0;
   for (auto error = VirtqueueError::kNone; error <= VirtqueueError::kBadStart;

@@ -1,5 +1,6 @@
 #include "vm_device/internal/packed_ring.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vm_device::internal {
@@ -48,88 +49,133 @@ VirtqueueState PackedRing::state() const {
       static_cast<std::uint16_t>(next_used_ | wrap_if(used_flags_ != 0))};
 }
 
-PopStatus PackedRing::pop(DescriptorChain& chain) {
-  if (!running_) [[unlikely]]
-    return at_rest();
-  if (memory_.is_direct()) [[likely]]
-    return pop_on(DirectPath(memory_), chain);
-  return pop_on(DmaPath(memory_), chain);
+// As in the split form; the descriptors lie one behind the other.
+template <unsigned kWriteFlag>
+[[gnu::always_inline]] inline PackedRing::Walk PackedRing::walk(DirectPath path, std::uint64_t end,
+                                                                Place& at, ChainWriter& writer) {
+  constexpr std::uint32_t kFlags = std::uint32_t{kDescriptorWrite | kDescriptorIndirect} << 16;
+  constexpr std::uint32_t kNext = std::uint32_t{kDescriptorNext} << 16;
+  while (true) {
+    if (((at.it.rest ^ (kWriteFlag << 16)) & kFlags) != 0) return Walk::kOtherFlags;
+    if (!writer.try_put(at.it.address, at.it.bytes)) return Walk::kOdd;
+    at.offset += kDescriptorBytes;
+    if ((at.it.rest & kNext) == 0) return Walk::kComplete;
+    if (at.offset == end) [[unlikely]]
+      return Walk::kOdd;
+    path.load_descriptor_at(at.offset, at.it);
+  }
 }
 
-template <typename Path>
-[[gnu::always_inline]] inline PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
-  std::uint64_t first = 0;
-  if (!path.load(RingPart::kDescriptors, flags_offset(next_available_), first,
-                 std::memory_order_acquire)) {
-    return stop(VirtqueueError::kRingUnreachable);
+// The short way, as that of the split form: for a request before the end of the ring.
+PopStatus PackedRing::pop(DescriptorChain& chain) {
+  if (!memory_.is_quick()) [[unlikely]]
+    return pop_slowly(chain);
+  const DirectPath path(memory_);
+  Place at{.offset = next_available_ * kDescriptorBytes, .it = {}};
+  path.load(RingPart::kDescriptors, at.offset + kDescriptorRest, at.it.rest,
+            std::memory_order_acquire);
+  if (!is_available(at.it.rest)) return PopStatus::kEmpty;
+  path.load_buffer_at(at.offset, at.it);
+  ChainWriter writer(chain);
+  const std::uint64_t end = size_ * kDescriptorBytes;
+  const Walk readable = walk<0>(path, end, at, writer);
+  if (readable == Walk::kComplete) return accept_quickly(at, writer, chain);
+  if (readable == Walk::kOtherFlags) {
+    writer.begin_writable();
+    if (walk<kDescriptorWrite>(path, end, at, writer) == Walk::kComplete) {
+      return accept_quickly(at, writer, chain);
+    }
   }
-  if ((first >> 48 & kBothFlags) != available_flags_) return PopStatus::kEmpty;
-  const VirtqueueError error = take(path, first, chain);
-  if (error != VirtqueueError::kNone) [[unlikely]]
-    return stop(error);
+  return pop_slowly(chain);
+}
+
+[[gnu::always_inline]] inline PopStatus PackedRing::accept_quickly(const Place& at,
+                                                                   ChainWriter& writer,
+                                                                   DescriptorChain& chain) {
+  const std::uint32_t size = size_;
+  const auto taken = static_cast<std::uint32_t>(writer.count());
+  const std::uint32_t in_use = in_use_ + taken;
+  if (at.it.packed_id() >= size || in_use > size) [[unlikely]]
+    return pop_slowly(chain);
+  writer.finish();
+  set_descriptors(chain, static_cast<std::uint16_t>(taken));
+  sign(chain, static_cast<std::uint16_t>(at.it.packed_id()));
+  in_use_ = static_cast<std::uint16_t>(in_use);
+  const auto next = static_cast<std::uint32_t>(at.offset / kDescriptorBytes);
+  next_available_ = static_cast<std::uint16_t>(next);
+  if (next == size) [[unlikely]]
+    wrap_available();
   return PopStatus::kChain;
 }
 
-// The descriptors of a request lie one behind the other; the last has its ID. A driver makes
-// the first available after the others, so those are not looked at for it.
+[[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
+  if (!running_) return at_rest();
+  prepare_quick_path();
+  return on_path([&](auto path) { return pop_on(path, chain); });
+}
+
 template <typename Path>
-[[gnu::always_inline]] inline VirtqueueError PackedRing::take(Path path, std::uint64_t first,
-                                                              DescriptorChain& chain) {
-  ChainWriter writer(chain);
+PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
+  Descriptor first{};
+  const std::uint64_t offset = next_available_ * kDescriptorBytes;
+  if (!path.load(RingPart::kDescriptors, offset + kDescriptorRest, first.rest,
+                 std::memory_order_acquire)) {
+    return stop(VirtqueueError::kRingUnreachable);
+  }
+  if (!is_available(first.rest)) return PopStatus::kEmpty;
+  if (!path.load_buffer_at(offset, first)) return stop(VirtqueueError::kRingUnreachable);
+  const VirtqueueError error = take(path, first, chain);
+  return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
+}
+
+// The last descriptor of a request has its ID. A driver makes the first available after the
+// others, so those are not looked at for it.
+template <typename Path>
+VirtqueueError PackedRing::take(Path path, Descriptor it, DescriptorChain& chain) {
+  if (in_use_ >= size_) return VirtqueueError::kRingOverrun;
   const std::uint32_t room = size_ - std::uint32_t{in_use_};
-  Descriptor it{.address = 0, .rest = first};
+  ChainWriter writer(chain);
   std::uint32_t index = next_available_;
-  std::uint32_t taken = 0;
-  if (room == 0) [[unlikely]]
-    return VirtqueueError::kRingOverrun;
+  std::uint32_t taken = 1;
   while (true) {
-    if (!path.load(RingPart::kDescriptors, index * kDescriptorBytes, it.address,
-                   std::memory_order_relaxed)) {
-      return VirtqueueError::kRingUnreachable;
-    }
     const unsigned flags = it.packed_flags();
-    ++taken;
-    if ((flags & kDescriptorIndirect) != 0) [[unlikely]] {
+    if ((flags & kDescriptorIndirect) != 0) {
       if (taken != 1 || (flags & kDescriptorNext) != 0) return VirtqueueError::kIndirectWithNext;
       return take_indirect(it, chain);
     }
-    const VirtqueueError error = writer.append(it.address, it.bytes(), flags);
-    if (error != VirtqueueError::kNone) [[unlikely]]
-      return error;
+    const VirtqueueError error = writer.append(it.address, it.bytes, flags);
+    if (error != VirtqueueError::kNone) return error;
     if ((flags & kDescriptorNext) == 0) break;
     if (taken == room) return room == size_ ? VirtqueueError::kLoop : VirtqueueError::kRingOverrun;
-    if (++index == size_) [[unlikely]]
-      index = 0;
-    if (!path.load(RingPart::kDescriptors, flags_offset(index), it.rest,
-                   std::memory_order_relaxed)) {
-      return VirtqueueError::kRingUnreachable;
-    }
+    ++taken;
+    if (++index == size_) index = 0;
+    if (!path.load_descriptor(index, it)) return VirtqueueError::kRingUnreachable;
   }
   writer.finish();
   return accept(it.packed_id(), taken, chain);
 }
 
 // Of the flags in the table only WRITE has a meaning; they are in order.
-[[gnu::noinline]] VirtqueueError PackedRing::take_indirect(const Descriptor& reference,
-                                                           DescriptorChain& chain) {
+VirtqueueError PackedRing::take_indirect(Descriptor reference, DescriptorChain& chain) {
   std::uint32_t count = 0;
   if (const auto error = read_table(reference, count); error != VirtqueueError::kNone) return error;
   ChainWriter writer(chain);
   for (std::uint32_t index = 0; index < count; ++index) {
     const Descriptor it = table(index);
-    const VirtqueueError error = writer.append(it.address, it.bytes(), it.packed_flags());
+    const VirtqueueError error = writer.append(it.address, it.bytes, it.packed_flags());
     if (error != VirtqueueError::kNone) return error;
   }
   writer.finish();
   return accept(reference.packed_id(), 1, chain);
 }
 
-[[gnu::always_inline]] inline VirtqueueError PackedRing::accept(std::uint16_t id,
-                                                                std::uint32_t descriptors,
-                                                                DescriptorChain& chain) {
+VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
+                                  DescriptorChain& chain) {
   if (id >= size_) [[unlikely]]
     return VirtqueueError::kBufferIdOutOfRange;
-  sign(chain, id, static_cast<std::uint16_t>(descriptors));
+  set_descriptors(chain, static_cast<std::uint16_t>(descriptors));
+  sign(chain, static_cast<std::uint16_t>(id));
+  take_turn(chain);
   advance_available(descriptors);
   return VirtqueueError::kNone;
 }
@@ -162,24 +208,35 @@ inline std::uint64_t PackedRing::used_word(std::uint16_t id, std::uint32_t writt
 }
 
 template <typename Path>
-[[gnu::always_inline]] inline bool PackedRing::publish_on(Path path, std::uint16_t at,
-                                                          std::uint64_t word) {
-  return path.store(RingPart::kDescriptors, flags_offset(at), word, std::memory_order_seq_cst) ||
+bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
+  return path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_seq_cst) ||
          unreachable();
 }
 
 VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  if (!can_take_back(chain) || in_order_ || staged_ != 0) [[unlikely]] {
-    const VirtqueueError error = stage(chain, written);
-    return error == VirtqueueError::kNone ? publish() : error;
-  }
+  const std::uint16_t descriptors = descriptors_of(chain);
+  if (!memory_.is_quick() || !is_ours_alone(chain)) [[unlikely]]
+    return push_slowly(chain, written);
+  const DirectPath path(memory_);
   const std::uint64_t word = used_word(chain.head(), written, used_flags_);
-  const bool given = memory_.is_direct() ? publish_on(DirectPath(memory_), next_used_, word)
-                                         : publish_on(DmaPath(memory_), next_used_, word);
-  if (!given) return error_;
-  unsignalled_ += descriptors_of(chain);
-  advance_used(descriptors_of(chain));
+  const std::uint64_t offset = used_offset(next_used_);
+  unsignalled_ += descriptors;
+  advance_used(descriptors);
+  path.put(RingPart::kDescriptors, offset, word, std::memory_order_seq_cst);
+  if (!path.are_marked(RingPart::kDescriptors, offset, 1)) [[unlikely]]
+    return mark_used(path, offset);
   return VirtqueueError::kNone;
+}
+
+[[gnu::noinline]] VirtqueueError PackedRing::mark_used(DirectPath path, std::uint64_t offset) {
+  path.mark(RingPart::kDescriptors, offset, sizeof(std::uint64_t));
+  return VirtqueueError::kNone;
+}
+
+[[gnu::noinline]] VirtqueueError PackedRing::push_slowly(const DescriptorChain& chain,
+                                                         std::uint32_t written) {
+  const VirtqueueError error = stage(chain, written);
+  return error == VirtqueueError::kNone ? publish() : error;
 }
 
 VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t written) {
@@ -218,12 +275,13 @@ void PackedRing::end_run() {
 void PackedRing::stage_word(std::uint16_t at, std::uint64_t word) {
   if (!has_first_) {
     has_first_ = true;
+    alone_ = kNoEpoch;
     first_at_ = at;
     first_word_ = word;
     return;
   }
   on_path([&](auto path) {
-    if (!path.store(RingPart::kDescriptors, flags_offset(at), word, std::memory_order_relaxed)) {
+    if (!path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_relaxed)) {
       unreachable();
     }
   });
@@ -234,6 +292,7 @@ VirtqueueError PackedRing::publish() {
   end_run();
   unsignalled_ += std::exchange(staged_, 0);
   has_first_ = false;
+  if (!in_order_) alone_ = epoch_;
   on_path([&](auto path) { publish_on(path, first_at_, first_word_); });
   return error_;
 }
@@ -270,13 +329,13 @@ bool PackedRing::resume_notifications() {
   const std::uint32_t wish = has(kFeatureRingEventIdx)
                                  ? std::uint32_t{kEventsDescriptor} << 16 | state().next_available
                                  : std::uint32_t{kEventsEnable} << 16;
-  std::uint64_t first = 0;
+  std::uint32_t first = 0;
   const bool told = on_path([&](auto path) {
     return path.store(RingPart::kDevice, 0, wish, std::memory_order_seq_cst) &&
-           path.load(RingPart::kDescriptors, flags_offset(next_available_), first,
-                     std::memory_order_seq_cst);
+           path.load(RingPart::kDescriptors, next_available_ * kDescriptorBytes + kDescriptorRest,
+                     first, std::memory_order_seq_cst);
   });
-  return told ? (first >> 48 & kBothFlags) == available_flags_ : unreachable();
+  return told ? is_available(first) : unreachable();
 }
 
 }  // namespace vm_device::internal

@@ -18,7 +18,7 @@ namespace vm_device::internal {
 // The members are those of Virtqueue.
 class PackedRing : public RingCore {
  public:
-  PackedRing(DmaSpace& dma, std::uint32_t epoch) : RingCore(dma, epoch) {}
+  explicit PackedRing(DmaSpace& dma) : RingCore(dma) {}
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const;
@@ -33,18 +33,41 @@ class PackedRing : public RingCore {
   bool resume_notifications();
 
  private:
+  enum class Walk { kComplete, kOtherFlags, kOdd };
+  // A descriptor that was read, and where it lies; walk() goes past it.
+  struct Place {
+    std::uint64_t offset;
+    Descriptor it;
+  };
+
+  template <unsigned kWriteFlag>
+  static Walk walk(DirectPath path, std::uint64_t end, Place& at, ChainWriter& writer);
+  PopStatus accept_quickly(const Place& at, ChainWriter& writer, DescriptorChain& chain);
+  void wrap_available() {
+    next_available_ = 0;
+    available_flags_ ^= kBothFlags;
+  }
+  PopStatus pop_slowly(DescriptorChain& chain);
+  VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
+  static VirtqueueError mark_used(DirectPath path, std::uint64_t offset);
   // The two flags of an available descriptor, and those of a used one, where the wrap
   // counter is 1; where it is 0 they are all the other way round.
   static constexpr std::uint16_t kBothFlags = kPackedAvailable | kPackedUsed;
 
-  static std::uint64_t flags_offset(std::uint64_t index) { return index * kDescriptorBytes + 8; }
+  // Where the word lies that tells the driver that a request is used.
+  static std::uint64_t used_offset(std::uint64_t index) {
+    return index * kDescriptorBytes + kDescriptorLength;
+  }
+  bool is_available(std::uint32_t rest) const {
+    return (rest >> 16 & kBothFlags) == available_flags_;
+  }
 
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
   template <typename Path>
-  VirtqueueError take(Path path, std::uint64_t first, DescriptorChain& chain);
-  VirtqueueError take_indirect(const Descriptor& reference, DescriptorChain& chain);
-  VirtqueueError accept(std::uint16_t id, std::uint32_t descriptors, DescriptorChain& chain);
+  VirtqueueError take(Path path, Descriptor it, DescriptorChain& chain);
+  VirtqueueError take_indirect(Descriptor reference, DescriptorChain& chain);
+  VirtqueueError accept(std::uint32_t id, std::uint32_t descriptors, DescriptorChain& chain);
   void advance_available(std::uint32_t descriptors);
   void advance_used(std::uint32_t descriptors);
   // The word that tells the driver of a request.

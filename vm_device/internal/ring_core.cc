@@ -12,6 +12,7 @@ constexpr bool wraps(std::uint64_t address, std::uint64_t bytes) {
 VirtqueueError RingCore::fail(VirtqueueError error) {
   if (error_ == VirtqueueError::kNone) error_ = error;
   running_ = running_ && error_ == VirtqueueError::kNone;
+  if (!running_) memory_.slow_down();
   return error_;
 }
 
@@ -19,7 +20,9 @@ void RingCore::reset() {
   running_ = enabled_ = in_order_ = false;
   error_ = VirtqueueError::kNone;
   unsignalled_ = 0;
-  if (++epoch_ == 0) epoch_ = 1;
+  memory_.slow_down();
+  alone_ = kNoEpoch;
+  if (++epoch_ == kNoEpoch) epoch_ = 1;
 }
 
 VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& ranges) {
@@ -33,6 +36,7 @@ VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& 
   size_ = config.size;
   features_ = config.features;
   in_order_ = has(kFeatureInOrder);
+  alone_ = in_order_ ? kNoEpoch : epoch_;
   if (in_order_) order_.reset(size_);
   running_ = enabled_ = true;
   return VirtqueueError::kNone;
@@ -42,12 +46,12 @@ void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written)
   order_.put(chain.turn_, {.written = written,
                            .id = chain.head_,
                            .descriptors = chain.descriptors_,
-                           .whole = written == chain.writable_bytes_});
+                           .whole = written == chain.writable_bytes()});
 }
 
 VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& count) {
   if (!has(kFeatureRingIndirect)) return VirtqueueError::kIndirectNotNegotiated;
-  const std::uint32_t bytes = reference.bytes();
+  const std::uint32_t bytes = reference.bytes;
   if (bytes == 0 || bytes % kDescriptorBytes != 0) return VirtqueueError::kIndirectBadLength;
   count = static_cast<std::uint32_t>(bytes / kDescriptorBytes);
   if (count > kMaxIndirectDescriptors) return VirtqueueError::kIndirectTooLong;

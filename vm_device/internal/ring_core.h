@@ -22,12 +22,16 @@ class RingCore {
   VirtqueueError fail(VirtqueueError error);
   void reset();
 
-  // Of the life between two resets. Chains remember it, so it goes on rising when one form of
+  // Of the life between two resets. Chains remember it, so it is handed on when one form of
   // ring replaces the other.
   std::uint32_t epoch() const { return epoch_; }
+  // Needs:  to be reset.
+  void begin_epoch(std::uint32_t epoch) { epoch_ = epoch; }
 
  protected:
-  RingCore(DmaSpace& dma, std::uint32_t epoch) : memory_(dma), epoch_(epoch) {}
+  static constexpr std::uint32_t kNoEpoch = UINT32_MAX;
+
+  explicit RingCore(DmaSpace& dma) : memory_(dma) {}
 
   // After what the form has to judge. Sizes are those of the parts as far as the
   // features need them.
@@ -47,15 +51,25 @@ class RingCore {
     return false;
   }
 
-  // A chain whose segments are complete.
-  void sign(DescriptorChain& chain, std::uint16_t id, std::uint16_t descriptors) {
+  // A chain whose segments are complete; of a queue in order it takes its turn, too.
+  void sign(DescriptorChain& chain, std::uint16_t id) const {
     chain.head_ = id;
-    chain.descriptors_ = descriptors;
     chain.epoch_ = epoch_;
-    if (in_order_) [[unlikely]]
-      chain.turn_ = order_.take();
+  }
+  static void set_descriptors(DescriptorChain& chain, std::uint16_t descriptors) {
+    chain.descriptors_ = descriptors;
+  }
+  void take_turn(DescriptorChain& chain) {
+    if (in_order_) chain.turn_ = order_.take();
+  }
+  // Before pop() goes the long way. The short one is for queues in no order.
+  void prepare_quick_path() {
+    if (!in_order_) memory_.speed_up();
   }
   bool is_ours(const DescriptorChain& chain) const { return chain.epoch_ == epoch_; }
+  // Nor has push() anything to do but to tell of this request.
+  bool is_ours_alone(const DescriptorChain& chain) const { return chain.epoch_ == alone_; }
+  // Of a packed ring.
   static std::uint16_t descriptors_of(const DescriptorChain& chain) { return chain.descriptors_; }
   void put_in_order(const DescriptorChain& chain, std::uint32_t written);
 
@@ -78,8 +92,9 @@ class RingCore {
   bool in_order_ = false;
   VirtqueueError error_ = VirtqueueError::kNone;
   std::uint16_t size_ = 0;
-  std::uint32_t epoch_;
-  std::uint32_t unsignalled_ = 0;  // what was published since the last wants_interrupt()
+  std::uint32_t epoch_ = 1;         // of chains that belong here; theirs begins at 0
+  std::uint32_t alone_ = kNoEpoch;  // epoch_, where nothing is staged and order is free
+  std::uint32_t unsignalled_ = 0;   // what was published since the last wants_interrupt()
   std::uint64_t features_ = 0;
   RingOrder order_;
 

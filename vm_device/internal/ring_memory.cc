@@ -4,16 +4,27 @@
 
 namespace vm_device::internal {
 
+namespace {
+
+constexpr std::atomic<std::uint64_t> kNoChanges{0};
+
+}  // namespace
+
+RingMemory::RingMemory(DmaSpace& dma)
+    : changes_(dma.direct_ == nullptr ? &kNoChanges : &dma.direct_->changes()),
+      dma_(&dma),
+      reader_(dma.direct_) {}
+
 void RingMemory::bind(const RingRanges& ranges) {
   ranges_ = ranges;
-  stamp_ = {};
+  quick_ = seen_ = kNever;
   direct_ = false;
 }
 
 // All parts or none: a queue with one foot in a device gains nothing from the others.
 bool RingMemory::renew() {
   reader_->map();
-  stamp_ = reader_->stamp();
+  seen_ = changes_->load(std::memory_order_acquire);
   direct_ = true;
   for (std::size_t i = 0; i < kRingParts; ++i) direct_ = direct_ && open(ranges_[i], windows_[i]);
   return direct_;
@@ -36,8 +47,8 @@ bool RingMemory::open(const RingRange& range, Window& window) const {
   return true;
 }
 
-void RingMemory::mark_first(const Window& window, std::uint64_t offset) {
-  window.slot->dirty_log->mark(window.slot->region_offset + window.slot_offset + offset, 1);
+void RingMemory::mark(const Window& window, std::uint64_t offset, std::uint64_t bytes) {
+  window.slot->dirty_log->mark(window.slot->region_offset + window.slot_offset + offset, bytes);
 }
 
 }  // namespace vm_device::internal

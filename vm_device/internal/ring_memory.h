@@ -28,7 +28,7 @@ using RingRanges = std::array<RingRange, kRingParts>;
 
 class RingMemory {
  public:
-  explicit RingMemory(DmaSpace& dma) : dma_(&dma), reader_(dma.direct_) {}
+  explicit RingMemory(DmaSpace& dma);
 
   // Needs:  each range ends below 2^64.
   void bind(const RingRanges& ranges);
@@ -40,10 +40,12 @@ class RingMemory {
   // its end here.
   bool is_direct() {
     if (reader_ == nullptr) return false;
-    if (reader_->is_current(stamp_)) [[likely]]
-      return direct_;
-    return renew();
+    return reader_->changes().load(std::memory_order_acquire) == seen_ ? direct_ : renew();
   }
+  // The same by one comparison, from speed_up() to slow_down() or the next change.
+  bool is_quick() const { return changes_->load(std::memory_order_acquire) == quick_; }
+  void speed_up() { quick_ = is_direct() ? seen_ : kNever; }
+  void slow_down() { quick_ = kNever; }
 
  private:
   friend class DirectPath;
@@ -58,26 +60,39 @@ class RingMemory {
     const vm_mem::MapSlot* slot = nullptr;
     std::uint64_t slot_offset = 0;
 
-    bool is_marked(std::uint64_t offset) const {
-      std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
-      const std::uint64_t page = (page_offset + offset) / vm_mem::kGuestPageBytes;
+    bool is_page_marked(std::uint64_t page) const {
       return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
+    }
+    // Of what is in the page where the part begins.
+    bool is_first_page_marked() const { return marks->load(std::memory_order_relaxed) != 0; }
+    // Needs:  no more than a page.
+    bool are_marked(std::uint64_t offset, std::uint64_t bytes) const {
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
+      const std::uint64_t last = page_offset + offset + bytes - 1;
+      const std::uint64_t page = last / vm_mem::kGuestPageBytes;
+      if (last % vm_mem::kGuestPageBytes < bytes - 1 && !is_page_marked(page - 1)) [[unlikely]]
+        return false;
+      return is_page_marked(page);
     }
   };
 
   bool renew();
   bool open(const RingRange& range, Window& window) const;
-  static void mark_first(const Window& window, std::uint64_t offset);
+  static void mark(const Window& window, std::uint64_t offset, std::uint64_t bytes);
 
   const Window& window(RingPart part) const { return windows_[static_cast<unsigned>(part)]; }
   std::uint64_t address(RingPart part) const {
     return ranges_[static_cast<unsigned>(part)].address;
   }
 
+  static constexpr std::uint64_t kNever = UINT64_MAX;
+
+  const std::atomic<std::uint64_t>* changes_;  // the reader's, or of nobody
+  std::uint64_t quick_ = kNever;               // they, where windows_ may be used
+  std::uint64_t seen_ = kNever;                // they, at the last renew()
+  bool direct_ = false;                        // what that gave
   DmaSpace* dma_;
   vm_mem::MemoryReader* reader_;
-  vm_mem::MemoryReader::Stamp stamp_;
-  bool direct_ = false;
   std::array<Window, kRingParts> windows_;
   RingRanges ranges_;
 };
@@ -87,30 +102,58 @@ class RingMemory {
 class DirectPath {
  public:
   // Needs:  memory.is_direct().
-  explicit DirectPath(const RingMemory& memory) : memory_(memory) {}
+  explicit DirectPath(const RingMemory& memory)
+      : memory_(memory), descriptors_(memory.window(RingPart::kDescriptors).host) {}
 
   template <typename Word>
   bool load(RingPart part, std::uint64_t offset, Word& value, std::memory_order order) const {
-    value = little_endian(vm_mem::load_host_word<Word>(memory_.window(part).host + offset, order));
+    const std::byte* const host =
+        part == RingPart::kDescriptors ? descriptors_ : memory_.window(part).host;
+    value = little_endian(vm_mem::load_host_word<Word>(host + offset, order));
     return true;
   }
   template <typename Word>
   bool store(RingPart part, std::uint64_t offset, Word value, std::memory_order order) const {
-    const RingMemory::Window& window = memory_.window(part);
-    vm_mem::store_host_word(window.host + offset, little_endian(value), order);
-    if (!window.is_marked(offset)) [[unlikely]]
-      RingMemory::mark_first(window, offset);
+    put(part, offset, value, order);
+    if (!are_marked(part, offset, sizeof value)) mark(part, offset, sizeof value);
     return true;
   }
+  // The halves of a store, for several at a time.
+  template <typename Word>
+  void put(RingPart part, std::uint64_t offset, Word value, std::memory_order order) const {
+    vm_mem::store_host_word(memory_.window(part).host + offset, little_endian(value), order);
+  }
+  bool are_marked(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
+    return memory_.window(part).are_marked(offset, bytes);
+  }
+  // The same, and those of the first word.
+  bool are_marked_with_first(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
+    const RingMemory::Window& window = memory_.window(part);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
+    const bool all_in_first = window.page_offset + offset + bytes <= vm_mem::kGuestPageBytes;
+    return window.is_first_page_marked() && (all_in_first || window.are_marked(offset, bytes));
+  }
+  void mark(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
+    RingMemory::mark(memory_.window(part), offset, bytes);
+  }
   bool load_descriptor(std::uint64_t index, Descriptor& descriptor) const {
-    const std::uint64_t at = index * kDescriptorBytes;
-    constexpr auto kPart = RingPart::kDescriptors;
-    return load(kPart, at, descriptor.address, std::memory_order_relaxed) &&
-           load(kPart, at + 8, descriptor.rest, std::memory_order_relaxed);
+    return load_descriptor_at(index * kDescriptorBytes, descriptor);
+  }
+  bool load_descriptor_at(std::uint64_t offset, Descriptor& descriptor) const {
+    return load(RingPart::kDescriptors, offset + kDescriptorRest, descriptor.rest,
+                std::memory_order_relaxed) &&
+           load_buffer_at(offset, descriptor);
+  }
+  // Of a descriptor, without `rest`.
+  bool load_buffer_at(std::uint64_t offset, Descriptor& descriptor) const {
+    return load(RingPart::kDescriptors, offset, descriptor.address, std::memory_order_relaxed) &&
+           load(RingPart::kDescriptors, offset + kDescriptorLength, descriptor.bytes,
+                std::memory_order_relaxed);
   }
 
  private:
   const RingMemory& memory_;
+  std::byte* descriptors_;  // for loops
 };
 
 class DmaPath {
@@ -134,6 +177,11 @@ class DmaPath {
     if (!memory_.dma().read(at, copy).ok()) return false;
     descriptor = Descriptor::decode(copy.data());
     return true;
+  }
+  bool load_buffer_at(std::uint64_t offset, Descriptor& descriptor) const {
+    return load(RingPart::kDescriptors, offset, descriptor.address, std::memory_order_relaxed) &&
+           load(RingPart::kDescriptors, offset + kDescriptorLength, descriptor.bytes,
+                std::memory_order_relaxed);
   }
 
  private:

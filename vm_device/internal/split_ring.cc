@@ -24,26 +24,90 @@ VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
        {config.driver_area, event_offset(size, kAvailableEntryBytes) + event, 2, DmaAccess::kRead},
        {config.device_area, event_offset(size, kUsedEntryBytes) + event, 4, DmaAccess::kWrite}}};
   available_ = next_available_ = start_at.next_available;
-  published_ = next_used_ = start_at.next_used;
+  next_used_ = start_at.next_used;
+  staged_ = 0;
+  slot_mask_ = static_cast<std::uint32_t>(size - 1);
   run_ = {};
   return start(config, ranges);
 }
 
+// Goes on for as long as descriptors are ordinary and of one direction. `it` is the first,
+// then the last that was looked at.
+template <unsigned kWriteFlag>
+[[gnu::always_inline]] inline SplitRing::Walk SplitRing::walk(DirectPath path, std::uint32_t size,
+                                                              Descriptor& it, ChainWriter& writer) {
+  while (true) {
+    if (((it.rest ^ kWriteFlag) & (kDescriptorWrite | kDescriptorIndirect)) != 0) {
+      return Walk::kOtherFlags;
+    }
+    if (!writer.try_put(it.address, it.bytes)) return Walk::kOdd;
+    if ((it.rest & kDescriptorNext) == 0) return Walk::kComplete;
+    const std::uint32_t next = it.next();
+    if (next >= size) [[unlikely]]
+      return Walk::kOdd;
+    path.load_descriptor(next, it);
+  }
+}
+
+// The short way, for a request of ordinary descriptors in memory that is plain. Whatever else
+// it meets it leaves, having changed nothing, to the long way, which begins anew. So here
+// is no error, and no call but the last. What ends a loop is the room in the chain.
 PopStatus SplitRing::pop(DescriptorChain& chain) {
-  if (!running_) [[unlikely]]
-    return at_rest();
-  if (memory_.is_direct()) [[likely]]
-    return pop_on(DirectPath(memory_), chain);
-  return pop_on(DmaPath(memory_), chain);
+  if (!memory_.is_quick()) [[unlikely]]
+    return pop_slowly(chain);
+  const DirectPath path(memory_);
+  const std::uint32_t size = size_;
+  if (next_available_ == available_) {
+    std::uint16_t available = 0;
+    path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_acquire);
+    if (available == next_available_) return PopStatus::kEmpty;
+    if (!may_be_available(available)) [[unlikely]]
+      return pop_slowly(chain);
+    available_ = available;
+  }
+  const std::uint64_t slot = next_available_ & slot_mask_;
+  std::uint16_t head = 0;
+  path.load(RingPart::kDriver, kRingEntries + slot * kAvailableEntryBytes, head,
+            std::memory_order_relaxed);
+  if (head >= size) [[unlikely]]
+    return pop_slowly(chain);
+  ChainWriter writer(chain);
+  Descriptor it;
+  path.load_descriptor(head, it);
+  const Walk readable = walk<0>(path, size, it, writer);
+  if (readable == Walk::kComplete) return accept(head, writer, chain);
+  if (readable == Walk::kOtherFlags) {
+    writer.begin_writable();
+    if (walk<kDescriptorWrite>(path, size, it, writer) == Walk::kComplete) {
+      return accept(head, writer, chain);
+    }
+  }
+  return pop_slowly(chain);
+}
+
+[[gnu::always_inline]] inline PopStatus SplitRing::accept(std::uint16_t head, ChainWriter& writer,
+                                                          DescriptorChain& chain) {
+  if (writer.count() > size_) [[unlikely]]
+    return pop_slowly(chain);
+  writer.finish();
+  sign(chain, head);
+  ++next_available_;
+  return PopStatus::kChain;
+}
+
+[[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
+  if (!running_) return at_rest();
+  prepare_quick_path();
+  return on_path([&](auto path) { return pop_on(path, chain); });
 }
 
 template <typename Path>
-[[gnu::always_inline]] inline PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
+PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
   if (next_available_ == available_) {
     const PopStatus found = look(path);
     if (found != PopStatus::kChain) return found;
   }
-  const std::uint64_t slot = next_available_ & (size_ - 1u);
+  const std::uint64_t slot = next_available_ & slot_mask_;
   std::uint16_t head = 0;
   if (!path.load(RingPart::kDriver, kRingEntries + slot * kAvailableEntryBytes, head,
                  std::memory_order_relaxed)) {
@@ -52,23 +116,20 @@ template <typename Path>
   const VirtqueueError error = take(path, head, chain);
   if (error != VirtqueueError::kNone) [[unlikely]]
     return stop(error);
-  sign(chain, head, 1);
+  sign(chain, head);
+  take_turn(chain);
   ++next_available_;
   return PopStatus::kChain;
 }
 
-// A driver has at most as many requests out as the queue has descriptors, those included
-// that the device has taken.
 template <typename Path>
 PopStatus SplitRing::look(Path path) {
   std::uint16_t available = 0;
   if (!path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_acquire)) {
     return stop(VirtqueueError::kRingUnreachable);
   }
-  const auto ahead = static_cast<std::uint16_t>(available - next_available_);
-  const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
-  if (ahead == 0) return PopStatus::kEmpty;
-  if (std::uint32_t{ahead} + taken > size_) return stop(VirtqueueError::kAvailableJump);
+  if (available == next_available_) return PopStatus::kEmpty;
+  if (!may_be_available(available)) return stop(VirtqueueError::kAvailableJump);
   available_ = available;
   return PopStatus::kChain;
 }
@@ -76,12 +137,12 @@ PopStatus SplitRing::look(Path path) {
 // Every step takes a descriptor, and a chain has no descriptor twice: more steps than
 // descriptors are a loop.
 template <typename Path>
-[[gnu::always_inline]] inline VirtqueueError SplitRing::take(Path path, std::uint16_t head,
-                                                             DescriptorChain& chain) {
-  if (head >= size_) return VirtqueueError::kHeadOutOfRange;
+VirtqueueError SplitRing::take(Path path, std::uint16_t head, DescriptorChain& chain) {
+  const std::uint32_t size = size_;
+  if (head >= size) return VirtqueueError::kHeadOutOfRange;
   ChainWriter writer(chain);
   std::uint32_t index = head;
-  for (std::uint32_t left = size_; left != 0; --left) {
+  for (std::uint32_t left = size; left != 0; --left) {
     Descriptor it;
     if (!path.load_descriptor(index, it)) return VirtqueueError::kRingUnreachable;
     const unsigned flags = it.flags();
@@ -89,7 +150,7 @@ template <typename Path>
       writer.suspend();
       return take_indirect(it, chain);
     }
-    const VirtqueueError error = writer.append(it.address, it.bytes(), flags);
+    const VirtqueueError error = writer.append(it.address, it.bytes, flags);
     if (error != VirtqueueError::kNone) [[unlikely]]
       return error;
     if ((flags & kDescriptorNext) == 0) {
@@ -97,13 +158,12 @@ template <typename Path>
       return VirtqueueError::kNone;
     }
     index = it.next();
-    if (index >= size_) return VirtqueueError::kNextOutOfRange;
+    if (index >= size) return VirtqueueError::kNextOutOfRange;
   }
   return VirtqueueError::kLoop;
 }
 
-[[gnu::noinline]] VirtqueueError SplitRing::take_indirect(const Descriptor& reference,
-                                                          DescriptorChain& chain) {
+VirtqueueError SplitRing::take_indirect(Descriptor reference, DescriptorChain& chain) {
   if ((reference.flags() & kDescriptorNext) != 0) return VirtqueueError::kIndirectWithNext;
   std::uint32_t count = 0;
   if (const auto error = read_table(reference, count); error != VirtqueueError::kNone) return error;
@@ -112,7 +172,7 @@ template <typename Path>
   for (std::uint32_t left = count; left != 0; --left) {
     const Descriptor it = table(index);
     if ((it.flags() & kDescriptorIndirect) != 0) return VirtqueueError::kIndirectNested;
-    const VirtqueueError error = writer.append(it.address, it.bytes(), it.flags());
+    const VirtqueueError error = writer.append(it.address, it.bytes, it.flags());
     if (error != VirtqueueError::kNone) return error;
     if ((it.flags() & kDescriptorNext) == 0) {
       writer.finish();
@@ -125,9 +185,8 @@ template <typename Path>
 }
 
 template <typename Path>
-[[gnu::always_inline]] inline bool SplitRing::write_entry(Path path, std::uint16_t at,
-                                                          std::uint32_t id, std::uint32_t written) {
-  const std::uint64_t slot = at & (size_ - 1u);
+bool SplitRing::write_entry(Path path, std::uint16_t at, std::uint32_t id, std::uint32_t written) {
+  const std::uint64_t slot = at & slot_mask_;
   const std::uint64_t entry = kRingEntries + slot * kUsedEntryBytes;
   return (path.store(RingPart::kDevice, entry, id, std::memory_order_relaxed) &&
           path.store(RingPart::kDevice, entry + 4, written, std::memory_order_relaxed)) ||
@@ -135,31 +194,41 @@ template <typename Path>
 }
 
 template <typename Path>
-[[gnu::always_inline]] inline void SplitRing::publish_on(Path path) {
-  unsignalled_ += static_cast<std::uint16_t>(next_used_ - published_);
-  published_ = next_used_;
+void SplitRing::publish_on(Path path) {
+  unsignalled_ += std::exchange(staged_, 0);
   if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_seq_cst)) {
     fail(VirtqueueError::kRingUnreachable);
   }
 }
 
-template <typename Path>
-[[gnu::always_inline]] inline void SplitRing::push_on(Path path, std::uint32_t id,
-                                                      std::uint32_t written) {
-  if (!write_entry(path, next_used_, id, written)) return;
-  ++next_used_;
-  publish_on(path);
+VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t written) {
+  if (!memory_.is_quick() || !is_ours_alone(chain)) [[unlikely]]
+    return push_slowly(chain, written);
+  const DirectPath path(memory_);
+  const std::uint64_t slot = next_used_ & slot_mask_;
+  const std::uint64_t entry = kRingEntries + slot * kUsedEntryBytes;
+  const std::uint32_t id = chain.head();
+  path.put(RingPart::kDevice, entry, id, std::memory_order_relaxed);
+  path.put(RingPart::kDevice, entry + 4, written, std::memory_order_relaxed);
+  const auto next = static_cast<std::uint16_t>(next_used_ + 1);
+  next_used_ = next;
+  ++unsignalled_;
+  path.put(RingPart::kDevice, kRingIndex, next, std::memory_order_seq_cst);
+  if (!path.are_marked_with_first(RingPart::kDevice, entry, kUsedEntryBytes)) [[unlikely]]
+    return mark_used(path, entry);
+  return VirtqueueError::kNone;
 }
 
-VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  if (!can_take_back(chain) || in_order_) [[unlikely]] {
-    const VirtqueueError error = stage(chain, written);
-    return error == VirtqueueError::kNone ? publish() : error;
-  }
-  const std::uint16_t id = chain.head();
-  memory_.is_direct() ? push_on(DirectPath(memory_), id, written)
-                      : push_on(DmaPath(memory_), id, written);
-  return error_;
+[[gnu::noinline]] VirtqueueError SplitRing::mark_used(DirectPath path, std::uint64_t entry) {
+  path.mark(RingPart::kDevice, kRingIndex, 2);
+  path.mark(RingPart::kDevice, entry, kUsedEntryBytes);
+  return VirtqueueError::kNone;
+}
+
+[[gnu::noinline]] VirtqueueError SplitRing::push_slowly(const DescriptorChain& chain,
+                                                        std::uint32_t written) {
+  const VirtqueueError error = stage(chain, written);
+  return error == VirtqueueError::kNone ? publish() : error;
 }
 
 VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t written) {
@@ -169,14 +238,17 @@ VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t writ
     stage_in_order();
     return error_;
   }
+  alone_ = kNoEpoch;
   on_path([&](auto path) {
-    if (write_entry(path, next_used_, chain.head(), written)) ++next_used_;
+    if (!write_entry(path, next_used_, chain.head(), written)) return;
+    ++next_used_;
+    ++staged_;
   });
   return error_;
 }
 
 void SplitRing::stage_in_order() {
-  for (Completion it; order_.next(it); ++next_used_) {
+  for (Completion it; order_.next(it); ++next_used_, ++staged_) {
     if (!run_.last.whole && !end_run()) return;
     if (!run_.open) run_ = {.open = true, .at = next_used_, .last = {}};
     run_.last = it;
@@ -189,13 +261,14 @@ bool SplitRing::end_run() {
   run_.open = false;
   const bool written = on_path(
       [&](auto path) { return write_entry(path, run_.at, run_.last.id, run_.last.written); });
-  if (!written) next_used_ = published_;
+  if (!written) next_used_ = static_cast<std::uint16_t>(next_used_ - std::exchange(staged_, 0));
   return written;
 }
 
 VirtqueueError SplitRing::publish() {
-  if (!enabled_ || published_ == next_used_) return error_;
+  if (!enabled_ || staged_ == 0) return error_;
   if (end_run()) on_path([&](auto path) { publish_on(path); });
+  if (!in_order_) alone_ = epoch_;
   return error_;
 }
 
@@ -215,7 +288,8 @@ bool SplitRing::wants_interrupt() {
   if (!loaded) return unreachable();
   if (!by_event) return (wish & kAvailableNoInterrupt) == 0;
   // Whether the entry that the driver named is one of those published.
-  return static_cast<std::uint16_t>(published_ - wish - 1) < published;
+  const std::uint32_t told = next_used_ - staged_;
+  return static_cast<std::uint16_t>(told - wish - 1) < published;
 }
 
 // With event indices there is nothing to write: the one named last has passed.

@@ -13,7 +13,7 @@ namespace vm_device::internal {
 // The members are those of Virtqueue.
 class SplitRing : public RingCore {
  public:
-  SplitRing(DmaSpace& dma, std::uint32_t epoch) : RingCore(dma, epoch) {}
+  explicit SplitRing(DmaSpace& dma) : RingCore(dma) {}
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const { return {next_available_, next_used_}; }
@@ -28,21 +28,34 @@ class SplitRing : public RingCore {
   bool resume_notifications();
 
  private:
+  enum class Walk { kComplete, kOtherFlags, kOdd };
+
+  template <unsigned kWriteFlag>
+  static Walk walk(DirectPath path, std::uint32_t size, Descriptor& it, ChainWriter& writer);
+  PopStatus accept(std::uint16_t head, ChainWriter& writer, DescriptorChain& chain);
+  PopStatus pop_slowly(DescriptorChain& chain);
+  VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
+  static VirtqueueError mark_used(DirectPath path, std::uint64_t entry);
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
   template <typename Path>
   PopStatus look(Path path);
   template <typename Path>
   VirtqueueError take(Path path, std::uint16_t head, DescriptorChain& chain);
-  VirtqueueError take_indirect(const Descriptor& reference, DescriptorChain& chain);
+  VirtqueueError take_indirect(Descriptor reference, DescriptorChain& chain);
   template <typename Path>
   bool write_entry(Path path, std::uint16_t at, std::uint32_t id, std::uint32_t written);
   template <typename Path>
   void publish_on(Path path);
-  template <typename Path>
-  void push_on(Path path, std::uint32_t id, std::uint32_t written);
+  // A driver has at most as many requests out as the queue has descriptors, those included
+  // that the device has taken.
+  bool may_be_available(std::uint16_t available) const {
+    const auto ahead = static_cast<std::uint16_t>(available - next_available_);
+    const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
+    return std::uint32_t{ahead} + taken <= size_;
+  }
   bool can_take_back(const DescriptorChain& chain) const {
-    return running_ && is_ours(chain) && next_available_ != next_used_;
+    return running_ && is_ours(chain) && !is_idle();
   }
   void stage_in_order();
   bool end_run();
@@ -50,7 +63,8 @@ class SplitRing : public RingCore {
   std::uint16_t available_ = 0;       // the driver's index, as last read
   std::uint16_t next_available_ = 0;  // of the ring entry to take
   std::uint16_t next_used_ = 0;       // of the ring entry to fill
-  std::uint16_t published_ = 0;       // next_used_, as the driver has last been told
+  std::uint32_t slot_mask_ = 0;       // of an index
+  std::uint32_t staged_ = 0;          // requests that the driver does not see used yet
   UsedRun run_;
 };
 

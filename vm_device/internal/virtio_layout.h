@@ -57,22 +57,25 @@ void put_little_endian(std::byte* to, T value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-// A copy of what the guest wrote: the two little-endian words of a descriptor, split or
-// packed, each read whole.
+// A copy of what the guest wrote: the fields of a descriptor, of which the last two are one
+// word. `rest` is, by form, flags and next, or buffer ID and flags.
 struct Descriptor {
   std::uint64_t address;
-  std::uint64_t rest;  // length, then by form: flags and next; buffer ID and flags
+  std::uint32_t bytes;
+  std::uint32_t rest;
 
-  std::uint32_t bytes() const { return static_cast<std::uint32_t>(rest); }
-  std::uint16_t flags() const { return static_cast<std::uint16_t>(rest >> 32); }
-  std::uint16_t next() const { return static_cast<std::uint16_t>(rest >> 48); }
-  std::uint16_t packed_id() const { return static_cast<std::uint16_t>(rest >> 32); }
-  std::uint16_t packed_flags() const { return static_cast<std::uint16_t>(rest >> 48); }
+  unsigned flags() const { return rest & UINT16_MAX; }
+  unsigned next() const { return rest >> 16; }
+  unsigned packed_id() const { return rest & UINT16_MAX; }
+  unsigned packed_flags() const { return rest >> 16; }
 
   static Descriptor decode(const std::byte* from) {
-    return {get_little_endian<std::uint64_t>(from), get_little_endian<std::uint64_t>(from + 8)};
+    return {get_little_endian<std::uint64_t>(from), get_little_endian<std::uint32_t>(from + 8),
+            get_little_endian<std::uint32_t>(from + 12)};
   }
 };
+inline constexpr std::uint64_t kDescriptorLength = 8;
+inline constexpr std::uint64_t kDescriptorRest = 12;
 
 }  // namespace vm_device::internal
 

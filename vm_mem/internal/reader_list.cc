@@ -19,7 +19,10 @@ void ReaderList::remove(MemoryReader* reader) {
 
 void ReaderList::invalidate() {
   const std::lock_guard lock(mutex_);
-  for (MemoryReader* reader : readers_) reader->index_.store(&GranuleTable::nowhere());
+  for (MemoryReader* reader : readers_) {
+    reader->index_.store(&GranuleTable::nowhere());
+    reader->changes_.fetch_add(1);
+  }
 }
 
 void ReaderList::add_counts_to(Statistics& sum) const {

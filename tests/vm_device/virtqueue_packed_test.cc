@@ -1,0 +1,481 @@
+// The packed form of a virtqueue, and what drivers of either form may do to break it.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "tests/vm_device/ring_driver.h"
+#include "tests/vm_device/ring_path.h"
+#include "vm_device/virtqueue.h"
+
+namespace vm_device {
+namespace {
+
+constexpr std::uint16_t kSize = 7;
+constexpr std::uint64_t kBuffer = kRamBase + 0x2'0000;
+constexpr RawDescriptor kAnswer{kBuffer, 64, kWrite, 0};
+
+class PackedQueueTest : public testing::TestWithParam<RingPath> {
+ protected:
+  PackedQueueTest()
+      : reader(*guest.memory, vm_mem::Route::kDma),
+        dma(dma_by(GetParam(), guest, reader)),
+        queue(dma, 256) {}
+
+  RingDriver& enable(std::uint64_t features = kFeatureRingIndirect, std::uint16_t size = kSize) {
+    driver.emplace(guest, kRamBase, size, features | kFeatureRingPacked);
+    EXPECT_EQ(queue.enable(driver->config()), VirtqueueError::kNone);
+    return *driver;
+  }
+  std::uint64_t descriptor(std::uint64_t index) const { return kRamBase + 16 * index; }
+  std::uint16_t flags(std::uint64_t index) const {
+    return guest.get<std::uint16_t>(descriptor(index) + 14);
+  }
+  void describe(std::uint64_t index, std::uint16_t id, std::uint16_t flags_and_wrap) {
+    guest.put(descriptor(index), kBuffer);
+    guest.put(descriptor(index) + 8, std::uint32_t{16});
+    guest.put(descriptor(index) + 12, id);
+    guest.put(descriptor(index) + 14, flags_and_wrap);
+  }
+  void serve_one() {
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+    ASSERT_EQ(queue.push(chain, 5), VirtqueueError::kNone);
+  }
+  void expect_error(VirtqueueError error) {
+    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
+    EXPECT_EQ(queue.error(), error) << virtqueue_error_name(queue.error());
+    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
+    EXPECT_EQ(queue.push(chain, 0), error);
+    EXPECT_FALSE(queue.wants_interrupt());
+  }
+
+  Guest guest;
+  vm_mem::MemoryReader reader;
+  DmaSpace dma;
+  Virtqueue queue;
+  std::optional<RingDriver> driver;
+  DescriptorChain chain;
+};
+
+INSTANTIATE_TEST_SUITE_P(EachPath, PackedQueueTest,
+                         testing::Values(RingPath::kDma, RingPath::kDirect), ring_path_name);
+
+TEST_P(PackedQueueTest, AnEmptyRingGivesNothing) {
+  enable();
+  EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
+  EXPECT_EQ(queue.error(), VirtqueueError::kNone);
+}
+
+TEST_P(PackedQueueTest, AChainHasItsBuffersAndTheIdOfItsLastDescriptor) {
+  enable().offer({{kBuffer, 16, 0, 0}, {kBuffer + 64, 7, 0, 0}, {kBuffer + 128, 512, kWrite, 0}});
+  guest.put(descriptor(0) + 12, std::uint16_t{6});
+  guest.put(descriptor(1) + 12, std::uint16_t{0xffff});
+  guest.put(descriptor(2) + 12, std::uint16_t{3});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(chain.head(), 3);
+  ASSERT_EQ(chain.readable().size(), 2u);
+  EXPECT_EQ(chain.readable()[1].address, kBuffer + 64);
+  EXPECT_EQ(chain.readable_bytes(), 23u);
+  EXPECT_EQ(chain.writable_bytes(), 512u);
+}
+
+TEST_P(PackedQueueTest, AUsedDescriptorSaysWhetherAnythingWasWritten) {
+  RingDriver& ring = enable();
+  for (const std::uint32_t written : {5u, 0u}) {
+    const std::uint16_t id = ring.offer({kAnswer});
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+    queue.push(chain, written);
+    EXPECT_EQ(flags(written == 0 ? 1 : 0), 0x8080 | (written == 0 ? 0 : kWrite));
+    EXPECT_EQ(ring.take_used(), (UsedEntry{id, written}));
+  }
+}
+
+TEST_P(PackedQueueTest, WrapCountersTurnAtTheEndOfARingOfAnySize) {
+  for (const std::uint16_t size : std::initializer_list<std::uint16_t>{1, 2, 3, 7, 200, 256}) {
+    RingDriver& ring = enable(0, size);
+    for (int i = 0; i < 3 * size; ++i) {
+      std::vector<RawDescriptor> buffers(static_cast<std::size_t>(1 + i % std::min<int>(size, 3)),
+                                         kAnswer);
+      const std::uint16_t id = ring.offer(buffers);
+      ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+      ASSERT_EQ(chain.writable().size(), buffers.size());
+      ASSERT_EQ(queue.pop(chain), PopStatus::kEmpty);
+      ASSERT_EQ(queue.push(chain, 9), VirtqueueError::kNone);
+      ASSERT_EQ(ring.take_used(), (UsedEntry{id, 9})) << size << " " << i;
+    }
+  }
+}
+
+TEST_P(PackedQueueTest, SizesThatCannotBeAreRefused) {
+  RingDriver ring(guest, kRamBase, kSize, kFeatureRingPacked);
+  for (const std::uint16_t size : std::initializer_list<std::uint16_t>{0, 257}) {
+    VirtqueueConfig config = ring.config();
+    config.size = size;
+    EXPECT_EQ(queue.enable(config), VirtqueueError::kBadSize) << size;
+  }
+}
+
+TEST_P(PackedQueueTest, MisalignedRingsAreRefused) {
+  RingDriver ring(guest, kRamBase, kSize, kFeatureRingPacked);
+  for (const auto part : {&VirtqueueConfig::descriptor_table, &VirtqueueConfig::driver_area,
+                          &VirtqueueConfig::device_area}) {
+    VirtqueueConfig config = ring.config();
+    config.*part += 2;
+    EXPECT_EQ(queue.enable(config), VirtqueueError::kRingMisaligned);
+  }
+}
+
+TEST_P(PackedQueueTest, OfTheFlagsInATableOnlyWriteCounts) {
+  RingDriver& ring = enable();
+  ring.offer({{kBuffer, 8, 0, 0}, {kBuffer + 64, 8, kWrite, 0}}, Layout::kInTable);
+  const std::uint64_t table = kRamBase + RingDriver::kTables;
+  guest.put(table + 14, static_cast<std::uint16_t>(kNext | kIndirect | 0x8080));
+  guest.put(table + 12, std::uint16_t{0xffff});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(chain.readable_bytes(), 8u);
+  EXPECT_EQ(chain.writable_bytes(), 8u);
+}
+
+TEST_P(PackedQueueTest, StagedRequestsBecomeUsedWithTheFirst) {
+  RingDriver& ring = enable();
+  const std::uint16_t first = ring.offer({kAnswer, kAnswer});
+  const std::uint16_t second = ring.offer({kAnswer});
+  DescriptorChain other;
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  ASSERT_EQ(queue.pop(other), PopStatus::kChain);
+  EXPECT_EQ(queue.stage(chain, 1), VirtqueueError::kNone);
+  EXPECT_EQ(queue.stage(other, 2), VirtqueueError::kNone);
+  EXPECT_FALSE(ring.has_used());
+  EXPECT_FALSE(queue.wants_interrupt());
+  EXPECT_EQ(queue.publish(), VirtqueueError::kNone);
+  EXPECT_EQ(ring.take_used(), (UsedEntry{first, 1}));
+  EXPECT_EQ(ring.take_used(), (UsedEntry{second, 2}));
+  EXPECT_TRUE(queue.wants_interrupt());
+}
+
+TEST_P(PackedQueueTest, InOrderFilledRequestsShareTheDescriptorOfTheFirst) {
+  RingDriver& ring = enable(kFeatureInOrder);
+  for (int i = 0; i < 3; ++i) ring.offer({kAnswer, {kBuffer, 8, kWrite, 0}});
+  std::vector<DescriptorChain> chains(3);
+  for (DescriptorChain& it : chains) ASSERT_EQ(queue.pop(it), PopStatus::kChain);
+  EXPECT_EQ(queue.push(chains[2], 3), VirtqueueError::kNone);
+  EXPECT_EQ(queue.push(chains[1], 72), VirtqueueError::kNone);
+  EXPECT_FALSE(ring.has_used());
+  EXPECT_EQ(queue.push(chains[0], 72), VirtqueueError::kNone);
+  EXPECT_EQ(guest.get<std::uint16_t>(descriptor(0) + 12), chains[2].head());
+  EXPECT_EQ(flags(2), kWrite | kNext | 0x80);
+  EXPECT_EQ(ring.take_used(), (UsedEntry{chains[0].head(), 72}));
+  EXPECT_EQ(ring.take_used(), (UsedEntry{chains[1].head(), 72}));
+  EXPECT_EQ(ring.take_used(), (UsedEntry{chains[2].head(), 3}));
+}
+
+TEST_P(PackedQueueTest, TheDriverSuppressesInterrupts) {
+  RingDriver& ring = enable(0);
+  for (const bool wanted : {true, false, true}) {
+    wanted ? ring.want_interrupt() : ring.want_no_interrupt();
+    ring.offer({kAnswer});
+    serve_one();
+    EXPECT_EQ(queue.wants_interrupt(), wanted);
+    EXPECT_FALSE(queue.wants_interrupt());
+    ring.take_used();
+  }
+}
+
+TEST_P(PackedQueueTest, ADescriptorEventIsPassedInEveryLap) {
+  RingDriver& ring = enable(kFeatureRingEventIdx);
+  for (int lap = 0; lap < 20; ++lap) {
+    ring.want_interrupt(3);
+    for (int i = 0; i < 4; ++i) {
+      ring.offer({kAnswer});
+      serve_one();
+      EXPECT_EQ(queue.wants_interrupt(), i == 2) << lap << " " << i;
+      ring.take_used();
+    }
+  }
+}
+
+TEST_P(PackedQueueTest, AWholeLapPassesEveryEvent) {
+  RingDriver& ring = enable(kFeatureRingEventIdx);
+  ring.want_interrupt(3);
+  for (int i = 0; i < 3 * kSize; ++i) {
+    ring.offer({kAnswer});
+    serve_one();
+    ring.take_used();
+  }
+  EXPECT_TRUE(queue.wants_interrupt());
+}
+
+TEST_P(PackedQueueTest, TheDeviceSuppressesNotifications) {
+  for (const std::uint64_t features : {std::uint64_t{0}, kFeatureRingEventIdx}) {
+    RingDriver& ring = enable(features);
+    queue.suppress_notifications();
+    ring.offer({kAnswer});
+    EXPECT_FALSE(ring.must_notify());
+    EXPECT_TRUE(queue.resume_notifications());
+    serve_one();
+    EXPECT_FALSE(queue.resume_notifications());
+    ring.offer({kAnswer});
+    EXPECT_TRUE(ring.must_notify());
+  }
+}
+
+TEST_P(PackedQueueTest, ABufferIdPastTheQueueIsAnError) {
+  enable();
+  describe(0, kSize, 0x80);
+  expect_error(VirtqueueError::kBufferIdOutOfRange);
+}
+
+TEST_P(PackedQueueTest, ARequestWithoutAnEndIsALoop) {
+  enable();
+  for (std::uint16_t i = 0; i < kSize; ++i) describe(i, i, kNext | 0x80);
+  expect_error(VirtqueueError::kLoop);
+}
+
+TEST_P(PackedQueueTest, ARequestInDescriptorsThatAreOutIsAnError) {
+  enable();
+  for (std::uint16_t i = 0; i < kSize; ++i) describe(i, i, 0x80);
+  for (std::uint16_t i = 0; i < kSize; ++i) ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
+  describe(0, 0, 0x8000);
+  expect_error(VirtqueueError::kRingOverrun);
+}
+
+TEST_P(PackedQueueTest, ARequestThatRunsIntoOneThatIsOutIsAnError) {
+  enable();
+  describe(0, 0, 0x80);
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  for (std::uint16_t i = 1; i < kSize; ++i) describe(i, i, kNext | 0x80);
+  expect_error(VirtqueueError::kRingOverrun);
+}
+
+TEST_P(PackedQueueTest, BeginsWhereItIsTold) {
+  RingDriver& ring = enable();
+  for (int i = 0; i < 10; ++i) {
+    ring.offer({kAnswer});
+    serve_one();
+    ring.take_used();
+  }
+  const VirtqueueState state = queue.state();
+  EXPECT_EQ(state, (VirtqueueState{3, 3}));  // in the second lap: the wrap counters are 0
+  const std::uint16_t id = ring.offer({kAnswer});
+  VirtqueueConfig config = ring.config();
+  config.start = state;
+  ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+  serve_one();
+  EXPECT_EQ(ring.take_used(), (UsedEntry{id, 5}));
+}
+
+TEST_P(PackedQueueTest, AStartThatCannotBeIsRefused) {
+  RingDriver& ring = enable();
+  for (const VirtqueueState state : {VirtqueueState{kSize, 0}, VirtqueueState{0, kSize},
+                                     VirtqueueState{1, 2}, VirtqueueState{0x8001, 0x0000}}) {
+    VirtqueueConfig config = ring.config();
+    config.start = state;
+    EXPECT_EQ(queue.enable(config), VirtqueueError::kBadStart);
+  }
+}
+
+TEST_P(PackedQueueTest, AnAnswerFromBeforeAResetIsLeftOut) {
+  enable().offer({kAnswer});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  RingDriver& ring = enable();
+  EXPECT_EQ(queue.push(chain, 5), VirtqueueError::kNone);
+  EXPECT_FALSE(ring.has_used());
+  EXPECT_TRUE(queue.is_idle());
+}
+
+TEST_P(PackedQueueTest, ARingMayEndWhereRamEnds) {
+  VirtqueueConfig config = enable().config();
+  config.descriptor_table = kRamEnd - 16 * kSize;
+  config.driver_area = kRamEnd - 16 * kSize - 4;
+  ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+  guest.put(kRamEnd - 16 * kSize + 14, std::uint16_t{0x80});
+  serve_one();
+  EXPECT_TRUE(queue.wants_interrupt());
+}
+
+// --- What breaks either form, and that a reset mends it.
+
+struct Malformed {
+  const char* name;
+  VirtqueueError error;
+  std::function<void(RingDriver&)> offer;
+  std::uint64_t features = kFeatureRingIndirect;
+};
+
+std::vector<Malformed> malformed() {
+  using E = VirtqueueError;
+  const auto one = [](RawDescriptor it) { return [it](RingDriver& ring) { ring.offer({it}); }; };
+  const auto two = [](RawDescriptor a, RawDescriptor b) {
+    return [a, b](RingDriver& ring) { ring.offer({a, b}); };
+  };
+  const std::uint32_t too_long = 16 * (kMaxIndirectDescriptors + 1);
+  return {
+      {"read behind write", E::kReadAfterWrite, two(kAnswer, {kBuffer, 4, 0, 0})},
+      {"read behind empty write", E::kReadAfterWrite,
+       two({kBuffer, 0, kWrite, 0}, {kBuffer, 4, 0, 0})},
+      {"read behind write in a table", E::kReadAfterWrite,
+       [](RingDriver& ring) {
+         ring.offer({kAnswer, {kBuffer, 4, 0, 0}}, Layout::kInTable);
+       }},
+      {"wraps", E::kAddressWrap, one({UINT64_MAX - 2, 4, 0, 0})},
+      {"wraps in a table", E::kAddressWrap,
+       [](RingDriver& ring) {
+         ring.offer({{UINT64_MAX, 4, 0, 0}}, Layout::kInTable);
+       }},
+      {"table not negotiated", E::kIndirectNotNegotiated, one({kBuffer, 16, kIndirect, 0}), 0},
+      {"table with next", E::kIndirectWithNext, two({kBuffer, 16, kIndirect, 0}, kAnswer)},
+      {"empty table", E::kIndirectBadLength, one({kBuffer, 0, kIndirect, 0})},
+      {"table of half descriptors", E::kIndirectBadLength, one({kBuffer, 24, kIndirect, 0})},
+      {"long table", E::kIndirectTooLong, one({kBuffer, too_long, kIndirect, 0})},
+      {"table of 256 MiB", E::kIndirectTooLong, one({kBuffer, 1u << 28, kIndirect, 0})},
+      {"table past RAM", E::kIndirectUnreachable, one({kRamEnd - 16, 32, kIndirect, 0})},
+      {"table nowhere", E::kIndirectUnreachable, one({0x1000, 16, kIndirect, 0})},
+      {"table that wraps", E::kAddressWrap, one({UINT64_MAX - 15, 32, kIndirect, 0})},
+  };
+}
+
+class EitherFormTest : public testing::TestWithParam<std::tuple<RingPath, std::uint64_t>> {
+ protected:
+  EitherFormTest()
+      : reader(*guest.memory, vm_mem::Route::kDma),
+        dma(dma_by(std::get<0>(GetParam()), guest, reader)),
+        queue(dma, 64) {}
+
+  RingDriver start(std::uint64_t features = kFeatureRingIndirect) {
+    RingDriver ring(guest, kRamBase, 8, features | std::get<1>(GetParam()));
+    EXPECT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
+    return ring;
+  }
+  void expect_a_good_request_works() {
+    queue.reset();
+    RingDriver ring = start();
+    const std::uint16_t id = ring.offer({{kBuffer, 16, 0, 0}, kAnswer});
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+    ASSERT_EQ(queue.push(chain, 1), VirtqueueError::kNone);
+    EXPECT_EQ(ring.take_used(), (UsedEntry{id, 1}));
+  }
+
+  Guest guest;
+  vm_mem::MemoryReader reader;
+  DmaSpace dma;
+  Virtqueue queue;
+  DescriptorChain chain;
+};
+
+std::string form_and_path_name(
+    const testing::TestParamInfo<std::tuple<RingPath, std::uint64_t>>& given) {
+  return std::string(std::get<1>(given.param) == 0 ? "split" : "packed") +
+         (std::get<0>(given.param) == RingPath::kDma ? "_dma" : "_direct");
+}
+
+INSTANTIATE_TEST_SUITE_P(EachFormAndPath, EitherFormTest,
+                         testing::Combine(testing::Values(RingPath::kDma, RingPath::kDirect),
+                                          testing::Values(std::uint64_t{0}, kFeatureRingPacked)),
+                         form_and_path_name);
+
+TEST_P(EitherFormTest, AMalformedRequestStopsTheQueueUntilReset) {
+  for (const Malformed& bad : malformed()) {
+    RingDriver ring = start(bad.features);
+    bad.offer(ring);
+    EXPECT_EQ(queue.pop(chain), PopStatus::kError) << bad.name;
+    EXPECT_EQ(virtqueue_error_name(queue.error()), virtqueue_error_name(bad.error)) << bad.name;
+    ring.clear();
+    EXPECT_EQ(queue.pop(chain), PopStatus::kError) << bad.name;
+    EXPECT_EQ(queue.push(chain, 0), bad.error) << bad.name;
+    expect_a_good_request_works();
+  }
+}
+
+TEST_P(EitherFormTest, OddRequestsThatAreLegalWork) {
+  RingDriver ring = start();
+  ring.offer({{kBuffer, 0, 0, 0}, {kRamEnd - 16, 16, 0, 0}, {0, 0, kWrite, 0}});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(chain.readable_bytes(), 16u);
+  EXPECT_TRUE(chain.writable().empty());
+  ring.offer(
+      {{kBuffer, UINT32_MAX, 0, 0}, {kBuffer, UINT32_MAX, kWrite, 0}, {0, UINT32_MAX, kWrite, 0}});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(chain.readable_bytes(), UINT32_MAX);
+  EXPECT_EQ(chain.writable_bytes(), 2 * std::uint64_t{UINT32_MAX});
+}
+
+TEST_P(EitherFormTest, AnAnswerOverTheRingsItselfBreaksNothingElse) {
+  RingDriver ring = start();
+  ring.offer({{kRamBase, 0x8000, kWrite, 0}});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  const std::vector<std::byte> noise(0x8000, std::byte{0xa5});
+  ASSERT_TRUE(dma.write(chain.writable(), noise).ok());
+  EXPECT_EQ(queue.push(chain, 0x8000), VirtqueueError::kNone);
+  queue.wants_interrupt();
+  for (int i = 0; i < 100 && queue.pop(chain) == PopStatus::kChain; ++i) queue.push(chain, 1);
+  expect_a_good_request_works();
+}
+
+TEST_P(EitherFormTest, RingsHalfInAHoleStopTheQueueThere) {
+  RingDriver ring = start();
+  VirtqueueConfig config = ring.config();
+  config.descriptor_table = kRamEnd - 4 * 16;
+  config.size = 8;
+  guest.put_bytes(config.descriptor_table, std::vector<std::byte>(64));
+  ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+  const bool packed = ring.is_packed();
+  for (std::uint16_t i = 0; i < 8; ++i) {
+    const std::uint64_t at = config.descriptor_table + 16 * i;
+    if (i < 4) guest.put(at + 12, packed ? 0x0080'0000u | i : 0u);
+    guest.put(config.driver_area + 4 + 2 * i, i);
+  }
+  if (!packed) guest.put(config.driver_area + 2, std::uint16_t{8});
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(queue.pop(chain), PopStatus::kError);
+  EXPECT_EQ(queue.error(), VirtqueueError::kRingUnreachable);
+  expect_a_good_request_works();
+}
+
+TEST_P(EitherFormTest, RingsFollowTheMemoryMap) {
+  const std::uint64_t base = kRamEnd + 0x10'0000;
+  const auto id = guest.memory->add_ram(guest_range(base, 0x10'0000));
+  ASSERT_TRUE(id.ok());
+  RingDriver ring(guest, base, 8, std::get<1>(GetParam()));
+  ASSERT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
+  ring.offer({kAnswer});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  const VirtqueueState state = queue.state();
+  reader.park();
+  ASSERT_TRUE(guest.memory->remove_region(*id, vm_mem::RemovePolicy::kWait).ok());
+  EXPECT_EQ(queue.push(chain, 1), VirtqueueError::kRingUnreachable);
+  ASSERT_TRUE(guest.memory->add_ram(guest_range(base, 0x10'0000)).ok());
+  ring.clear();
+  VirtqueueConfig config = ring.config();
+  ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
+  const std::uint16_t id_again = ring.offer({kAnswer});
+  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+  EXPECT_EQ(queue.state().next_available, state.next_available);
+  ASSERT_EQ(queue.push(chain, 1), VirtqueueError::kNone);
+  EXPECT_EQ(ring.take_used(), (UsedEntry{id_again, 1}));
+}
+
+TEST_P(EitherFormTest, WhatTheDeviceWritesOfTheRingsIsMarkedDirty) {
+  const std::uint64_t base = kRamEnd + 0x10'0000;
+  const auto id = guest.memory->add_ram(guest_range(base, 0x10'0000),
+                                        {.dirty_tracking = vm_mem::DirtyTracking::kOn});
+  ASSERT_TRUE(id.ok());
+  const auto client = guest.memory->add_dirty_client("test", vm_mem::DirtyStart::kClean);
+  ASSERT_TRUE(client.ok());
+  RingDriver ring(guest, base, 8, std::get<1>(GetParam()));
+  ASSERT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
+  vm_mem::DirtyPages pages;
+  for (int i = 0; i < 3; ++i) {
+    ring.offer({kAnswer});
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
+    ASSERT_TRUE(guest.memory->harvest_dirty(*client, *id, pages).ok());
+    ASSERT_EQ(queue.push(chain, 1), VirtqueueError::kNone);
+    ASSERT_TRUE(guest.memory->harvest_dirty(*client, *id, pages).ok());
+    const std::uint64_t page = ring.is_packed() ? 0 : 6;
+    EXPECT_EQ(pages.page_count(), 1u);
+    EXPECT_TRUE(pages.is_dirty(page));
+    ring.take_used();
+  }
+}
+
+}  // namespace
+}  // namespace vm_device
