@@ -1,8 +1,5 @@
 #include "vm_device/async_dma.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <new>
 #include <optional>
@@ -51,16 +48,20 @@ std::string_view async_outcome_name(AsyncOutcome outcome) {
 class AsyncDma::State {
  public:
   State(const AsyncDmaOptions& options, std::unique_ptr<internal::FileRing> ring,
-        std::unique_ptr<internal::FileCalls> calls, int descriptor)
+        std::unique_ptr<internal::FileCalls> calls, internal::EventDescriptor descriptor)
       : max_segments(options.max_segments),
-        engine(options, std::move(ring), std::move(calls), descriptor) {}
+        engine(options, std::move(ring), std::move(calls), std::move(descriptor)) {}
 
   const std::uint32_t max_segments;
   internal::AsyncEngine engine;
 };
 
 absl::StatusOr<std::unique_ptr<AsyncDma>> AsyncDma::create(AsyncDmaOptions options) {
-  return create(options, std::make_unique<internal::SystemFileCalls>());
+  try {
+    return create(options, std::make_unique<internal::SystemFileCalls>());
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("the host has no memory left");
+  }
 }
 
 absl::StatusOr<std::unique_ptr<AsyncDma>> AsyncDma::create(
@@ -75,17 +76,12 @@ absl::StatusOr<std::unique_ptr<AsyncDma>> AsyncDma::create(
       return made.status();
     }
   }
-  const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (descriptor < 0) {
+  internal::EventDescriptor descriptor;
+  if (descriptor.get() < 0) {
     return absl::ResourceExhaustedError(absl::StrFormat("eventfd: errno %d", errno));
   }
-  std::unique_ptr<State> state;
-  try {
-    state = std::make_unique<State>(options, std::move(ring), std::move(calls), descriptor);
-  } catch (const std::bad_alloc&) {
-    ::close(descriptor);
-    return absl::ResourceExhaustedError("the host has no memory left");
-  }
+  auto state =
+      std::make_unique<State>(options, std::move(ring), std::move(calls), std::move(descriptor));
   if (absl::Status started = state->engine.start(options.threads); !started.ok()) return started;
   return std::unique_ptr<AsyncDma>(new AsyncDma(std::move(state)));
 }

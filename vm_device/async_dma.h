@@ -41,8 +41,10 @@ enum class AsyncOutcome : std::uint8_t {
 
 std::string_view async_outcome_name(AsyncOutcome outcome);
 
-// dma.done is exact: the first bytes of the list that were moved. Where it is not all of
-// them dma.at is the bus address of the first that was not, whatever stopped it there.
+// dma.done is exact: the first bytes of the list that were moved, or the last ones of a
+// copy() where dma.from_end is set. What a list has more than the buffer of read() and
+// write() is not asked for. Where ok() is false dma.at is the bus address at which the move
+// stopped, whatever stopped it there.
 struct AsyncCompletion {
   AsyncTag tag;
   AsyncOutcome outcome = AsyncOutcome::kDone;
@@ -94,6 +96,10 @@ struct AsyncDmaOptions {
 // Memory:   bytes are in guest memory, then the pages are marked dirty, before the
 //           completion can be polled. Where a file error ends a request, pages behind
 //           `done` may be marked, and may have got bytes that the host does not count.
+// Ahead:    of a file's request up to 64 MiB of the list are looked at before the first
+//           byte is moved. What is there is on record (a fault of the IOMMU's) or read
+//           (registers that write_file() gives to the file) even where the file then ends
+//           the request in front of it.
 //           What files give or take is moved by the host, without the guarantees of
 //           docs/memory_model.md. Nobody else writes a host buffer until the completion.
 //           RAM is held by a lease while the host moves it: MemoryManager::remove_region

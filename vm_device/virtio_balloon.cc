@@ -19,12 +19,12 @@ constexpr std::uint64_t kFeatureDeflateOnOom = 1 << 2;
 constexpr std::uint64_t kFeatureReporting = 1 << 5;
 
 // Of the configuration space: num_pages, actual.
-constexpr std::size_t kConfigBytes = 8;
+constexpr std::size_t kBalloonConfigBytes = 8;
 constexpr std::uint64_t kConfigActual = 4;
 
 // A discard is a system call and more: 4096 pages here and there take some milliseconds.
 // What counts as bytes is pages, and reports.
-constexpr TurnLimits kTurn{.steps = 256, .bytes = 4 * VirtioBalloon::kMaxPagesPerRequest};
+constexpr TurnLimits kBalloonTurn{.steps = 256, .bytes = 4 * VirtioBalloon::kMaxPagesPerRequest};
 constexpr std::size_t kNumberBytes = sizeof(std::uint32_t);
 constexpr std::size_t kPiece = 1024;  // page numbers that are looked at together
 constexpr std::size_t kStatisticBytes = 10;
@@ -91,7 +91,7 @@ std::uint64_t VirtioBalloon::device_features() const {
 }
 
 void VirtioBalloon::read_config(std::uint64_t offset, std::span<std::byte> to) const {
-  std::array<std::byte, kConfigBytes> config{};
+  std::array<std::byte, kBalloonConfigBytes> config{};
   internal::put_little_endian(&config[0], shown_target_);
   internal::put_little_endian(&config[kConfigActual], actual());
   internal::copy_config(config, offset, to);
@@ -127,7 +127,7 @@ VirtioBalloon::Role VirtioBalloon::role_of(std::uint16_t index) const {
 void VirtioBalloon::notify(std::uint16_t index) {
   const Role role = role_of(index);
   if (role == Role::kStatistics) return take_statistics(index);
-  QueueTurn turn(*transport_, index, kTurn);
+  QueueTurn turn(*transport_, index, kBalloonTurn);
   while (turn.next(chain_)) {
     if (role == Role::kInflate) inflate(turn);
     if (role == Role::kReporting) report(turn);
@@ -181,7 +181,7 @@ void VirtioBalloon::discard(std::uint64_t address, std::uint64_t bytes) {
 // The driver leaves one buffer here with what it knows; given back, it comes again with
 // what it knows then.
 void VirtioBalloon::take_statistics(std::uint16_t index) {
-  QueueTurn turn(*transport_, index, kTurn);
+  QueueTurn turn(*transport_, index, kBalloonTurn);
   if (has_statistics_chain_ && statistics_wanted_.exchange(false)) {
     has_statistics_chain_ = false;
     turn.complete(statistics_chain_, 0);

@@ -14,14 +14,14 @@ namespace {
 constexpr std::uint64_t kFeatureSize = 1 << 0;
 constexpr std::uint64_t kFeatureEmergencyWrite = 1 << 2;
 
-constexpr std::uint16_t kReceiveQueue = 0;
-constexpr std::uint16_t kTransmitQueue = 1;
+constexpr std::uint16_t kConsoleReceiveQueue = 0;
+constexpr std::uint16_t kConsoleTransmitQueue = 1;
 
 // Of the configuration space: cols, rows, max_nr_ports, emerg_wr.
-constexpr std::size_t kConfigBytes = 12;
+constexpr std::size_t kConsoleConfigBytes = 12;
 constexpr std::uint64_t kConfigEmergencyWrite = 8;
 
-constexpr TurnLimits kTurn{.steps = 256, .bytes = 4 * VirtioConsole::kMaxRequestBytes};
+constexpr TurnLimits kConsoleTurn{.steps = 256, .bytes = 4 * VirtioConsole::kMaxRequestBytes};
 constexpr std::size_t kBounceBytes = 4096;
 
 constexpr std::uint32_t packed(ConsoleSize size) {
@@ -51,7 +51,7 @@ std::size_t VirtioConsole::send(std::span<const std::byte> bytes) {
     }
     refused_ = refused_ || taken < bytes.size();
   }
-  if (taken != 0 && transport_ != nullptr) transport_->wake(kReceiveQueue);
+  if (taken != 0 && transport_ != nullptr) transport_->wake(kConsoleReceiveQueue);
   return taken;
 }
 
@@ -70,7 +70,7 @@ std::uint64_t VirtioConsole::device_features() const {
 }
 
 void VirtioConsole::read_config(std::uint64_t offset, std::span<std::byte> to) const {
-  std::array<std::byte, kConfigBytes> config{};
+  std::array<std::byte, kConsoleConfigBytes> config{};
   internal::put_little_endian(&config[0], shown_size_);
   internal::put_little_endian(&config[4], std::uint32_t{1});
   internal::copy_config(config, offset, to);
@@ -82,14 +82,14 @@ void VirtioConsole::write_config(std::uint64_t offset, std::span<const std::byte
 }
 
 // Of a driver that has put buffers into the queue before it was ready to be told.
-void VirtioConsole::activate(VirtioTransport& transport) { transport.wake(kReceiveQueue); }
+void VirtioConsole::activate(VirtioTransport& transport) { transport.wake(kConsoleReceiveQueue); }
 
 void VirtioConsole::notify(std::uint16_t index) {
-  index == kTransmitQueue ? transmit() : receive();
+  index == kConsoleTransmitQueue ? transmit() : receive();
 }
 
 void VirtioConsole::transmit() {
-  QueueTurn turn(*transport_, kTransmitQueue, kTurn);
+  QueueTurn turn(*transport_, kConsoleTransmitQueue, kConsoleTurn);
   while (turn.next(chain_)) {
     turn.spend(give_to_peer());
     turn.complete(chain_, 0);
@@ -118,7 +118,7 @@ std::uint64_t VirtioConsole::give_to_peer() {
 void VirtioConsole::receive() {
   bool took = false;
   {
-    QueueTurn turn(*transport_, kReceiveQueue, kTurn);
+    QueueTurn turn(*transport_, kConsoleReceiveQueue, kConsoleTurn);
     std::size_t count = 0;
     while ((count = peek_input(bounce_)) != 0 && turn.next(chain_)) {
       const DmaResult moved =

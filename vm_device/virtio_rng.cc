@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint16_t kRequestQueue = 0;
 // A generator costs more than a copy does.
-constexpr TurnLimits kTurn{.steps = 256, .bytes = 256 * 1024};
+constexpr TurnLimits kRngTurn{.steps = 256, .bytes = 256 * 1024};
 // What a look at an empty source takes from it: the least that a driver asks for.
 constexpr std::uint64_t kFirstTaste = 16;
 
@@ -27,7 +27,7 @@ void VirtioRng::read_config(std::uint64_t, std::span<std::byte> to) const {
 }
 
 void VirtioRng::notify(std::uint16_t index) {
-  QueueTurn turn(*transport_, index, kTurn);
+  QueueTurn turn(*transport_, index, kRngTurn);
   // A request is taken from the queue when there is something to put into it.
   bool dry = false;
   while (!(dry = !fill_pool(kFirstTaste)) && turn.next(chain_)) {

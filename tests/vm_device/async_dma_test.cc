@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <thread>
 
 #include "tests/vm_device/async_machine.h"
 #include "vm_device/internal/async_injection.h"
@@ -295,6 +296,30 @@ TEST_P(AsyncDmaTest, MemoryThatTheHostLosesIsAFaultOfMemory) {
   ::unlink(path.c_str());
 }
 
+// io_uring cancels what a thread that ends has left with it.
+TEST_P(AsyncDmaTest, RequestsOutliveTheThreadThatMadeThem) {
+  constexpr std::size_t kEach = 32 * kPage;
+  constexpr std::size_t kRequests = 64;
+  std::string path;
+  const int file = open_file(path);
+  ::unlink(path.c_str());
+  const auto content = pattern(kRequests * kEach);
+  ASSERT_EQ(::pwrite(file, content.data(), content.size(), 0),
+            static_cast<ssize_t>(content.size()));
+  ASSERT_EQ(::fsync(file), 0);
+  for (const std::uint64_t bytes : {kEach, kEach / 4}) {
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    std::thread([&] {
+      for (std::size_t i = 0; i < kRequests; ++i) {
+        const std::array<DmaSegment, 1> list{{{kRamBase + 16 * kPage, bytes}}};
+        EXPECT_EQ(async->read_file(dma, list, {file, i * kEach}, {1}), AsyncAdmission::kAccepted);
+      }
+    }).join();
+    for (std::size_t i = 0; i < kRequests; ++i) EXPECT_EQ(take(), done(1, bytes));
+  }
+  ::close(file);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, AsyncDmaTest,
                          testing::Values(AsyncBackend::kIoUring, AsyncBackend::kThreads),
                          backend_name);
@@ -358,6 +383,17 @@ TEST_F(AsyncDmaScriptTest, ShortAndInterruptedCallsAreTakenUpWhereTheyEnded) {
   const auto rest = guest.bytes(kRamBase + 8 * kPage, kPage);
   expected.insert(expected.end(), rest.begin(), rest.end());
   EXPECT_EQ(file.content(), expected);
+}
+
+TEST_F(AsyncDmaScriptTest, CallsThatEndWithTheirThreadAreMadeAgain) {
+  EXPECT_EQ(write({{-ECANCELED}, {-EFAULT}, {0, 100}, {-EFAULT}, {-ECANCELED}}),
+            done(1, 2 * kPage));
+}
+
+TEST_F(AsyncDmaScriptTest, MemoryThatFaultsTwiceIsLost) {
+  EXPECT_EQ(write({{0, 100}, {-EFAULT}, {-EFAULT}}),
+            (AsyncCompletion{
+                {1}, AsyncOutcome::kMemoryFault, {DmaFault::kHostFault, 100, kRamBase + 100}, 0}));
 }
 
 TEST_F(AsyncDmaScriptTest, AnErrorBehindAShortCallKeepsWhatWasMoved) {

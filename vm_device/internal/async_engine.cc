@@ -1,7 +1,6 @@
 #include "vm_device/internal/async_engine.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -41,11 +40,11 @@ AsyncQueue::Files files_of(const std::unique_ptr<FileRing>& ring) {
 }  // namespace
 
 AsyncEngine::AsyncEngine(const AsyncDmaOptions& options, std::unique_ptr<FileRing> ring,
-                         std::unique_ptr<FileCalls> calls, int descriptor)
-    : descriptor_(descriptor),
+                         std::unique_ptr<FileCalls> calls, EventDescriptor descriptor)
+    : descriptor_(std::move(descriptor)),
       ring_(std::move(ring)),
       calls_(std::move(calls)),
-      queue_(options, files_of(ring_), descriptor) {}
+      queue_(options, files_of(ring_), descriptor_.get()) {}
 
 AsyncEngine::~AsyncEngine() {
   queue_.drain();
@@ -55,7 +54,6 @@ AsyncEngine::~AsyncEngine() {
     ring_->stop();
     reaper_.join();
   }
-  ::close(descriptor_);
 }
 
 absl::Status AsyncEngine::start(std::uint32_t workers) {

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "vm_device/internal/async_queue.h"
+#include "vm_device/internal/event_descriptor.h"
 #include "vm_device/internal/file_op.h"
 #include "vm_device/internal/file_ring.h"
 
@@ -17,10 +18,9 @@ namespace vm_device::internal {
 
 class AsyncEngine {
  public:
-  // `ring` may be null: then the workers make `calls`. `descriptor` is an eventfd that this
-  // object closes.
+  // `ring` may be null: then the workers make `calls`.
   AsyncEngine(const AsyncDmaOptions& options, std::unique_ptr<FileRing> ring,
-              std::unique_ptr<FileCalls> calls, int descriptor);
+              std::unique_ptr<FileCalls> calls, EventDescriptor descriptor);
   AsyncEngine(const AsyncEngine&) = delete;
   AsyncEngine& operator=(const AsyncEngine&) = delete;
   ~AsyncEngine();
@@ -30,7 +30,7 @@ class AsyncEngine {
 
   AsyncQueue& queue() { return queue_; }
   bool has_ring() const { return ring_ != nullptr; }
-  int descriptor() const { return descriptor_; }
+  int descriptor() const { return descriptor_.get(); }
 
   void submit(AsyncRequest& request);
 
@@ -39,7 +39,7 @@ class AsyncEngine {
   void reap();
   void carry_on(AsyncRequest& request);
 
-  const int descriptor_;
+  const EventDescriptor descriptor_;
   const std::unique_ptr<FileRing> ring_;
   const std::unique_ptr<FileCalls> calls_;
   AsyncQueue queue_;

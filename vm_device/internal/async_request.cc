@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 namespace vm_device::internal {
 namespace {
@@ -98,6 +99,7 @@ void AsyncRequest::settle(std::int64_t result) {
   const ResumedTransaction resumed(chain);
   if (result < 0) return retry(static_cast<int>(-result));
   tries_ = 0;
+  has_faulted_ = false;
   if (is_sync()) return end(AsyncOutcome::kDone);
   if (result == 0) {
     // A write that writes nothing would do so forever.
@@ -117,8 +119,13 @@ void AsyncRequest::settle_window() {
   if (!stop_.ok()) end(stop_);
 }
 
+// io_uring ties a call to the thread that submitted it. Where that thread ends first, what
+// has not started is cancelled, and what the kernel was to do on the thread's behalf finds
+// no memory (EFAULT). Who settles the call makes it again, from a thread that stays; nobody
+// here asks the kernel to cancel.
 void AsyncRequest::retry(int error) {
-  const bool again = error == EINTR || error == EAGAIN;
+  const bool doubtful = error == EFAULT && !std::exchange(has_faulted_, true);
+  const bool again = error == EINTR || error == EAGAIN || error == ECANCELED || doubtful;
   if (again && ++tries_ < kMaxTries) return;
   if (error != EFAULT || is_sync()) return end(AsyncOutcome::kFileError, error);
   end({DmaFault::kHostFault, 0, 0});
@@ -149,15 +156,20 @@ void AsyncRequest::end(const DmaResult& fault) {
 }
 
 void AsyncRequest::clear() {
+  tag = {};
+  kind = AsyncKind::kFence;
   space.reset();
   list.clear();
   file = {};
   to = {};
   from = {};
+  source = 0;
+  value = {};
+  chain = {};
   completion = {};
   cursor_ = SegmentCursor({});
   stop_ = {};
-  has_begun_ = has_ended_ = past_top_ = false;
+  has_begun_ = has_ended_ = past_top_ = has_faulted_ = false;
   tries_ = 0;
 }
 

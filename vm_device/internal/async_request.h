@@ -73,8 +73,9 @@ class AsyncRequest {
   DmaResult stop_;  // what ended the window's mapping
   bool has_begun_ = false;
   bool has_ended_ = false;
-  bool past_top_ = false;  // the list goes on past 2^64
-  int tries_ = 0;          // that moved nothing, in a row
+  bool past_top_ = false;     // the list goes on past 2^64
+  bool has_faulted_ = false;  // since bytes were moved last
+  int tries_ = 0;             // that moved nothing, in a row
 };
 
 }  // namespace vm_device::internal

@@ -13,8 +13,9 @@ using vm_mem::GuestAddress;
 using vm_mem::GuestRange;
 using vm_mem::MapSection;
 
-// The map has changed since it was looked at.
+// The host has no memory left, or the map has changed since it was looked at.
 DmaFault fault_of(const absl::Status& lease) {
+  if (absl::IsResourceExhausted(lease)) return DmaFault::kBusy;
   return absl::IsPermissionDenied(lease) ? DmaFault::kProtected : DmaFault::kUnmapped;
 }
 

@@ -1,0 +1,50 @@
+// Allocations that fail when a test says so. It replaces the binary's operator new: for one
+// source file of a test.
+#ifndef TESTS_SUPPORT_FAILING_ALLOCATIONS_H_
+#define TESTS_SUPPORT_FAILING_ALLOCATIONS_H_
+
+#include <cstdlib>
+#include <new>
+
+namespace vm_test {
+
+// How many allocations of this thread succeed before the next one fails; below 0: all do.
+inline thread_local int allocations_left = -1;
+
+inline bool allocation_fails_now() { return allocations_left >= 0 && allocations_left-- == 0; }
+
+// The first allocation of `call` but `successes` fails; returns what it returns.
+template <typename Call>
+auto with_failing_allocation(int successes, Call call) {
+  allocations_left = successes;
+  auto result = call();
+  allocations_left = -1;
+  return result;
+}
+
+}  // namespace vm_test
+
+// Out of line: in line g++ takes a delete for one of what another function allocated.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  void* const memory = vm_test::allocation_fails_now() ? nullptr : std::malloc(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  void* memory = nullptr;
+  if (vm_test::allocation_fails_now() ||
+      ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0) {
+    throw std::bad_alloc();
+  }
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
+
+#endif  // TESTS_SUPPORT_FAILING_ALLOCATIONS_H_
