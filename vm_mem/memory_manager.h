@@ -153,8 +153,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kPermissionDenied    ROM or protected memory does not permit `access`
   //          kFailedPrecondition  a device, or memory that is not contiguous in the
   //                               host; the message says how many bytes are
-  // Cost:    no lock; three allocations, and more where many regions are under it. Yields
-  //          while a change of one of them is published.
+  // Cost:    a lock of each region, for some stores; three allocations, and more where many
+  //          regions are under it. Yields while a change of one of them is published.
   absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access);
   // Those that exist, of all regions. Of one: region_info().
   std::uint64_t leases() const;
@@ -168,7 +168,7 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kNotFound            nothing is mapped at some byte
   //          kPermissionDenied    protected
   //          kFailedPrecondition  not RAM; a call from inside a change
-  //          kUnavailable         a region in the range is leased
+  //          kUnavailable         some of the range is leased
   //          then those of HostMapping::discard, which leave it done up to there
   absl::Status discard(GuestRange range);
 

@@ -116,6 +116,15 @@ TEST_F(VirtioBalloonTest, LeasedMemoryIsNotGivenAway) {
   EXPECT_EQ(kept(kVictim, 1), std::vector{0});
 }
 
+TEST_F(VirtioBalloonTest, ADiskThatHoldsOtherPagesDoesNotStopIt) {
+  const auto lease = machine.guest.memory->lease(guest_range(kVictim + kPage, kPage),
+                                                 vm_mem::LeaseAccess::kReadWrite);
+  ASSERT_TRUE(lease.ok());
+  inflate({number(kVictim)});
+  EXPECT_EQ(kept(kVictim, 1), std::vector{0});
+  EXPECT_EQ(balloon().refused_bytes(), 0u);
+}
+
 TEST_F(VirtioBalloonTest, ListsThatAreShortOddOrOutOfReachAreAnswered) {
   machine.guest.put(kList, number(kVictim));
   machine.request(kInflate, {{kList, 0, 0, 0}});

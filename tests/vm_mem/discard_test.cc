@@ -78,12 +78,34 @@ TEST_F(DiscardTest, RefusesAllWhereOnePageIsNotPlainRam) {
                  "writing of region 0x1 at 0x13000 is not permitted");
 }
 
-TEST_F(DiscardTest, RefusesARegionThatIsLeased) {
-  MemoryLease window = mm().lease(range(0x10000, 8), LeaseAccess::kRead).value();
-  expect_refused(range(0x13000, 0x1000), absl::StatusCode::kUnavailable,
-                 "region 0x1 is held by 0x1 leases");
+TEST_F(DiscardTest, RefusesPagesThatAreLeased) {
+  MemoryLease window = mm().lease(range(0x12ff8, 0x10), LeaseAccess::kRead).value();
+  const MemoryLease other = mm().lease(range(0x13ff8, 8), LeaseAccess::kRead).value();
+  expect_refused(range(0x13000, 0x2000), absl::StatusCode::kUnavailable,
+                 "0x1000 bytes at offset 0x3000 of region 0x1 are held by 0x2 leases");
+  expect_refused(range(0x11000, 0x2000), absl::StatusCode::kUnavailable,
+                 "0x2000 bytes at offset 0x1000 of region 0x1 are held by 0x1 leases");
   window.release();
-  EXPECT_TRUE(mm().discard(range(0x13000, 0x1000)).ok());
+  EXPECT_TRUE(mm().discard(range(0x11000, 0x2000)).ok());
+}
+
+TEST_F(DiscardTest, LeasesOfOtherPagesOfTheRegionDoNotStopIt) {
+  const MemoryLease window = mm().lease(range(0x11000, 0x1000), LeaseAccess::kRead).value();
+  EXPECT_TRUE(mm().discard(range(0x10000, 0x1000)).ok());
+  EXPECT_TRUE(mm().discard(range(0x12000, 0x4000)).ok());
+  EXPECT_EQ(load(0x10fff), 0);
+  EXPECT_EQ(load(0x11000), 1);
+  EXPECT_EQ(load(0x11fff), 1);
+  EXPECT_EQ(load(0x12000), 0);
+}
+
+TEST_F(DiscardTest, ALeaseThroughAnAliasHoldsThePagesThatItShows) {
+  ASSERT_TRUE(mm().add_alias(range(0x80000, 0x2000), low(), 0x2000).ok());
+  const MemoryLease window = mm().lease(range(0x81000, 8), LeaseAccess::kRead).value();
+  expect_refused(range(0x13000, 0x1000), absl::StatusCode::kUnavailable,
+                 "0x1000 bytes at offset 0x3000 of region 0x1 are held by 0x1 leases");
+  EXPECT_TRUE(mm().discard(range(0x12000, 0x1000)).ok());
+  EXPECT_TRUE(mm().discard(range(0x80000, 0x1000)).ok());
 }
 
 TEST_F(DiscardTest, IsRefusedInsideAChange) {

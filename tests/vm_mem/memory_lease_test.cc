@@ -359,6 +359,25 @@ TEST_F(MemoryLeaseTest, LeasesExcludeDiscardsAndCuts) {
   lessor.join();
 }
 
+TEST_F(MemoryLeaseTest, DiscardsGoOnBesideLeasesOfOtherPages) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> leased{0};
+  std::vector<std::thread> lessors;
+  for (const std::uint64_t page : {0x11000u, 0x12000u, 0x14000u}) {
+    lessors.emplace_back([&, page] {
+      while (!stop.load()) {
+        const MemoryLease window = lease(page, 0x1000);
+        leased.fetch_add(1);
+      }
+    });
+  }
+  for (int done = 0; done < 500 || leased.load() < 500; ++done) {
+    EXPECT_TRUE(mm().discard(range(0x13000, 0x1000)).ok());
+  }
+  stop.store(true);
+  for (std::thread& lessor : lessors) lessor.join();
+}
+
 // A change of the map makes a lessor start again, and what he gave up was not written.
 // A lease that is current once a map was looked at shows what that map shows.
 TEST_F(MemoryLeaseTest, IsNeverCurrentAcrossAChange) {

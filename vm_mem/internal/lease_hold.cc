@@ -33,13 +33,6 @@ absl::Status not_now(const Region& region) {
       absl::StrFormat("region 0x%x takes no leases now", number_of(region.id)));
 }
 
-absl::Status count_lease(Region& region) {
-  region.leases.fetch_add(1);
-  if (!region.leaving.load()) return absl::OkStatus();
-  region.leases.fetch_sub(1);
-  return not_now(region);
-}
-
 }  // namespace
 
 LeaseHold::LeaseHold(LeaseAccess access, LeaseCount all) : access_(access), all_(std::move(all)) {
@@ -47,6 +40,7 @@ LeaseHold::LeaseHold(LeaseAccess access, LeaseCount all) : access_(access), all_
 }
 
 LeaseHold::~LeaseHold() {
+  for (Piece& piece : pieces_) piece.regions.shown->lease_windows.remove(piece.held);
   for (Region* region : counted_) region->leases.fetch_sub(1);
   all_->fetch_sub(1, std::memory_order_relaxed);
 }
@@ -88,10 +82,12 @@ void LeaseHold::abandon(MemoryLease& lease) {
 absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes) {
   const std::uint64_t begin = leased_bytes();
   Piece& piece = pieces_.emplace_back(Piece{.owner = section.owner, .regions = owner_of(section)});
-  piece.region_offset = section.region_offset + offset;
+  piece.held.begin = section.region_offset + offset;
+  piece.held.end = piece.held.begin + bytes;
   piece.begin = begin;
   piece.end = begin + bytes;
   Region& shown = *piece.regions.shown;
+  shown.lease_windows.add(piece.held);
   Region* const window = piece.regions.window;
   if (absl::Status counted = count(shown); !counted.ok()) return counted;
   piece.shown_layout = shown.layout.number();
@@ -103,13 +99,11 @@ absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, st
 }
 
 absl::Status LeaseHold::count(Region& region) {
-  if (std::find(counted_.begin(), counted_.end(), &region) != counted_.end()) {
-    return absl::OkStatus();
+  if (std::find(counted_.begin(), counted_.end(), &region) == counted_.end()) {
+    counted_.push_back(&region);
+    region.leases.fetch_add(1);
   }
-  counted_.push_back(&region);
-  absl::Status counted = count_lease(region);
-  if (!counted.ok()) counted_.pop_back();
-  return counted;
+  return region.leaving.load() ? not_now(region) : absl::OkStatus();
 }
 
 bool LeaseHold::current() const {
@@ -134,7 +128,7 @@ void LeaseHold::mark(std::uint64_t offset, std::uint64_t bytes) {
     const std::uint64_t to = std::min(end, piece.end);
     DirtyLog* const log = piece.regions.shown->dirty_log.load(std::memory_order_acquire);
     if (log == nullptr || from >= to) continue;
-    log->mark(piece.region_offset + (from - piece.begin), to - from);
+    log->mark(piece.held.begin + (from - piece.begin), to - from);
   }
 }
 

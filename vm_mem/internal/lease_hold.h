@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <vector>
 
@@ -52,19 +53,20 @@ class LeaseHold {
     SectionOwner regions;
     std::uint64_t shown_layout = 0;
     std::uint64_t window_layout = 0;
-    std::uint64_t region_offset = 0;
-    std::uint64_t begin = 0;  // in the window
+    LeaseWindow held{};       // of the region that is shown
+    std::uint64_t begin = 0;  // in the lease's window
     std::uint64_t end = 0;
   };
 
   absl::Status take(const MapSection& section, std::uint64_t offset, std::uint64_t bytes);
-  // A region that several pieces show counts once.
+  // A region that several pieces show counts once. Whoever closes it before the call is
+  // seen.
   absl::Status count(Region& region);
   std::uint64_t leased_bytes() const { return pieces_.empty() ? 0 : pieces_.back().end; }
 
   LeaseAccess access_;
   LeaseCount all_;
-  std::vector<Piece> pieces_;
+  std::list<Piece> pieces_;  // which their regions point to
   std::vector<Region*> counted_;
   // The span of what was said to be written.
   bool told_ = false;

@@ -13,6 +13,7 @@
 
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/host_mapping.h"
+#include "vm_mem/internal/lease_windows.h"
 #include "vm_mem/memory_map.h"
 
 namespace vm_mem::internal {
@@ -81,10 +82,12 @@ struct Region : SectionOwner {
   std::atomic<DirtyLog*> dirty_log{nullptr};
   std::shared_ptr<Departure> departure = std::make_shared<Departure>();
 
-  // A lessor counts itself and then looks whether the region is leaving; a remover,
-  // and whoever takes pages away, says that it leaves and then looks at the count. Both sides are
-  // sequentially consistent, so at least one of them sees the other.
+  // A lessor counts itself and then looks whether the region is leaving; a remover says that
+  // it leaves and then looks at the count. Both sides are sequentially consistent, so at least
+  // one of them sees the other. Who takes single pages away looks at the windows instead:
+  // they are entered before the count, and their lock does the same.
   std::atomic<std::uint64_t> leases{0};
+  LeaseWindows lease_windows;
   std::atomic<bool> leaving{false};
   Layout layout;
 };
