@@ -121,6 +121,17 @@ TEST_P(AsyncDmaTest, TheIommuEndsTheRequestAndIsToldOnce) {
             (IommuFault{kDevice, 2 * kPage, DmaAccess::kWrite, IommuFaultReason::kForbidden}));
 }
 
+TEST_P(AsyncDmaTest, WhatIsLookedAtAheadIsOnRecordThoughTheFileEndsBefore) {
+  map_iova(0, kRamBase);
+  const File from(pattern(100));
+  EXPECT_EQ(read_file(from, {{0, kPage + 8}}, behind),
+            (AsyncCompletion{{1}, AsyncOutcome::kEndOfFile, {.done = 100, .at = 100}, 0}));
+  std::array<IommuFault, 2> faults;
+  ASSERT_EQ(iommu->poll_faults(faults), 1u);
+  EXPECT_EQ(faults[0],
+            (IommuFault{kDevice, kPage, DmaAccess::kWrite, IommuFaultReason::kUnmapped}));
+}
+
 TEST_P(AsyncDmaTest, RegistersAreServedThroughACopy) {
   const File to;
   EXPECT_EQ(write_file(to.get(), {{kRamBase, 8}, {kDeviceBase, 16}, {kRamBase, 8}}, dma),
@@ -261,6 +272,16 @@ TEST_P(AsyncDmaTest, CopiesFillsAndBuffersAreThoseOfTheSpace) {
                         {3}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, 10, kRamEnd}, 0}));
   ASSERT_EQ(async->write(dma, end, std::span(buffer).first(4), {4}), AsyncAdmission::kAccepted);
   EXPECT_EQ(take(), done(4, 4));
+}
+
+TEST_P(AsyncDmaTest, ABufferThatIsShorterThanTheListIsDone) {
+  const std::array<DmaSegment, 2> list{{{kRamBase, 10}, {kRamBase + kPage, 100}}};
+  std::vector<std::byte> buffer(16);
+  ASSERT_EQ(async->read(dma, list, buffer, {1}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(1, buffer.size()));
+  EXPECT_EQ(buffer[15], ram(kRamBase + kPage + 5, 1)[0]);
+  ASSERT_EQ(async->write(dma, list, buffer, {2}), AsyncAdmission::kAccepted);
+  EXPECT_EQ(take(), done(2, buffer.size()));
 }
 
 TEST_P(AsyncDmaTest, ASpaceOfAReaderIsServedWithoutTheReader) {
