@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -225,6 +226,21 @@ def uboot_runs_to_the_end_of_input():
     result = run("--timeout", "200")
     assert result.returncode == 0, result
     assert b"\n=> " in result.stdout and b"vmrun: end of input" in result.stdout, result.stdout
+
+
+def a_limit_on_the_size_of_files_is_an_io_error_of_the_guests():
+    if not os.path.exists(UBOOT):
+        print("skipped: Debian's u-boot-qemu is not installed")
+        sys.exit(SKIPPED)
+    write("disk", b"x" * 65536)
+    script = write("s", b"virtio scan\nvirtio write 84000000 0 1\nvirtio read 84000000 0 1\npoweroff\n")
+    result = run("--disk", "disk", "--script", script, "--timeout", "200",
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert result.returncode == 0 and result.stderr == b"", result
+    assert b"blocks written: ERROR" in result.stdout, result.stdout
+    assert b"1 blocks read: OK" in result.stdout, result.stdout
+    with open("disk", "rb") as file:
+        assert file.read() == b"x" * 65536
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ void note_signals() {
   action.sa_handler = note;  // no SA_RESTART: a wait for input ends
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaction(number, &action, nullptr);
   action.sa_handler = SIG_IGN;
-  sigaction(SIGPIPE, &action, nullptr);
+  for (const int number : {SIGPIPE, SIGXFSZ}) sigaction(number, &action, nullptr);
 }
 
 int noted_signal() { return g_signal; }

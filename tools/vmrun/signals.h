@@ -5,7 +5,8 @@
 
 namespace vmrun {
 
-// SIGINT, SIGTERM, SIGHUP and SIGQUIT are noted from then on, SIGPIPE is ignored.
+// SIGINT, SIGTERM, SIGHUP and SIGQUIT are noted from then on, SIGPIPE and
+// SIGXFSZ are ignored: a disk image that may not grow is an I/O error of the guest's.
 void note_signals();
 
 // The signal that came, or 0.
