@@ -114,7 +114,9 @@ TEST_F(ReadOnceTest, ALoopIsLeftAfterAsManyStepsAsTheQueueHasDescriptors) {
 TEST_F(VirtqueueMemoryTest, RequestsAndAnswersCrossThreadsWhole) {
   ASSERT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
   constexpr std::uint32_t kRequests = 5'000;
+  std::atomic<bool> driver_gone = false, device_gone = false;
   std::thread driver([&] {
+    const absl::Cleanup leave = [&] { driver_gone = true; };
     for (std::uint32_t i = 0; i < kRequests; ++i) {
       const std::uint64_t buffer = kBuffer + 64 * (i % kSize);
       guest.put(buffer, i);
@@ -126,6 +128,7 @@ TEST_F(VirtqueueMemoryTest, RequestsAndAnswersCrossThreadsWhole) {
                           static_cast<std::uint16_t>(i + 1), std::memory_order_release);
       std::uint16_t used = 0;
       while (used != static_cast<std::uint16_t>(i + 1)) {
+        ASSERT_FALSE(device_gone) << i;
         std::this_thread::yield();
         guest.memory->load(vm_mem::GuestAddress{ring.used() + 2}, used, std::memory_order_acquire);
       }
@@ -133,7 +136,7 @@ TEST_F(VirtqueueMemoryTest, RequestsAndAnswersCrossThreadsWhole) {
       ASSERT_EQ(ring.used_entry(slot), (UsedEntry{slot, i}));
     }
   });
-  for (std::uint32_t i = 0; i < kRequests && queue.error() == VirtqueueError::kNone;) {
+  for (std::uint32_t i = 0; !driver_gone && queue.error() == VirtqueueError::kNone;) {
     if (queue.pop(chain) != PopStatus::kChain) {
       std::this_thread::yield();
       continue;
@@ -144,6 +147,7 @@ TEST_F(VirtqueueMemoryTest, RequestsAndAnswersCrossThreadsWhole) {
     EXPECT_TRUE(dma.store(chain.writable()[0].address, ~value).ok());
     queue.push(chain, i++);
   }
+  device_gone = true;
   driver.join();
 }
 
@@ -156,9 +160,9 @@ TEST_F(VirtqueueMemoryTest, PackedRequestsAndAnswersCrossThreadsWhole) {
   config.size = 5;
   ASSERT_EQ(packed.enable(config), VirtqueueError::kNone);
   constexpr std::uint32_t kRequests = 5'000;
-  std::atomic<bool> gone = false;
+  std::atomic<bool> driver_gone = false, device_gone = false;
   std::thread driver([&] {
-    const absl::Cleanup leave = [&] { gone = true; };
+    const absl::Cleanup leave = [&] { driver_gone = true; };
     for (std::uint32_t i = 0; i < kRequests; ++i) {
       const std::uint64_t at = kRamBase + 16 * (i % 5);
       const bool wrap = i / 5 % 2 == 0;
@@ -171,6 +175,7 @@ TEST_F(VirtqueueMemoryTest, PackedRequestsAndAnswersCrossThreadsWhole) {
                           std::memory_order_release);
       std::uint16_t flags = 0;
       do {
+        ASSERT_FALSE(device_gone) << i;
         std::this_thread::yield();
         guest.memory->load(vm_mem::GuestAddress{at + 14}, flags, std::memory_order_acquire);
       } while ((flags & 0x8080) != (wrap ? 0x8080 : 0));
@@ -179,7 +184,7 @@ TEST_F(VirtqueueMemoryTest, PackedRequestsAndAnswersCrossThreadsWhole) {
       ASSERT_EQ(guest.get<std::uint16_t>(at + 12), i % 3);
     }
   });
-  for (std::uint32_t i = 0; !gone && packed.error() == VirtqueueError::kNone;) {
+  for (std::uint32_t i = 0; !driver_gone && packed.error() == VirtqueueError::kNone;) {
     if (packed.pop(chain) != PopStatus::kChain) {
       std::this_thread::yield();
       continue;
@@ -190,6 +195,7 @@ TEST_F(VirtqueueMemoryTest, PackedRequestsAndAnswersCrossThreadsWhole) {
     EXPECT_TRUE(direct.store(chain.writable()[0].address, ~value).ok());
     packed.push(chain, ++i);
   }
+  device_gone = true;
   driver.join();
 }
 
