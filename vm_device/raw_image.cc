@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 #include <system_error>
 #include <utility>
 
@@ -81,6 +82,10 @@ absl::StatusOr<std::uint64_t> size_of(const std::string& path, int descriptor) {
   return bytes;
 }
 
+// The host cannot do it here: which error says so depends on the file system, on a block
+// device's driver and block size, and on what a sandbox lets through.
+bool is_unsupported(int error) { return error == EOPNOTSUPP || error == EINVAL || error == ENOSYS; }
+
 // Repeats `step(done)` until `bytes` are done. What gives 0 would do so forever.
 template <typename Step>
 int move_all(std::size_t bytes, Step step) {
@@ -129,6 +134,7 @@ int RawImage::check_range(std::uint64_t offset, std::uint64_t bytes) const {
 }
 
 int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+  const std::shared_lock lock(size_mutex_);
   if (const int error = check_range(offset, from.size()); error != 0) return error;
   return move_all(from.size(), [&](std::size_t done) {
     return ::pwrite(descriptor_, &from[done], from.size() - done,
@@ -148,6 +154,7 @@ int RawImage::flush() {
 }
 
 int RawImage::free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) const {
+  const std::shared_lock lock(size_mutex_);
   if (const int error = check_range(offset, bytes); error != 0 || bytes == 0) return error;
   while (::fallocate(descriptor_, mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                      static_cast<off_t>(bytes)) != 0) {
@@ -158,14 +165,14 @@ int RawImage::free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) 
 
 int RawImage::discard(std::uint64_t offset, std::uint64_t bytes) {
   const int error = free_or_zero(FALLOC_FL_PUNCH_HOLE, offset, bytes);
-  return error == EOPNOTSUPP ? 0 : error;
+  return is_unsupported(error) ? 0 : error;
 }
 
 int RawImage::write_zeroes(std::uint64_t offset, std::uint64_t bytes, ZeroSpace space) {
   int error = EOPNOTSUPP;
   if (space == ZeroSpace::kMayFree) error = free_or_zero(FALLOC_FL_PUNCH_HOLE, offset, bytes);
-  if (error == EOPNOTSUPP) error = free_or_zero(FALLOC_FL_ZERO_RANGE, offset, bytes);
-  return error == EOPNOTSUPP ? BlockImage::write_zeroes(offset, bytes, space) : error;
+  if (is_unsupported(error)) error = free_or_zero(FALLOC_FL_ZERO_RANGE, offset, bytes);
+  return is_unsupported(error) ? BlockImage::write_zeroes(offset, bytes, space) : error;
 }
 
 absl::Status RawImage::resize(std::uint64_t bytes) {
@@ -174,7 +181,16 @@ absl::Status RawImage::resize(std::uint64_t bytes) {
   }
   if (absl::Status size = check_size(path_, bytes); !size.ok()) return size;
   if (bytes > INT64_MAX) return host_error(path_, EFBIG);
-  // A smaller disk first: no request then reaches for what the file is about to lose.
+  std::unique_lock lock(size_mutex_);
+  const std::uint64_t before = bytes_.load();
+  if (absl::Status status = set_size(bytes); !status.ok()) return status;
+  lock.unlock();
+  if (bytes != before) announce_resize();
+  return absl::OkStatus();
+}
+
+// A smaller disk first: no request then reaches for what the file is about to lose.
+absl::Status RawImage::set_size(std::uint64_t bytes) {
   const std::uint64_t before = bytes_.load();
   bytes_.store(std::min(before, bytes));
   if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) {
@@ -183,14 +199,16 @@ absl::Status RawImage::resize(std::uint64_t bytes) {
     return host_error(path_, error);
   }
   bytes_.store(bytes);
-  if (bytes != before) announce_resize();
   return absl::OkStatus();
 }
 
 absl::Status RawImage::refresh_size() {
+  std::unique_lock lock(size_mutex_);
   const auto bytes = size_of(path_, descriptor_);
   if (!bytes.ok()) return bytes.status();
-  if (bytes_.exchange(*bytes) != *bytes) announce_resize();
+  const bool has_changed = bytes_.exchange(*bytes) != *bytes;
+  lock.unlock();
+  if (has_changed) announce_resize();
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <shared_mutex>
 #include <string>
 
 #include "absl/status/status.h"
@@ -36,7 +37,8 @@ class RawImage final : public BlockImage {
 
   std::uint64_t bytes() const override { return bytes_.load(std::memory_order_relaxed); }
   ImageAccess access() const override { return access_; }
-  // EIO where the file has become shorter than it was when its size was last taken.
+  // EIO where the file is shorter than it was when its size was last taken. A write does not
+  // make it longer again, unless somebody else shortens it at that very moment.
   int read_at(std::uint64_t offset, std::span<std::byte> to) override;
   int write_at(std::uint64_t offset, std::span<const std::byte> from) override;
   int flush() override;
@@ -49,7 +51,9 @@ class RawImage final : public BlockImage {
   int discard(std::uint64_t offset, std::uint64_t bytes) override;
   int write_zeroes(std::uint64_t offset, std::uint64_t bytes, ZeroSpace space) override;
 
-  // Makes the file longer, by zeros, or shorter, and the guest's disk with it.
+  // Makes the file longer, by zeros, or shorter, and the guest's disk with it. Waits for
+  // writes under way; those of AsyncDma on file_at() it does not know: one of them may make the
+  // file longer again, but not the disk.
   //
   // Errors:  as those of open(); kPermissionDenied also on a read-only image. The image is
   //          as before.
@@ -64,10 +68,14 @@ class RawImage final : public BlockImage {
       : path_(std::move(path)), descriptor_(descriptor), bytes_(bytes), access_(access) {}
   int check_range(std::uint64_t offset, std::uint64_t bytes) const;
   int free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) const;
+  absl::Status set_size(std::uint64_t bytes);  // Needs: size_mutex_
 
   const std::string path_;
   const int descriptor_;
   std::atomic<std::uint64_t> bytes_;
+  // Shared from the look at the file's size to the end of the write that it is for, held alone
+  // by what changes the size.
+  mutable std::shared_mutex size_mutex_;
   const ImageAccess access_;
 };
 

@@ -9,20 +9,26 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
 int interruptions = 0;
+int fallocate_error = 0;
+std::function<void()> after_look, after_truncation;  // once each
 
 }  // namespace
 
-// Takes libc's place in this binary.
+// These take libc's place in this binary.
 extern "C" int fdatasync(int file) {
   if (interruptions > 0) {
     --interruptions;
@@ -32,8 +38,46 @@ extern "C" int fdatasync(int file) {
   return static_cast<int>(::syscall(SYS_fdatasync, file));
 }
 
+extern "C" int fallocate(int file, int mode, off_t offset, off_t bytes) {
+  if (fallocate_error != 0) {
+    errno = fallocate_error;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_fallocate, file, mode, offset, bytes));
+}
+
+extern "C" off_t lseek(int file, off_t offset, int whence) noexcept {
+  const off_t result = ::syscall(SYS_lseek, file, offset, whence);
+  if (const auto hook = std::exchange(after_look, nullptr); hook != nullptr) hook();
+  return result;
+}
+
+extern "C" int ftruncate(int file, off_t bytes) noexcept {
+  const auto result = static_cast<int>(::syscall(SYS_ftruncate, file, bytes));
+  if (const auto hook = std::exchange(after_truncation, nullptr); hook != nullptr) hook();
+  return result;
+}
+
 namespace vm_device {
 namespace {
+
+// Lets another thread do something now, as far as it gets: it may be that it has to wait for
+// this one.
+class Meanwhile {
+ public:
+  void operator()(std::function<void()> work) {
+    thread_ = std::thread([this, work] {
+      work();
+      done_ = true;
+    });
+    for (int patience = 0; patience < 2'000 && !done_; ++patience) std::this_thread::yield();
+  }
+  void join() { thread_.join(); }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
 
 class RawImageTest : public testing::Test {
  protected:
@@ -270,6 +314,58 @@ TEST_F(RawImageTest, ResizedItAnnouncesItsSize) {
   (*image)->set_resize_listener(nullptr);
   EXPECT_TRUE((*image)->resize(512).ok());
   EXPECT_EQ(announced.size(), 3u);
+}
+
+TEST_F(RawImageTest, TheSizeIsTheFilesWhenTwoResizeAtOnce) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  Meanwhile other;
+  after_truncation = [&] { other([&] { EXPECT_TRUE((*image)->resize(1024).ok()); }); };
+  EXPECT_TRUE((*image)->resize(8192).ok());
+  other.join();
+  EXPECT_EQ((*image)->bytes(), std::filesystem::file_size(path("disk")));
+}
+
+TEST_F(RawImageTest, TheSizeIsTheFilesWhenItIsResizedWhileItIsLookedAt) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  Meanwhile other;
+  after_look = [&] { other([&] { EXPECT_TRUE((*image)->resize(1024).ok()); }); };
+  EXPECT_TRUE((*image)->refresh_size().ok());
+  other.join();
+  EXPECT_EQ((*image)->bytes(), 1024u);
+}
+
+TEST_F(RawImageTest, AWriteDoesNotMakeAnImageLongerThatIsBeingResized) {
+  auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  Meanwhile other;
+  after_look = [&] { other([&] { EXPECT_TRUE((*image)->resize(1024).ok()); }); };
+  EXPECT_EQ((*image)->write_at(2048, std::array<std::byte, 512>{}), 0);
+  other.join();
+  EXPECT_EQ(std::filesystem::file_size(path("disk")), 1024u);
+}
+
+// File systems, block devices and sandboxes each have their own way to say it.
+TEST_F(RawImageTest, WhereTheHostHasNoHolesZerosAreWrittenAndNothingIsDiscarded) {
+  auto image = RawImage::open(file("disk", 8192), ImageAccess::kReadWrite);
+  ASSERT_TRUE(image.ok());
+  std::uint64_t at = 0;
+  for (const int error : {EOPNOTSUPP, EINVAL, ENOSYS}) {
+    fallocate_error = error;
+    EXPECT_EQ((*image)->discard(4096, 512), 0) << error;
+    EXPECT_EQ((*image)->write_zeroes(at, 512, ZeroSpace::kKeep), 0) << error;
+    EXPECT_EQ((*image)->write_zeroes(at + 512, 512, ZeroSpace::kMayFree), 0) << error;
+    at += 1024;
+  }
+  fallocate_error = ENOSPC;
+  EXPECT_EQ((*image)->write_zeroes(0, 512, ZeroSpace::kKeep), ENOSPC);
+  EXPECT_EQ((*image)->discard(0, 512), ENOSPC);
+  fallocate_error = 0;
+  std::vector<std::byte> in(8192);
+  EXPECT_EQ((*image)->read_at(0, in), 0);
+  EXPECT_EQ(std::count(in.begin(), in.end(), std::byte{0}), 3072);
+  EXPECT_EQ(in[3072], std::byte{'x'});
 }
 
 TEST_F(RawImageTest, ASizeThatIsNoDisksIsRefusedAndNothingChanges) {
