@@ -135,6 +135,77 @@ TEST_F(VirtioBlkImageTest, LongRunsOutsideRamMoveWhatLiesInside) {
   EXPECT_TRUE(std::equal(got.begin(), got.end(), data.begin()));
 }
 
+// A device whose registers are a buffer: each read of a byte is counted, and from `end` on
+// accesses are refused.
+class Buffer final : public vm_mem::MmioHandler {
+ public:
+  vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size,
+                                std::uint64_t& value) override {
+    value = 0;
+    for (unsigned i = 0; i < size; ++i) ++reads[offset + i];
+    if (offset + size > end) return vm_mem::AccessFault::kDevice;
+    std::memcpy(&value, &bytes[offset], size);
+    return vm_mem::AccessFault::kNone;
+  }
+  vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size,
+                                 std::uint64_t value) override {
+    if (offset + size > end) return vm_mem::AccessFault::kDevice;
+    std::memcpy(&bytes[offset], &value, size);
+    return vm_mem::AccessFault::kNone;
+  }
+  int most_reads() const { return *std::max_element(reads.begin(), reads.end()); }
+
+  static constexpr std::uint32_t kBytes = 64 * 1024;
+  std::vector<std::byte> bytes = pattern(kBytes, 7);
+  std::vector<int> reads = std::vector<int>(kBytes);
+  std::uint64_t end = kBytes;
+};
+
+class DeviceBufferTest : public VirtioBlkImageTest {
+ protected:
+  static constexpr std::uint64_t kBuffer = 0x2000'0000;
+
+  DeviceBufferTest() : it(disk()) {
+    EXPECT_TRUE(
+        it.machine->guest.memory->add_mmio(guest_range(kBuffer, Buffer::kBytes), &buffer).ok());
+  }
+  int request(std::uint32_t type) {
+    const std::uint16_t direction = type == kOut ? 0 : kWrite;
+    it.machine->put_header(type, 0);
+    it.machine->ring.offer_chain(
+        {BlkMachine::header(), {kBuffer, Buffer::kBytes, direction, 0}, BlkMachine::status()});
+    it.machine->kick();
+    return it.machine->status_byte();
+  }
+
+  Buffer buffer;
+  FileMachine it;
+};
+
+TEST_F(DeviceBufferTest, LongRunsOfADevicesMemoryAreReadOnce) {
+  EXPECT_EQ(request(kOut), kOk);
+  const auto file = it.file();
+  EXPECT_TRUE(std::equal(buffer.bytes.begin(), buffer.bytes.end(), file.begin()));
+  EXPECT_EQ(buffer.most_reads(), 1);
+}
+
+TEST_F(DeviceBufferTest, ADeviceThatRefusesIsNotReadASecondTime) {
+  buffer.end = 40'000;
+  EXPECT_EQ(request(kOut), kIoErr);
+  EXPECT_EQ(buffer.most_reads(), 1);
+}
+
+TEST_F(DeviceBufferTest, WhatADeviceTakesOfALongRunIsCounted) {
+  buffer.end = 40'000;
+  EXPECT_EQ(request(kIn), kIoErr);
+  EXPECT_EQ(it.machine->ring.used_entry(0).written, 40'000u);
+  EXPECT_EQ(std::count(buffer.bytes.begin(), buffer.bytes.begin() + 40'000, std::byte{'x'}),
+            40'000);
+  buffer.end = Buffer::kBytes;
+  EXPECT_EQ(request(kIn), kOk);
+  EXPECT_EQ(std::count(buffer.bytes.begin(), buffer.bytes.end(), std::byte{'x'}), Buffer::kBytes);
+}
+
 TEST_F(VirtioBlkImageTest, AFileCutShortWhileOpenGivesIoErrors) {
   FileMachine it(disk());
   std::filesystem::resize_file(disk(), 100 * 512);

@@ -7,6 +7,8 @@
 #include <span>
 #include <utility>
 
+#include "absl/status/status.h"
+
 namespace vm_device::internal {
 namespace {
 
@@ -25,17 +27,35 @@ constexpr std::uint64_t kMaxDirectBytes = 1024 * 1024;
 constexpr std::uint64_t kFlushCost = 4 * 1024 * 1024;
 constexpr std::uint64_t kRangeCost = 64 * 1024;
 
-// Calls `transfer` with the guest's own bytes. EFAULT: they cannot be had, or not by a
-// system call.
+// How far a run got that went straight. EFAULT: its bytes cannot be had, or not by a system
+// call, and the bounce buffer is for them.
+struct RunResult {
+  int error = 0;
+  std::uint64_t done = 0;
+  ImageMemory memory = ImageMemory::kGuest;  // what its bytes were
+};
+
+// Data for the image has been read, perhaps from a device, by whatever else failed: it is not
+// read a second time.
+int map_error(const absl::Status& status, DmaDirection direction) {
+  const bool is_unread =
+      direction == DmaDirection::kFromDevice || absl::IsResourceExhausted(status);
+  return is_unread ? EFAULT : EIO;
+}
+
+// Calls `transfer` with the run's bytes. A failed one may have written to the guest's own, so
+// all of them count as written.
 template <typename Transfer>
-int with_guest_bytes(DmaSpace& dma, const DmaSegment& run, DmaDirection direction,
-                     Transfer transfer) {
+RunResult with_run(DmaSpace& dma, const DmaSegment& run, DmaDirection direction,
+                   Transfer transfer) {
   const auto mapping = dma.map(run.address, run.bytes, direction);
-  if (!mapping.ok()) return EFAULT;
-  const bool is_direct = mapping->is_zero_copy();
-  const int error = is_direct ? transfer(mapping->bytes()) : EFAULT;
-  dma.unmap(*mapping, is_direct ? run.bytes : 0);
-  return error;
+  if (!mapping.ok()) return {.error = map_error(mapping.status(), direction)};
+  const auto memory = mapping->is_zero_copy() ? ImageMemory::kGuest : ImageMemory::kHost;
+  const int error = transfer(mapping->bytes());
+  const bool is_written = error == 0 || memory == ImageMemory::kGuest;
+  const DmaResult ended = dma.unmap(*mapping, is_written ? run.bytes : 0);
+  if (error != 0) return {.error = error, .memory = memory};
+  return {ended.ok() ? 0 : EIO, ended.done, memory};
 }
 
 }  // namespace
@@ -73,8 +93,8 @@ int BlkExecutor::flush() {
   return image_->access() == ImageAccess::kReadOnly ? 0 : image_->flush();
 }
 
-// `direct(run, offset)` moves a run without a copy; EFAULT asks for `bounced(step, offset,
-// progress)`, which does so with the bounce buffer, for the rest of the request.
+// `direct(run, offset)` moves a run in a mapping; after EFAULT, or where that was a copy,
+// `bounced(step, offset, progress)` does so with the bounce buffer for the rest of the request.
 template <typename Direct, typename Bounced>
 int BlkExecutor::move(const BlkRequest& request, Progress& progress, Direct direct,
                       Bounced bounced) {
@@ -91,14 +111,11 @@ int BlkExecutor::move(const BlkRequest& request, Progress& progress, Direct dire
       continue;
     }
     progress.moved += run.bytes;
-    error = direct(run, offset);
-    if (error == 0) {
-      progress.cursor.skip(run.bytes);
-      progress.done += run.bytes;
-    } else if (error == EFAULT) {
-      memory = ImageMemory::kHost;
-      error = 0;
-    }
+    const RunResult result = direct(run, offset);
+    progress.cursor.skip(result.done);
+    progress.done += result.done;
+    error = result.error == EFAULT ? 0 : result.error;
+    memory = result.error == EFAULT ? ImageMemory::kHost : result.memory;
   }
   return error;
 }
@@ -108,9 +125,8 @@ BlkOutcome BlkExecutor::read(const BlkRequest& request, DmaSpace& dma) {
   const int error = move(
       request, progress,
       [&](const DmaSegment& run, std::uint64_t offset) {
-        return with_guest_bytes(dma, run, DmaDirection::kFromDevice, [&](std::span<std::byte> to) {
-          return image_->read_at(offset, to);
-        });
+        return with_run(dma, run, DmaDirection::kFromDevice,
+                        [&](std::span<std::byte> to) { return image_->read_at(offset, to); });
       },
       [&](std::span<std::byte> step, std::uint64_t offset, Progress& at) {
         if (const int failed = image_->read_at(offset, step); failed != 0) return failed;
@@ -126,9 +142,8 @@ BlkOutcome BlkExecutor::write(const BlkRequest& request, DmaSpace& dma) {
   const int error = move(
       request, progress,
       [&](const DmaSegment& run, std::uint64_t offset) {
-        return with_guest_bytes(dma, run, DmaDirection::kToDevice, [&](std::span<std::byte> from) {
-          return image_->write_at(offset, from);
-        });
+        return with_run(dma, run, DmaDirection::kToDevice,
+                        [&](std::span<std::byte> from) { return image_->write_at(offset, from); });
       },
       [&](std::span<std::byte> step, std::uint64_t offset, Progress& at) {
         if (!dma.read(at.cursor, step).ok()) return EIO;

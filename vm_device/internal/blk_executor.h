@@ -24,7 +24,8 @@ enum class BlkCaching : std::uint8_t { kWriteBack, kWriteThrough };
 
 // Data in long runs goes straight between the image and guest memory where the image takes
 // that; the rest, and what cannot be had so, goes through a bounce buffer, whose copies say
-// exactly which byte failed.
+// exactly which byte failed. What lies in a
+// device is read once.
 class BlkExecutor {
  public:
   // Needs:  `image` outlives this object.
