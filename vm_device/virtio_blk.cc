@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<VirtioBlk>> VirtioBlk::create(std::unique_ptr<Blo
 VirtioBlk::VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options)
     : image_(std::move(image)),
       options_(std::move(options)),
-      capacity_(image_->bytes() / kSectorBytes),
+      capacity_(disk_bytes() / kSectorBytes),
       request_(std::make_unique<BlkRequest>()),
       executor_(std::make_unique<BlkExecutor>(*image_, options_.serial)) {}
 
@@ -117,19 +117,26 @@ void VirtioBlk::read_config(std::uint64_t offset, std::span<std::byte> to) const
 }
 
 // What was written while there was a cache is flushed: the driver does not ask for it any
-// more.
+// more. Where that fails the cache stays on, and the driver reads so.
 void VirtioBlk::write_config(std::uint64_t offset, std::span<const std::byte> from) {
   if ((accepted_features() & kBlkFeatureConfigWce) == 0) return;
   if (offset > kBlkConfigWriteback || kBlkConfigWriteback - offset >= from.size()) return;
-  const bool was_write_back = is_write_back();
-  write_back_ = from[kBlkConfigWriteback - offset] != std::byte{0};
-  if (was_write_back && !write_back_) executor_->flush();
+  const bool write_back = from[kBlkConfigWriteback - offset] != std::byte{0};
+  if (is_write_back() && !write_back && executor_->flush() != 0) return;
+  write_back_ = write_back;
 }
 
-void VirtioBlk::take_config() { capacity_ = image_->bytes() / kSectorBytes; }
+// A new size may be no number of blocks.
+std::uint64_t VirtioBlk::disk_bytes() const {
+  return image_->bytes() & ~(std::uint64_t{options_.block_bytes} - 1);
+}
 
+void VirtioBlk::take_config() { capacity_ = disk_bytes() / kSectorBytes; }
+
+// The size may have changed while nobody listened.
 void VirtioBlk::connect(VirtioTransport& transport) {
   image_->set_resize_listener([&transport] { transport.wake_config(); });
+  transport.wake_config();
   if (flights_ != nullptr) flights_->connect(transport);
 }
 
@@ -179,7 +186,7 @@ bool VirtioBlk::parse(QueueTurn& turn, const DescriptorChain& chain) {
     turn.fail(VirtqueueError::kUnanswerable);
     return false;
   }
-  const BlkRules rules{image_->bytes(), image_->access(), accepted_features()};
+  const BlkRules rules{disk_bytes(), image_->access(), accepted_features()};
   request_->parse(transport_->dma(), chain, rules);
   return true;
 }

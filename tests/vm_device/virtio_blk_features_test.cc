@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t kIn = 0;
 constexpr std::uint32_t kOut = 1;
+constexpr std::uint32_t kFlush = 4;
 constexpr std::uint32_t kDiscard = 11;
 constexpr std::uint32_t kWriteZeroes = 13;
 constexpr int kOk = 0;
@@ -129,6 +130,14 @@ TEST_F(VirtioBlkFeaturesTest, UnknownFlagsAreUnsupportedAndNothingIsTouched) {
   EXPECT_EQ(image->content, before);
 }
 
+TEST_F(VirtioBlkFeaturesTest, AnUnknownFlagBehindABadRangeIsUnsupported) {
+  const auto before = image->content;
+  EXPECT_EQ(change(kDiscard, {{kSectors, 1, 0}, {0, 1, 1}}), kUnsupp);
+  EXPECT_EQ(change(kWriteZeroes, {{0, UINT32_MAX, 0}, {0, 1, 1}, {0, 1, 2}}), kUnsupp);
+  EXPECT_EQ(change(kWriteZeroes, {{0, UINT32_MAX, 0}, {0, 1, 1}}), kIoErr);
+  EXPECT_EQ(image->content, before);
+}
+
 TEST_F(VirtioBlkFeaturesTest, RangesOutsideTheDiskAreIoErrorsAndNothingIsTouched) {
   const auto before = image->content;
   for (const Range& bad : {Range{kSectors, 1}, Range{kSectors - 1, 2}, Range{UINT64_MAX, 1},
@@ -202,6 +211,25 @@ TEST_F(VirtioBlkFeaturesTest, WithTheCacheOffChangesAreStableWhenTheyComplete) {
   machine.guest.put(kConfig + 32, std::uint8_t{1});
   machine.request(kOut, 0, 512);
   EXPECT_EQ(image->flushes, 3);
+}
+
+TEST_F(VirtioBlkFeaturesTest, ACacheThatCannotBeFlushedStaysOn) {
+  machine.request(kOut, 0, 512);
+  image->failure = EIO;
+  machine.guest.put(kConfig + 32, std::uint8_t{0});
+  EXPECT_EQ(image->flushes, 1);
+  EXPECT_EQ(config<std::uint8_t>(32), 1);
+  image->failure = 0;
+  machine.guest.put(kConfig + 32, std::uint8_t{0});
+  EXPECT_EQ(image->flushes, 2);
+  EXPECT_EQ(config<std::uint8_t>(32), 0);
+}
+
+TEST_F(VirtioBlkFeaturesTest, AFlushIsServedWhateverWasAccepted) {
+  machine.start(kFeatureVersion1);
+  machine.request(kFlush, 0, 0);
+  EXPECT_EQ(machine.status_byte(), kOk);
+  EXPECT_EQ(image->flushes, 1);
 }
 
 TEST_F(VirtioBlkFeaturesTest, TheCacheIsNotTurnedOffByWhoDidNotAgreeOnIt) {
@@ -310,6 +338,30 @@ TEST_F(QueuesTest, AnErrorStopsItsQueueAlone) {
   offer(1, 7);
   machine.kick(1);
   EXPECT_TRUE(is_served(1, 7));
+}
+
+TEST_F(QueuesTest, WhatASizeHasBeyondItsLastWholeBlockIsNoDisk) {
+  image->resize(16 + 7);
+  EXPECT_EQ(config<std::uint64_t>(0), 16u);
+  machine.request(kIn, 15, 512);
+  EXPECT_EQ(machine.status_byte(), kOk);
+  machine.request(kIn, 16, 512);
+  EXPECT_EQ(machine.status_byte(), kIoErr);
+  image->resize(7);
+  EXPECT_EQ(config<std::uint64_t>(0), 0u);
+}
+
+TEST(VirtioBlkResizeTest, ASizeThatChangesBeforeTheDeviceIsConnectedIsTold) {
+  Guest guest;
+  RecordingLine line;
+  auto owned = std::make_unique<MemoryImage>(16);
+  MemoryImage& image = *owned;
+  auto device = VirtioBlk::create(std::move(owned)).value();
+  image.resize(32);
+  VirtioMmio slot(*guest.memory, std::move(device), line);
+  std::uint64_t capacity = 0;
+  slot.mmio_read(0x100, 4, capacity);
+  EXPECT_EQ(capacity, 32u);
 }
 
 TEST(VirtioBlkOptionsTest, WhatCannotBeIsRefused) {

@@ -72,21 +72,29 @@ class ModelDisk {
     id.resize(std::min<std::size_t>(id.size(), it.room));
     return {kOk, id};
   }
+  static bool has_unknown_flag(const Request& it) {
+    for (std::size_t at = 12; at < it.payload.size(); at += 16) {
+      std::uint32_t flags = 0;
+      std::memcpy(&flags, &it.payload[at], 4);
+      if ((flags & ~(it.type == kZeroes ? 1u : 0u)) != 0) return true;
+    }
+    return false;
+  }
   Answer change(const Request& it) {
     const std::size_t count = it.payload.size() / 16;
     const std::size_t most = it.type == kDiscard ? 64 : 16;
     if (it.payload.size() % 16 != 0 || count == 0 || count > most) return {kIoErr, {}};
+    if (has_unknown_flag(it)) return {kUnsupp, {}};
     std::vector<std::byte> changed = content;
     for (std::size_t i = 0; i < count; ++i) {
       std::uint64_t sector = 0;
-      std::array<std::uint32_t, 2> rest{};
+      std::uint32_t sectors = 0;
       std::memcpy(&sector, &it.payload[16 * i], 8);
-      std::memcpy(rest.data(), &it.payload[16 * i + 8], 8);
-      if ((rest[1] & ~(it.type == kZeroes ? 1u : 0u)) != 0) return {kUnsupp, {}};
-      if (!holds(sector, 512 * std::uint64_t{rest[0]})) return {kIoErr, {}};
+      std::memcpy(&sectors, &it.payload[16 * i + 8], 4);
+      if (!holds(sector, 512 * std::uint64_t{sectors})) return {kIoErr, {}};
       const auto begin = changed.begin() + static_cast<std::ptrdiff_t>(512 * sector);
       const auto value = it.type == kZeroes ? 0 : MemoryImage::kForgotten;
-      std::fill_n(begin, 512 * std::size_t{rest[0]}, static_cast<std::byte>(value));
+      std::fill_n(begin, 512 * std::size_t{sectors}, static_cast<std::byte>(value));
     }
     content = changed;
     return {};

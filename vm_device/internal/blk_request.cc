@@ -26,16 +26,18 @@ constexpr RangeLimits limits_of(BlkOperation operation) {
   return {kBlkFeatureWriteZeroes, kBlkMaxZeroRanges, kBlkMaxZeroSectors, kBlkRangeUnmap};
 }
 
+std::uint32_t range_flags(const std::byte* from) {
+  return get_little_endian<std::uint32_t>(from + 12);
+}
+
 BlkAnswer judge_range(const std::byte* from, const RangeLimits& limits, std::uint64_t image_bytes,
                       BlkRange& range) {
   const auto sector = get_little_endian<std::uint64_t>(from);
   const auto sectors = get_little_endian<std::uint32_t>(from + 8);
-  const auto flags = get_little_endian<std::uint32_t>(from + 12);
-  if ((flags & ~limits.flags) != 0) return BlkAnswer::kUnsupported;
   if (sectors > limits.sectors) return BlkAnswer::kIoError;
   const std::uint64_t bytes = sectors * kSectorBytes;
   if (!holds(image_bytes, sector, bytes)) return BlkAnswer::kIoError;
-  const bool may_free = (flags & kBlkRangeUnmap) != 0;
+  const bool may_free = (range_flags(from) & kBlkRangeUnmap) != 0;
   range = {sector * kSectorBytes, bytes, may_free ? ZeroSpace::kMayFree : ZeroSpace::kKeep};
   return BlkAnswer::kOk;
 }
@@ -89,7 +91,8 @@ BlkAnswer BlkRequest::judge_data(BlkOperation operation, std::uint64_t sector,
   return BlkAnswer::kOk;
 }
 
-// Every range is judged before the first is executed.
+// Every range is judged before the first is executed, and the flags of all before anything
+// else: an unknown one is what the driver hears of (section 5.2.6.2).
 BlkAnswer BlkRequest::judge_ranges(BlkOperation operation, DmaSpace& dma, const BlkRules& rules) {
   const RangeLimits limits = limits_of(operation);
   if ((rules.features & limits.feature) == 0) return BlkAnswer::kUnsupported;
@@ -103,6 +106,10 @@ BlkAnswer BlkRequest::judge_ranges(BlkOperation operation, DmaSpace& dma, const 
   SegmentCursor from(chain_->readable());
   from.skip(kBlkHeaderBytes);
   if (!dma.read(from, std::span(raw).first(room)).ok()) return BlkAnswer::kIoError;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t flags = range_flags(&raw[i * kBlkRangeBytes]);
+    if ((flags & ~limits.flags) != 0) return BlkAnswer::kUnsupported;
+  }
   for (std::size_t i = 0; i < count; ++i) {
     const BlkAnswer answer =
         judge_range(&raw[i * kBlkRangeBytes], limits, rules.image_bytes, ranges_[i]);
