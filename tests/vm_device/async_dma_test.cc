@@ -321,6 +321,8 @@ TEST_P(AsyncDmaTest, MemoryThatTheHostLosesIsAFaultOfMemory) {
 TEST_P(AsyncDmaTest, RequestsOutliveTheThreadThatMadeThem) {
   constexpr std::size_t kEach = 32 * kPage;
   constexpr std::size_t kRequests = 64;
+  constexpr std::uint64_t kMemory = 0x6000'0000;
+  ASSERT_TRUE(guest.memory->add_ram(guest_range(kMemory, kRequests * kEach)).ok());
   std::string path;
   const int file = open_file(path);
   ::unlink(path.c_str());
@@ -332,12 +334,13 @@ TEST_P(AsyncDmaTest, RequestsOutliveTheThreadThatMadeThem) {
     ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     std::thread([&] {
       for (std::size_t i = 0; i < kRequests; ++i) {
-        const std::array<DmaSegment, 1> list{{{kRamBase + 16 * kPage, bytes}}};
+        const std::array<DmaSegment, 1> list{{{kMemory + i * kEach, bytes}}};
         EXPECT_EQ(async->read_file(dma, list, {file, i * kEach}, {1}), AsyncAdmission::kAccepted);
       }
     }).join();
     for (std::size_t i = 0; i < kRequests; ++i) EXPECT_EQ(take(), done(1, bytes));
   }
+  EXPECT_EQ(ram(kMemory, kRequests * kEach), content);
   ::close(file);
 }
 
