@@ -1,20 +1,24 @@
 #include "vm_device/iommu.h"
 
+#include <algorithm>
 #include <new>
 #include <string>
-#include <thread>
 
 #include "absl/strings/str_format.h"
 #include "vm_device/internal/iommu_state.h"
+#include "vm_device/internal/without_exceptions.h"
 
 namespace vm_device {
 namespace {
 
+using internal::exhausted;
 using internal::IommuDomain;
 using internal::IommuPort;
 using internal::kIommuPageBytes;
+using internal::without_exceptions;
 
 constexpr std::uint64_t kMaxFaultQueue = std::uint64_t{1} << 20;
+constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24 * 365);
 
 std::string text_of(const DmaSegment& range) {
   return absl::StrFormat("[0x%x, +0x%x)", range.address, range.bytes);
@@ -38,15 +42,62 @@ absl::Status check_range(const DmaSegment& range, const char* what) {
 std::uint64_t last_of(const DmaSegment& range) { return range.address + (range.bytes - 1); }
 
 absl::Status no_memory(const DmaSegment& range, const internal::IommuNodeBudget& budget) {
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "no memory for the pages of %s: the tables take %u of at most %u nodes of %u bytes",
-      text_of(range), budget.used.load(), budget.limit, internal::IommuTable::kNodeBytes));
+  return exhausted(
+      "no memory for the pages of [0x%x, +0x%x): the tables take %u of at most %u nodes of %u "
+      "bytes",
+      range.address, range.bytes, budget.used.load(), budget.limit,
+      std::uint64_t{internal::IommuTable::kNodeBytes});
 }
 
+absl::Status check_access(DmaAccess permitted) {
+  constexpr auto kAll = static_cast<unsigned>(DmaAccess::kReadWrite);
+  const auto bits = static_cast<unsigned>(permitted);
+  if (bits != 0 && (bits & ~kAll) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("permissions 0x%x: read is 1, write is 2, one at least is needed", bits));
+}
+
+// Before it is said that there is no room, that of tables which nobody is in any more is
+// made: of all domains.
+template <typename State, typename Change>
+absl::Status with_room(State& state, Change change) {
+  absl::Status status = change();
+  if (!absl::IsResourceExhausted(status)) return status;
+  state.reclaim();
+  return change();
+}
+
+absl::Status insert(IommuDomain& domain, const DmaSegment& iova, vm_mem::GuestAddress to,
+                    DmaAccess permitted, const internal::IommuNodeBudget& budget) {
+  const std::lock_guard lock(domain.mutex());
+  internal::IommuTable& table = domain.table();
+  if (const auto at = table.first_mapped(iova.address, last_of(iova)); at.has_value()) {
+    return absl::AlreadyExistsError(
+        absl::StrFormat("0x%x in %s is mapped already", *at, text_of(iova)));
+  }
+  domain.reclaim();
+  if (!table.insert(iova.address, last_of(iova), to.value, permitted)) {
+    // DMA may have found the first pages before there was no room for the rest.
+    domain.invalidate(iova.address, last_of(iova));
+    domain.reclaim();
+    return no_memory(iova, budget);
+  }
+  return absl::OkStatus();
+}
+
+enum class Holes : std::uint8_t { kRefused, kPassed };
+
 // Both ends first: after that nothing can fail.
-absl::Status erase(IommuDomain& domain, const DmaSegment& iova,
+absl::Status erase(IommuDomain& domain, const DmaSegment& iova, Holes holes,
                    const internal::IommuNodeBudget& budget, std::uint64_t& erased) {
+  const std::lock_guard lock(domain.mutex());
   const std::uint64_t last = last_of(iova);
+  if (holes == Holes::kRefused) {
+    const auto hole = domain.table().first_unmapped(iova.address, last);
+    if (hole.has_value()) {
+      return absl::NotFoundError(absl::StrFormat("0x%x in %s is not mapped", *hole, text_of(iova)));
+    }
+  }
   internal::IommuTable& table = domain.table();
   if (!table.split_at(iova.address) || (last != UINT64_MAX && !table.split_at(last + 1))) {
     return no_memory(iova, budget);
@@ -70,16 +121,19 @@ std::string_view iommu_fault_reason_name(IommuFaultReason reason) {
 }
 
 absl::StatusOr<std::unique_ptr<Iommu>> Iommu::create(IommuOptions options) {
-  if (options.fault_queue == 0 || options.fault_queue > kMaxFaultQueue) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "a fault queue of %u records: 1 to %u are possible", options.fault_queue, kMaxFaultQueue));
-  }
-  try {
-    return std::unique_ptr<Iommu>(new Iommu(options));
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "the host has no memory left for a fault queue of %u records", options.fault_queue));
-  }
+  return without_exceptions([&]() -> absl::StatusOr<std::unique_ptr<Iommu>> {
+    if (options.fault_queue == 0 || options.fault_queue > kMaxFaultQueue) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("a fault queue of %u records: 1 to %u are possible", options.fault_queue,
+                          kMaxFaultQueue));
+    }
+    try {
+      return std::unique_ptr<Iommu>(new Iommu(options));
+    } catch (const std::bad_alloc&) {
+      return exhausted("the host has no memory left for a fault queue of %u records",
+                       options.fault_queue);
+    }
+  });
 }
 
 Iommu::Iommu(IommuOptions options) : state_(std::make_unique<State>(options)) {}
@@ -87,115 +141,98 @@ Iommu::~Iommu() = default;
 
 internal::IommuPort* Iommu::port(IommuDeviceId device) { return &state_->port(device); }
 
-absl::StatusOr<IommuDomainId> Iommu::create_domain() { return state_->create_domain(); }
-absl::Status Iommu::remove_domain(IommuDomainId domain) { return state_->remove_domain(domain); }
-absl::Status Iommu::add_device(IommuDeviceId device) { return state_->add_device(device); }
+absl::StatusOr<IommuDomainId> Iommu::create_domain() {
+  return without_exceptions([&] { return state_->create_domain(); });
+}
+absl::Status Iommu::remove_domain(IommuDomainId domain) {
+  return without_exceptions([&] { return state_->remove_domain(domain); });
+}
+absl::Status Iommu::add_device(IommuDeviceId device) {
+  return without_exceptions([&] { return state_->add_device(device); });
+}
 absl::Status Iommu::remove_device(IommuDeviceId device) {
-  return state_->retarget(device, IommuPort::Target::kUnknown);
+  return without_exceptions([&] { return state_->retarget(device, IommuPort::Target::kUnknown); });
 }
 absl::Status Iommu::attach(IommuDeviceId device, IommuDomainId domain) {
-  return state_->attach(device, domain);
+  return without_exceptions([&] { return state_->attach(device, domain); });
 }
 absl::Status Iommu::bypass(IommuDeviceId device) {
-  return state_->retarget(device, IommuPort::Target::kBypassed);
+  return without_exceptions([&] { return state_->retarget(device, IommuPort::Target::kBypassed); });
 }
 absl::Status Iommu::detach(IommuDeviceId device) {
-  return state_->retarget(device, IommuPort::Target::kBlocked);
+  return without_exceptions([&] { return state_->retarget(device, IommuPort::Target::kBlocked); });
 }
 
 absl::Status Iommu::map(IommuDomainId domain, DmaSegment iova, vm_mem::GuestAddress to,
                         DmaAccess permitted) {
-  if (absl::Status status = check_range(iova, "the range of IOVAs"); !status.ok()) return status;
-  if (absl::Status status = check_range({to.value, iova.bytes}, "the guest range"); !status.ok()) {
-    return status;
-  }
-  const auto found = state_->domain(domain);
-  if (!found.ok()) return found.status();
-  const std::lock_guard lock((*found)->mutex());
-  internal::IommuTable& table = (*found)->table();
-  if (const auto at = table.first_mapped(iova.address, last_of(iova)); at.has_value()) {
-    return absl::AlreadyExistsError(
-        absl::StrFormat("0x%x in %s is mapped already", *at, text_of(iova)));
-  }
-  (*found)->reclaim();
-  if (!table.insert(iova.address, last_of(iova), to.value, permitted)) {
-    // DMA may have found the first pages before there was no room for the rest.
-    (*found)->invalidate(iova.address, last_of(iova));
-    (*found)->reclaim();
-    return no_memory(iova, state_->budget);
-  }
-  return absl::OkStatus();
+  return without_exceptions([&]() -> absl::Status {
+    absl::Status status = check_range(iova, "the range of IOVAs");
+    if (status.ok()) status = check_range({to.value, iova.bytes}, "the guest range");
+    if (status.ok()) status = check_access(permitted);
+    if (!status.ok()) return status;
+    const auto found = state_->domain(domain);
+    if (!found.ok()) return found.status();
+    return with_room(*state_, [&] { return insert(**found, iova, to, permitted, state_->budget); });
+  });
 }
 
 absl::Status Iommu::unmap(IommuDomainId domain, DmaSegment iova) {
-  if (absl::Status status = check_range(iova, "the range of IOVAs"); !status.ok()) return status;
-  const auto found = state_->domain(domain);
-  if (!found.ok()) return found.status();
-  const std::lock_guard lock((*found)->mutex());
-  const auto hole = (*found)->table().first_unmapped(iova.address, last_of(iova));
-  if (hole.has_value()) {
-    return absl::NotFoundError(absl::StrFormat("0x%x in %s is not mapped", *hole, text_of(iova)));
-  }
-  std::uint64_t erased = 0;
-  return erase(**found, iova, state_->budget, erased);
+  return without_exceptions([&]() -> absl::Status {
+    absl::Status status = check_range(iova, "the range of IOVAs");
+    if (!status.ok()) return status;
+    const auto found = state_->domain(domain);
+    if (!found.ok()) return found.status();
+    std::uint64_t erased = 0;
+    return with_room(*state_,
+                     [&] { return erase(**found, iova, Holes::kRefused, state_->budget, erased); });
+  });
 }
 
 absl::StatusOr<std::uint64_t> Iommu::unmap_within(IommuDomainId domain, DmaSegment iova) {
-  if (absl::Status status = check_range(iova, "the range of IOVAs"); !status.ok()) return status;
-  const auto found = state_->domain(domain);
-  if (!found.ok()) return found.status();
-  const std::lock_guard lock((*found)->mutex());
-  std::uint64_t erased = 0;
-  if (absl::Status status = erase(**found, iova, state_->budget, erased); !status.ok()) {
-    return status;
-  }
-  return erased;
+  return without_exceptions([&]() -> absl::StatusOr<std::uint64_t> {
+    absl::Status status = check_range(iova, "the range of IOVAs");
+    if (!status.ok()) return status;
+    const auto found = state_->domain(domain);
+    if (!found.ok()) return found.status();
+    std::uint64_t erased = 0;
+    status = with_room(
+        *state_, [&] { return erase(**found, iova, Holes::kPassed, state_->budget, erased); });
+    if (!status.ok()) return status;
+    return erased;
+  });
 }
 
 absl::Status Iommu::invalidate(IommuDomainId domain, DmaSegment iova) {
-  if (absl::Status status = check_range(iova, "the range of IOVAs"); !status.ok()) return status;
-  const auto found = state_->domain(domain);
-  if (!found.ok()) return found.status();
-  const std::lock_guard lock((*found)->mutex());
-  (*found)->invalidate(iova.address, last_of(iova));
-  return absl::OkStatus();
+  return without_exceptions([&]() -> absl::Status {
+    absl::Status status = check_range(iova, "the range of IOVAs");
+    if (!status.ok()) return status;
+    const auto found = state_->domain(domain);
+    if (!found.ok()) return found.status();
+    const std::lock_guard lock((*found)->mutex());
+    (*found)->invalidate(iova.address, last_of(iova));
+    return absl::OkStatus();
+  });
 }
 
 absl::Status Iommu::invalidate(IommuDomainId domain) {
-  const auto found = state_->domain(domain);
-  if (!found.ok()) return found.status();
-  const std::lock_guard lock((*found)->mutex());
-  (*found)->invalidate(0, UINT64_MAX);
-  return absl::OkStatus();
+  return without_exceptions([&]() -> absl::Status {
+    const auto found = state_->domain(domain);
+    if (!found.ok()) return found.status();
+    const std::lock_guard lock((*found)->mutex());
+    (*found)->invalidate(0, UINT64_MAX);
+    return absl::OkStatus();
+  });
 }
 
-// Polled: the good path of DMA then has nobody to wake.
 absl::Status Iommu::wait_for_dma(std::chrono::nanoseconds timeout) {
-  constexpr auto kPause = std::chrono::microseconds(20);
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  const internal::IommuThread* const self = state_->epochs.thread();
-  if (self != nullptr && self->depth > 0) {
-    return absl::FailedPreconditionError("this thread is in DMA itself: it would wait for itself");
-  }
-  const std::uint64_t epoch = state_->epochs.advance();
-  if (!state_->epochs.settle()) {
-    return absl::UnavailableError("the host refuses a barrier on the threads of this process");
-  }
-  for (;;) {
-    const auto users = state_->epochs.users_before(epoch);
-    if (users.threads == 0 && users.mappings == 0) return absl::OkStatus();
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrFormat("%u threads in DMA and %u mappings that are not unmapped are left",
-                          users.threads, users.mappings));
-    }
-    std::this_thread::sleep_for(kPause);
-  }
+  return without_exceptions([&] { return state_->wait_for_dma(std::min(timeout, kLongest)); });
 }
 
 IommuTranslation Iommu::translate(IommuDeviceId device, DmaSegment range, DmaAccess access,
                                   std::span<GuestSegment> out) {
-  internal::IommuSection section(port(device));
+  IommuPort unknown(device, state_->epochs, state_->faults);
+  IommuPort* const known = state_->find_port(device);
+  internal::IommuSection section(known != nullptr ? known : &unknown);
   IommuTranslation result;
   while (result.done < range.bytes) {
     const std::uint64_t at = range.address + result.done;

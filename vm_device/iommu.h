@@ -97,11 +97,12 @@ struct IommuTranslation {
 // Units:    IOVAs, guest addresses and byte counts are multiples of 4096, except those of
 //           translate(). A range may end at 2^64.
 // Errors:   every call is all or nothing, and its message has the numbers:
-//           kInvalidArgument     empty, misaligned, or past 2^64
+//           kInvalidArgument     empty, misaligned, past 2^64, or permitting nothing
 //           kNotFound            no such domain or device; unmap: a byte is not mapped
 //           kAlreadyExists       the device is known; map: a byte is mapped already
 //           kFailedPrecondition  devices are attached to the domain
-//           kResourceExhausted   max_table_bytes, or the host has no memory left
+//           kResourceExhausted   max_table_bytes, or the host has no memory left (not even
+//                                for a message, it may be)
 // Memory:   a DMA that starts after a call has returned sees the change. One that runs
 //           meanwhile may see it or not, run of pages by run of pages; wait_for_dma() waits
 //           for those.
@@ -142,7 +143,8 @@ class Iommu {
   absl::Status invalidate(IommuDomainId domain);
 
   // Waits until every DMA that began before this call has ended, and every DmaMapping made
-  // before it is unmapped: then nothing uses what was unmapped before.
+  // before it is unmapped: then nothing uses what was unmapped before. A year is the
+  // longest that it waits.
   //
   // Errors:  kFailedPrecondition  this thread is in DMA itself (in an MmioHandler)
   //          kDeadlineExceeded    the message counts who is left

@@ -1,7 +1,6 @@
 #include "vm_device/virtio_iommu.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -9,6 +8,7 @@
 #include "vm_device/internal/virtio_iommu_domains.h"
 #include "vm_device/internal/virtio_iommu_layout.h"
 #include "vm_device/internal/virtio_layout.h"
+#include "vm_device/internal/without_exceptions.h"
 
 namespace vm_device {
 namespace {
@@ -30,6 +30,22 @@ constexpr TurnLimits kIommuTurn{.steps = 1024, .bytes = std::uint64_t{16} << 20}
 // is aligned to less in smaller ones.
 constexpr std::uint64_t kIommuPageSizes = ~(kIommuPageSize - 1);
 
+absl::Status check(const VirtioIommuOptions& options) {
+  if (options.input.first > options.input.last || options.first_domain > options.last_domain) {
+    return absl::InvalidArgumentError("the range of IOVAs or of domains is empty");
+  }
+  if (options.reserved.size() > kMaxReservedRanges) {
+    return absl::InvalidArgumentError(absl::StrFormat("%u reserved ranges: at most %u are possible",
+                                                      options.reserved.size(), kMaxReservedRanges));
+  }
+  for (const IovaRange& it : options.reserved) {
+    if (it.first <= it.last) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the reserved range [0x%x, 0x%x] is none", it.first, it.last));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 // What the guest wrote, copied once.
@@ -46,19 +62,8 @@ struct VirtioIommu::Request {
 
 absl::StatusOr<std::unique_ptr<VirtioIommu>> VirtioIommu::create(
     Iommu& iommu, std::span<const IommuDeviceId> endpoints, VirtioIommuOptions options) {
-  if (options.input.first > options.input.last || options.first_domain > options.last_domain) {
-    return absl::InvalidArgumentError("the range of IOVAs or of domains is empty");
-  }
-  if (options.reserved.size() > kMaxReservedRanges) {
-    return absl::InvalidArgumentError(absl::StrFormat("%u reserved ranges: at most %u are possible",
-                                                      options.reserved.size(), kMaxReservedRanges));
-  }
-  for (const IovaRange& it : options.reserved) {
-    if (it.first <= it.last) continue;
-    return absl::InvalidArgumentError(
-        absl::StrFormat("the reserved range [0x%x, 0x%x] is none", it.first, it.last));
-  }
-  try {
+  return without_exceptions([&]() -> absl::StatusOr<std::unique_ptr<VirtioIommu>> {
+    if (absl::Status status = check(options); !status.ok()) return status;
     auto domains = std::make_unique<VirtioIommuDomains>(iommu, options.max_mappings);
     if (options.unattached == UnattachedEndpoint::kBypassed) domains->bypass_unattached();
     for (const IommuDeviceId endpoint : endpoints) {
@@ -66,9 +71,7 @@ absl::StatusOr<std::unique_ptr<VirtioIommu>> VirtioIommu::create(
     }
     return std::unique_ptr<VirtioIommu>(
         new VirtioIommu(iommu, std::move(options), std::move(domains)));
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the host has no memory left for a virtio IOMMU");
-  }
+  });
 }
 
 VirtioIommu::VirtioIommu(Iommu& iommu, VirtioIommuOptions options,
@@ -140,7 +143,8 @@ void VirtioIommu::serve_requests() {
 }
 
 // The status stands behind the properties of a probe, else first. Where the room for
-// properties is too short it stands at the end of what there is.
+// properties is too short it stands at the end of what there is. A probe that is refused
+// has an end of the list (zeros) for properties.
 void VirtioIommu::serve(QueueTurn& turn) {
   Request request;
   const bool fetched = fetch(request);
@@ -151,14 +155,24 @@ void VirtioIommu::serve(QueueTurn& turn) {
   if (room < kIommuTailBytes || (fetched && !is_known)) return turn.complete(chain_, 0);
   IommuStatus status = fetched ? execute(request, turn) : IommuStatus::kIoError;
   SegmentCursor to(chain_.writable());
-  std::uint64_t before = 0;
+  std::uint64_t written = kIommuTailBytes;
   if (fetched && request.type == IommuRequest::kProbe) {
-    before = std::min<std::uint64_t>(probe_bytes(), room - kIommuTailBytes);
+    const std::uint64_t before = std::min<std::uint64_t>(probe_bytes(), room - kIommuTailBytes);
     to.skip(before);
+    const std::uint64_t cleared = status == IommuStatus::kOk ? before : clear_properties(before);
+    written = cleared == before ? before + kIommuTailBytes : cleared;
   }
   const std::array<std::byte, kIommuTailBytes> tail{static_cast<std::byte>(status)};
   if (!transport_->dma().write(to, tail).ok()) return turn.fail(VirtqueueError::kUnanswerable);
-  turn.complete(chain_, static_cast<std::uint32_t>(before + kIommuTailBytes));
+  turn.complete(chain_, static_cast<std::uint32_t>(written));
+}
+
+// Whatever was to be told: the driver is not shown bytes as written that were not. Returns
+// how many were.
+std::uint64_t VirtioIommu::clear_properties(std::uint64_t bytes) {
+  constexpr std::array<std::byte, kMaxReservedRanges * kIommuReservedBytes> kZeros{};
+  SegmentCursor to(chain_.writable());
+  return transport_->dma().write(to, std::span(kZeros).first(bytes)).done;
 }
 
 bool VirtioIommu::fetch(Request& request) {

@@ -59,8 +59,13 @@ struct VirtioIommuOptions {
 // (kUnanswerable). Events go past buffers that are too small, or that DMA cannot reach, and
 // give them back empty.
 //
-// When UNMAP or DETACH is answered, no DMA that starts later uses what is gone; see Iommu
-// for DMA that runs meanwhile.
+// When UNMAP, DETACH or an ATTACH that replaces another is answered, no DMA that starts
+// later uses what is gone. The answer does not wait for DMA that began before, nor for what
+// devices hold then (a DmaMapping, a request of AsyncDma): those may still move bytes there
+// until they end. To wait would let a guest hold up the host's thread for as long as its
+// disk takes, and where that thread is the one that ends the device's request, for good.
+// A driver asks its device to stop first; who hands the pages to somebody else calls
+// Iommu::wait_for_dma() before that.
 //
 // Source:  virtio 1.2, section 5.13.
 class VirtioIommu final : public VirtioDevice, private IommuFaultListener {
@@ -103,6 +108,7 @@ class VirtioIommu final : public VirtioDevice, private IommuFaultListener {
   internal::IommuStatus map(const Request& request, QueueTurn& turn);
   internal::IommuStatus unmap(const Request& request);
   internal::IommuStatus probe(const Request& request);
+  std::uint64_t clear_properties(std::uint64_t bytes);
   bool is_accepted(std::uint64_t feature) const;
   std::size_t probe_bytes() const;
 

@@ -585,6 +585,21 @@ TEST_F(DmaIommuTest, WaitsForDmaThatBeganBeforeTheUnmap) {
   device.join();
 }
 
+TEST_F(DmaIommuTest, TheLongestTimeoutWaits) {
+  map(0, kRamBase);
+  auto held = dma.map(0, kPage, DmaDirection::kToDevice);
+  ASSERT_TRUE(held.ok());
+  std::atomic<bool> waits{false};
+  std::thread owner([&] {
+    waits.store(true);
+    EXPECT_TRUE(iommu->wait_for_dma(std::chrono::nanoseconds::max()).ok());
+  });
+  while (!waits.load()) std::this_thread::yield();
+  for (int i = 0; i < 2000; ++i) std::this_thread::yield();
+  EXPECT_TRUE(dma.unmap(*held).ok());
+  owner.join();
+}
+
 // Devices write and read through a window that comes and goes, all of it in one run. Once
 // an unmap and the wait have returned, the pages are the owner's: what it writes there stays.
 TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
@@ -633,14 +648,16 @@ TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
 TEST_F(DmaIommuTest, DomainsComeAndGoBesideDma) {
   const auto untouched = guest.bytes(kRamBase + 8 * kPage, 8 * kPage);
   std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> moved{0};
   std::vector<std::thread> devices;
   for (unsigned n = 0; n < 2; ++n) {
     devices.emplace_back([&, n] {
       const auto bytes = pattern(3 * kPage, n);
-      while (!stop.load()) dma.write(0x200, bytes);
+      while (!stop.load()) moved += dma.write(0x200, bytes).done;
     });
   }
   for (std::uint64_t round = 0; round < 400; ++round) {
+    const std::uint64_t before = moved.load();
     const IommuDomainId next = *iommu->create_domain();
     for (std::uint64_t i = 0; i < 4; ++i) {
       EXPECT_TRUE(iommu
@@ -649,13 +666,16 @@ TEST_F(DmaIommuTest, DomainsComeAndGoBesideDma) {
                       .ok());
     }
     EXPECT_TRUE(iommu->attach(kDevice, next).ok());
-    std::this_thread::yield();
+    do {
+      std::this_thread::yield();
+    } while (round % 32 == 0 && moved.load() == before);
     EXPECT_TRUE(iommu->detach(kDevice).ok());
     EXPECT_TRUE(iommu->unmap_within(next, {0, std::uint64_t{1} << 40}).ok());
     EXPECT_TRUE(iommu->remove_domain(next).ok());
   }
   stop.store(true);
   for (std::thread& it : devices) it.join();
+  EXPECT_GT(moved.load(), 0u);
   EXPECT_EQ(guest.bytes(kRamBase + 8 * kPage, 8 * kPage), untouched);
 }
 

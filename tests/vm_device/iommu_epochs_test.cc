@@ -47,6 +47,35 @@ TEST(IommuEpochsTest, OnlyThoseThatBeganBeforeAreWaitedFor) {
   IommuEpochs::leave(*mine);
 }
 
+// Every change of a table asks for what can be freed: while DMA runs that is a look.
+TEST(IommuEpochsTest, WhatIsInUseForCertainIsReclaimedWithoutBarriers) {
+  IommuEpochs epochs;
+  IommuNodeBudget budget{.limit = 100};
+  IommuDomain domain(epochs, budget, 1);
+  const auto map_and_unmap = [&](std::uint64_t iova) {
+    EXPECT_TRUE(domain.table().insert(iova, iova + 4095, 0, DmaAccess::kRead));
+    domain.table().erase(iova, iova + 4095);
+    domain.invalidate(iova, iova + 4095);
+    domain.reclaim();
+  };
+  map_and_unmap(0);
+  EXPECT_EQ(budget.used.load(), 1u);  // the root
+  const std::uint64_t before = epochs.barriers();
+  epochs.enter(*epochs.thread());
+  for (std::uint64_t i = 0; i < 8; ++i) map_and_unmap(i << 40);
+  EXPECT_EQ(epochs.barriers(), before);
+  const std::uint64_t in_use = budget.used.load();
+  EXPECT_GT(in_use, 8u);
+  IommuEpochs::leave(*epochs.thread());
+  epochs.enter(*epochs.thread());  // later than those, earlier than this:
+  map_and_unmap(0);
+  EXPECT_GT(budget.used.load(), 1u);
+  EXPECT_LT(budget.used.load(), in_use);
+  IommuEpochs::leave(*epochs.thread());
+  domain.reclaim();
+  EXPECT_EQ(budget.used.load(), 1u);
+}
+
 TEST(IommuEpochsTest, DmaInsideDmaBeganWithTheOuterOne) {
   IommuEpochs epochs;
   IommuThread* const mine = epochs.thread();

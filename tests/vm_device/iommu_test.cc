@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -298,6 +299,13 @@ TEST_F(IommuTest, RefusesRangesThatAreNotWholePages) {
   EXPECT_EQ(iommu->table_bytes(), 0u);
 }
 
+TEST_F(IommuTest, RefusesAMappingThatPermitsNothing) {
+  using enum absl::StatusCode;
+  expect_error(map(0x1000, kPage, 0, DmaAccess{0}), kInvalidArgument, "permissions 0x0");
+  expect_error(map(0x1000, kPage, 0, DmaAccess{7}), kInvalidArgument, "permissions 0x7");
+  EXPECT_EQ(iommu->table_bytes(), 0u);
+}
+
 TEST_F(IommuTest, RefusesToMapWhatIsMapped) {
   ASSERT_TRUE(map(0x8000, kPage, 0x50000).ok());
   expect_error(map(0x4000, 8 * kPage, 0), absl::StatusCode::kAlreadyExists, "0x8000 in [0x4000");
@@ -354,12 +362,57 @@ TEST_F(IommuTest, RefusesWhatTheTablesHaveNoRoomForAndLeavesNothingBehind) {
   expect_error(map_small(0, std::uint64_t{1} << 62, kPage), absl::StatusCode::kResourceExhausted,
                "at most 8 nodes");
   EXPECT_LE(nodes(*small), 1u);
+  // There is room for as many leaves, but not for what is above them, too.
+  expect_error(map_small(0, 7 * kMega2, kPage), absl::StatusCode::kResourceExhausted, "8 nodes");
+  EXPECT_EQ(nodes(*small), 1u);
   ASSERT_TRUE(map_small(0, kGiga, 0).ok());
   ASSERT_TRUE(map_small(kGiga, kMega2, 0).ok());
   ASSERT_TRUE(map_small(3 * kGiga, kMega2, 0).ok());
   ASSERT_TRUE(map_small(5 * kGiga, kMega2, 0).ok());
   expect_error(small->unmap(own, {kPage, kPage}), absl::StatusCode::kResourceExhausted, "8 nodes");
   EXPECT_EQ(*small->unmap_within(own, {0, 8 * kGiga}), kGiga + 3 * kMega2);
+}
+
+// Changes come while DMA runs, which keeps their tables. When it has ended, room is found
+// in all domains, and in those that are gone.
+TEST_F(IommuTest, TablesThatDmaKeptAreRoomForEverybody) {
+  class InDma final : public IommuFaultListener {
+   public:
+    explicit InDma(std::function<void()> wanted) : act(std::move(wanted)) {}
+    void fault_recorded() override { act(); }
+    std::function<void()> act;
+  };
+  constexpr std::uint64_t kBytes = 30 * kMega2;  // in small pages: 30 nodes, and 5 above them
+  iommu =
+      std::move(Iommu::create({.max_table_bytes = 44 * internal::IommuTable::kNodeBytes}).value());
+  ASSERT_TRUE(iommu->add_device(kDevice).ok());
+  const auto in_dma = [&](const std::function<void()>& act) {
+    InDma listener(act);
+    iommu->listen_to_faults(&listener);
+    EXPECT_EQ(at(0), std::nullopt);
+    iommu->listen_to_faults(nullptr);
+    faults();
+  };
+  const IommuDomainId first = *iommu->create_domain();
+  const auto fill = [&](IommuDomainId in) {
+    return iommu->map(in, {kGiga, kBytes}, GuestAddress{kPage}, DmaAccess::kRead);
+  };
+  ASSERT_TRUE(fill(first).ok());
+  in_dma([&] { EXPECT_EQ(*iommu->unmap_within(first, {0, 2 * kGiga}), kBytes); });
+  EXPECT_GT(nodes(*iommu), 30u);
+  const IommuDomainId second = *iommu->create_domain();
+  EXPECT_TRUE(fill(second).ok());
+  in_dma([&] { EXPECT_TRUE(iommu->remove_domain(second).ok()); });
+  const IommuDomainId third = *iommu->create_domain();
+  EXPECT_TRUE(fill(third).ok());
+  // As where an unmap splits a page.
+  const IommuDomainId large = *iommu->create_domain();
+  EXPECT_TRUE(iommu->map(large, {0, kGiga}, GuestAddress{0}, DmaAccess::kRead).ok());
+  in_dma([&] { EXPECT_TRUE(iommu->remove_domain(third).ok()); });
+  EXPECT_GT(nodes(*iommu), 30u);
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    EXPECT_TRUE(iommu->unmap(large, {i * 4 * kMega2 + kPage, kPage}).ok());
+  }
 }
 
 // DMA runs beside a map() that will find no room in its middle: what it has found by then

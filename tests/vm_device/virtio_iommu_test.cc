@@ -324,10 +324,30 @@ TEST_F(VirtioIommuTest, AProbeNamesTheReservedRanges) {
   EXPECT_EQ(machine->guest.get<std::uint64_t>(kWritable + 24 + 16), 0xfffffu);
   EXPECT_EQ(machine->guest.get<std::uint64_t>(kWritable + 48), 0u);
   EXPECT_EQ(request(words, 67), kInvalid);
-  EXPECT_EQ(machine->guest.get<std::uint8_t>(kWritable), 0xeeu);  // no property
   EXPECT_EQ(request(words, 4), kInvalid);
   words[1] = 77;
   EXPECT_EQ(request(words, 68), kNoEntry);
+}
+
+TEST_F(VirtioIommuTest, AProbeThatIsRefusedWritesWhatItSaysItDid) {
+  make();
+  Words words(18);
+  words[0] = 5;
+  words[1] = 77;
+  for (const std::uint32_t room : {68u, 67u, 5u}) {
+    EXPECT_EQ(request(words, room), room == 68 ? kNoEntry : kInvalid);
+    EXPECT_EQ(machine->written(0), room);
+    EXPECT_EQ(machine->guest.bytes(kWritable, room - 4), std::vector<std::byte>(room - 4));
+  }
+  // Half of the properties cannot be written: what is behind the hole does not count.
+  words[1] = kDisk.value;
+  machine->guest.put_bytes(kReadable, std::as_bytes(std::span(words)));
+  machine->request(0, {{kReadable, 72, 0, 0},
+                       {kWritable, 32, kWrite, 0},
+                       {Machine::kHole, 32, kWrite, 0},
+                       {kWritable + 32, 4, kWrite, 0}});
+  EXPECT_EQ(machine->written(0), 32u);
+  EXPECT_EQ(machine->guest.get<std::uint32_t>(kWritable + 32), std::uint32_t{kIoError});
 }
 
 TEST_F(VirtioIommuTest, TheWholeAddressSpaceIsOneMapping) {

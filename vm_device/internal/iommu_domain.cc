@@ -76,28 +76,24 @@ void IommuDomain::invalidate(std::uint64_t first, std::uint64_t last) {
   range.last.store(last, std::memory_order_release);
   generation_.store(now + 1);
   const std::uint64_t epoch = epochs_.advance();
-  for (IommuTable::Node* node = table_.take_unlinked(); node != nullptr;) {
-    IommuTable::Node* const next = node->next;
+  for (IommuTable::Node* node = table_.take_unlinked(); node != nullptr; node = node->next) {
     node->epoch = epoch;
-    node->next = waiting_;
-    waiting_ = node;
-    node = next;
+    (waiting_ == nullptr ? waiting_ : newest_->next) = node;
+    newest_ = node;
   }
 }
 
+// Who is announced is in DMA for certain; the barrier is for who is not.
 void IommuDomain::reclaim() {
-  if (waiting_ == nullptr) return;
+  if (waiting_ == nullptr || epochs_.users_before(waiting_->epoch).threads > 0) return;
   const std::uint64_t oldest = epochs_.oldest();
-  IommuTable::Node* in_use = nullptr;
-  IommuTable::Node* unused = nullptr;
-  while (waiting_ != nullptr) {
-    IommuTable::Node* const node = waiting_;
-    waiting_ = node->next;
-    IommuTable::Node*& list = node->epoch <= oldest ? unused : in_use;
-    node->next = list;
-    list = node;
+  IommuTable::Node* const unused = waiting_;
+  IommuTable::Node* last = nullptr;
+  for (; waiting_ != nullptr && waiting_->epoch <= oldest; waiting_ = waiting_->next) {
+    last = waiting_;
   }
-  waiting_ = in_use;
+  if (last == nullptr) return;
+  last->next = nullptr;
   table_.free_nodes(unused);
 }
 

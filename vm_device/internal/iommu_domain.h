@@ -57,7 +57,8 @@ class IommuDomain {
   IommuEpochs& epochs_;
   std::mutex mutex_;
   IommuTable table_;
-  IommuTable::Node* waiting_ = nullptr;  // unlinked, not yet freed
+  IommuTable::Node* waiting_ = nullptr;  // unlinked, not yet freed; the oldest
+  IommuTable::Node* newest_ = nullptr;   // where there is one
   const std::uint64_t serial_;
 };
 

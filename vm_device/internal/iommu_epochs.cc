@@ -91,7 +91,9 @@ void IommuEpochs::release(std::uint64_t epoch) {
 
 // A process that was forked from one that is registered may have to do it again.
 bool IommuEpochs::settle() {
-  return !barrier_offered_ || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
+  if (!barrier_offered_) return true;
+  barriers_.fetch_add(1, std::memory_order_relaxed);
+  return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
          (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
           membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
 }

@@ -90,8 +90,10 @@ class IommuEpochs {
     std::uint64_t threads = 0;
     std::uint64_t mappings = 0;
   };
-  // Those that began before `epoch`. Needs: settle() since then.
+  // Those that began before `epoch`, and maybe, without settle() since then, not all.
   Users users_before(std::uint64_t epoch);
+  // So far; each interrupts every CPU that runs a thread of this process.
+  std::uint64_t barriers() const { return barriers_.load(std::memory_order_relaxed); }
 
  private:
   struct Recent {
@@ -110,6 +112,7 @@ class IommuEpochs {
   const std::uint64_t serial_;  // of this object, in this process
   const bool barrier_offered_;  // by the host, and wanted
   std::atomic<std::uint64_t> epoch_{1};
+  std::atomic<std::uint64_t> barriers_{0};
   std::mutex mutex_;  // of what follows
   std::vector<std::shared_ptr<IommuThread>> threads_;
   std::map<std::uint64_t, std::uint64_t> holds_;  // count by epoch

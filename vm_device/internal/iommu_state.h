@@ -2,6 +2,7 @@
 #ifndef VM_DEVICE_INTERNAL_IOMMU_STATE_H_
 #define VM_DEVICE_INTERNAL_IOMMU_STATE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -26,6 +27,8 @@ class Iommu::State {
   // The port of a device, known or not; where the host has no memory left for it, one
   // through which nothing can be reached.
   internal::IommuPort& port(IommuDeviceId device);
+  // Null: nobody has asked for it.
+  internal::IommuPort* find_port(IommuDeviceId device);
 
   absl::StatusOr<IommuDomainId> create_domain();
   absl::Status remove_domain(IommuDomainId id);
@@ -37,6 +40,13 @@ class Iommu::State {
   // Shared: it stays while a call changes it, though it be removed meanwhile.
   // Errors:  kNotFound.
   absl::StatusOr<std::shared_ptr<internal::IommuDomain>> domain(IommuDomainId id);
+
+  // As that of the Iommu. Needs: a timeout that the clock can count from now.
+  absl::Status wait_for_dma(std::chrono::nanoseconds timeout);
+
+  // Frees the tables of all domains, removed ones too, that no thread can be in any more.
+  // Needs:  the caller has locked no domain.
+  void reclaim();
 
   internal::IommuEpochs epochs;
   internal::IommuFaultQueue faults;
@@ -55,12 +65,13 @@ class Iommu::State {
   internal::IommuPort* find_or_add_port(IommuDeviceId device);
   internal::IommuPort* known_port(IommuDeviceId device);
   std::uint64_t devices_of(const internal::IommuDomain& domain) const;
+  void reclaim_removed();
 
   std::mutex mutex_;  // of what follows
   std::uint32_t last_id_ = 0;
   std::map<IommuDomainId, Entry> domains_;
   std::map<IommuDeviceId, std::unique_ptr<internal::IommuPort>> ports_;
-  std::list<Removed> removed_;
+  std::list<Removed> removed_;  // the oldest first
   internal::IommuPort no_port_;
 };
 

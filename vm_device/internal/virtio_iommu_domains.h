@@ -14,6 +14,7 @@
 namespace vm_device::internal {
 
 // Every call is all or nothing, and none throws: the host's lack of memory is kNoMemory.
+// add_endpoint() alone may throw, where there is none for its message.
 //
 // Threads:  one at a time.
 class VirtioIommuDomains {
