@@ -3,6 +3,7 @@
 
 #include "vm_device/dma.h"
 #include "vm_device/internal/dma_memory.h"
+#include "vm_device/internal/dma_permission.h"
 #include "vm_device/internal/dma_transfer.h"
 
 namespace vm_device {
@@ -69,27 +70,40 @@ DmaResult ascend(DmaTransfer& transfer, const Sides& sides, Move move) {
   return {.done = done};
 }
 
-// Pieces in one page on both sides, which are done as a whole or not at all.
+// Pieces in one page on both sides, which are done as a whole or not at all. Where `end` is
+// not that of all there is none that could be told.
 template <typename Move>
 DmaResult descend(DmaTransfer& transfer, const Sides& sides, std::uint64_t end, Move move) {
   constexpr std::uint64_t kPage = internal::kIommuPageBytes;
+  const auto stopped = [&](DmaFault fault, std::uint64_t done, std::uint64_t at) {
+    const bool whole = end == sides.to.bytes;
+    return DmaResult{fault, whole ? done : 0, at, whole};
+  };
   for (std::uint64_t left = end; left > 0;) {
     const std::uint64_t bytes = std::min({left, (sides.to.address + left - 1) % kPage + 1,
                                           (sides.from.address + left - 1) % kPage + 1});
     const std::uint64_t done = left - bytes;
     Pair pair;
     DmaResult refused = pair_at(transfer, sides, done, pair);
-    if (!refused.ok()) return {refused.fault, end - left, refused.at, true};
+    if (!refused.ok()) return stopped(refused.fault, end - left, refused.at);
     pair.bytes = bytes;
     const AccessResult result = move(pair);
     if (!result.ok()) {
       const std::uint64_t more = result.from_end ? result.done : 0;
-      return {transfer.fault_of(result.fault), end - left + more,
-              bus_address(result, sides, done, pair), true};
+      return stopped(transfer.fault_of(result.fault), end - left + more,
+                     bus_address(result, sides, done, pair));
     }
     left = done;
   }
   return {.done = end};
+}
+
+// What memory says of a pair before anything is moved; of both sides the source first.
+AccessResult judge(const vm_mem::MemoryMap& map, const Pair& pair) {
+  const AccessResult from = internal::permitted(map, pair.from, pair.bytes, DmaAccess::kRead);
+  AccessResult to = internal::permitted(map, pair.to, pair.bytes, DmaAccess::kWrite);
+  to.side = AccessSide::kDestination;
+  return from.done <= to.done ? from : to;
 }
 
 }  // namespace
@@ -100,11 +114,13 @@ DmaResult DmaSpace::copy(std::uint64_t to, std::uint64_t from, std::uint64_t byt
   const auto move = [&](const Pair& pair) { return memory().copy(pair.to, pair.from, pair.bytes); };
   const bool overwrites_source = to - from < bytes && to != from;
   if (port_ == nullptr || !overwrites_source) return ascend(transfer, sides, move);
-  // What is translated is found first: the longest prefix of it is copied.
+  // What is translated, and permitted by memory, is found first: the longest prefix of it is
+  // copied.
+  const auto map = memory_->map();
   std::uint64_t pairs = 0;
-  const DmaResult prefix = ascend(transfer, sides, [&](const Pair&) {
+  const DmaResult prefix = ascend(transfer, sides, [&](const Pair& pair) {
     ++pairs;
-    return AccessResult{};
+    return judge(*map, pair);
   });
   if (prefix.ok() && pairs <= 1) return ascend(transfer, sides, move);
   const DmaResult result = descend(transfer, sides, prefix.done, move);

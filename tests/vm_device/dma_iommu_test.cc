@@ -182,6 +182,45 @@ TEST_F(DmaIommuTest, AnOverlappingCopyMovesThePrefixThatIsTranslated) {
   EXPECT_EQ(faults().size(), 1u);
 }
 
+TEST_F(DmaIommuTest, AnOverlappingCopyMovesThePrefixThatMemoryPermits) {
+  map(0, kRamBase + 7 * kPage);
+  map(kPage, kRamBase + 5 * kPage);
+  map(2 * kPage, kRom);
+  map(3 * kPage, kRamBase);
+  std::vector<std::byte> expected(4 * kPage);
+  ASSERT_TRUE(dma.read(0, expected).ok());
+  std::copy_n(expected.begin(), kPage, expected.begin() + kPage);
+  EXPECT_EQ(dma.copy(kPage, 0, 3 * kPage), (DmaResult{DmaFault::kReadOnly, kPage, 2 * kPage}));
+  std::vector<std::byte> found(4 * kPage);
+  ASSERT_TRUE(dma.read(0, found).ok());
+  EXPECT_EQ(found, expected);
+}
+
+// The pages behind the one that a device refuses are moved, but they are not the last ones.
+TEST_F(DmaIommuTest, AnOverlappingCopyOfAPrefixNamesNoEndThatItDidNotMove) {
+  class Refusal : public vm_mem::MmioHandler {
+   public:
+    AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+      value = 0;
+      return AccessFault::kNone;
+    }
+    AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+      return AccessFault::kDevice;
+    }
+  };
+  Refusal refusal;
+  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &refusal, "refusal").ok());
+  map(0, kRamBase + 7 * kPage);
+  map(kPage, 0x1000'0000);
+  map(2 * kPage, kRamBase + 5 * kPage);
+  map(3 * kPage, kRamBase);
+  const DmaResult stopped = dma.copy(kPage, 0, 5 * kPage);
+  EXPECT_EQ(stopped.fault, DmaFault::kDevice);
+  EXPECT_EQ(stopped.at / kPage, 1u);
+  EXPECT_EQ(stopped.done, 0u);
+  EXPECT_FALSE(stopped.from_end);
+}
+
 TEST_F(DmaIommuTest, ACopyThatStopsSaysOnWhichSide) {
   map(0x10000, kRamBase, 2 * kPage);
   map(0x20000, kRamBase + 4 * kPage, kPage);
