@@ -133,10 +133,12 @@ std::uint64_t VirtioBlk::disk_bytes() const {
 
 void VirtioBlk::take_config() { capacity_ = disk_bytes() / kSectorBytes; }
 
-// The size may have changed while nobody listened.
+// The size may have changed while nobody listened. Once somebody does, the capacity is the
+// transport's to look at.
 void VirtioBlk::connect(VirtioTransport& transport) {
+  const std::uint64_t known = capacity_;
   image_->set_resize_listener([&transport] { transport.wake_config(); });
-  transport.wake_config();
+  if (disk_bytes() / kSectorBytes != known) transport.wake_config();
   if (flights_ != nullptr) flights_->connect(transport);
 }
 
