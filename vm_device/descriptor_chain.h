@@ -20,8 +20,9 @@ class RingCore;
 // count toward the length of the chain and give no segment. Whether the buffers lie in
 // guest memory is found when DMA reaches for them.
 //
-// Reused from request to request, it allocates only for a longer chain than before. A
-// device that answers later keeps the chain (moved or copied) until it pushes it.
+// Reused from request to request, it allocates only for a longer chain than before; where
+// the host has no memory for that the queue stops. A device that answers later keeps the
+// chain (moved or copied) until it pushes it.
 class DescriptorChain {
  public:
   // The driver's name for the request, below the size of the queue: the head of the chain
@@ -47,7 +48,7 @@ class DescriptorChain {
   std::size_t readable_count_ = 0;
   std::uint64_t readable_bytes_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint32_t epoch_ = 0;  // of the queue; 0 of none
+  std::uint64_t epoch_ = 0;  // of the queue; 0 of none
   std::uint16_t head_ = 0;
   std::uint16_t descriptors_ = 0;  // of the ring (packed), or 1
   std::uint16_t turn_ = 0;         // of a queue in order

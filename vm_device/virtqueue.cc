@@ -35,9 +35,7 @@ Virtqueue::~Virtqueue() = default;
 VirtqueueError Virtqueue::enable(const VirtqueueConfig& config) {
   reset();
   if (config.size == 0 || config.size > max_size_) return fail(VirtqueueError::kBadSize);
-  const std::uint32_t epoch = rings_->core().epoch();
   rings_->is_packed = (config.features & kFeatureRingPacked) != 0;
-  rings_->core().begin_epoch(epoch);
   return rings_->with([&](auto& ring) { return ring.enable(config); });
 }
 

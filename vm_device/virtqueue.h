@@ -1,8 +1,10 @@
 // The device's side of a virtqueue whose driver is not trusted, split or packed.
 //
-// Every field that the guest writes is read once, through DmaSpace, and judged on the
-// copy. Whatever the rings hold, each call ends after at most as many steps as the queue and
-// one indirect table have descriptors, and nothing that DMA may not reach is reached.
+// What a call makes of a field that the guest writes comes from one read of it, judged
+// as a copy. (In plain RAM a request that is not ordinary is read from its beginning again,
+// and what was read before is forgotten.) Whatever the rings hold, each call ends after at most
+// a few times as many steps as the queue and one indirect table have descriptors, and
+// nothing that DMA may not reach is reached.
 //
 // A device pops requests and pushes each back once, in any order, now or later:
 //
@@ -41,7 +43,8 @@ struct VirtqueueConfig {
   // Those accepted. Of them count kFeatureRingIndirect, kFeatureRingEventIdx,
   // kFeatureRingPacked and kFeatureInOrder.
   std::uint64_t features = 0;
-  // Where to begin; without one, at the beginning.
+  // Where to begin; without one, at the beginning. Of an idle queue: there are no chains with
+  // which requests that another device has taken could be pushed.
   std::optional<VirtqueueState> start{};
 };
 
@@ -79,14 +82,14 @@ class Virtqueue {
   // Stops the queue; an earlier error stays.
   VirtqueueError fail(VirtqueueError error);
 
-  // Where it stands, for enable() elsewhere or later. Its next_used counts what was staged
-  // and is not published; where the queue is not idle, whoever takes over has to answer what
-  // lies between, or to begin with next_available = next_used.
+  // Where it stands; once the queue is idle, for enable() elsewhere or later. Its next_used
+  // counts what was staged and is not published.
   VirtqueueState state() const;
   // Whether every request that was taken was pushed.
   bool is_idle() const;
 
-  // Takes the next request.
+  // Takes the next request. An error leaves `chain` empty; where there is no request it is as
+  // it was, or empty.
   //
   // Memory:  acquires what makes it available: the request and its buffers are seen as the
   //          driver wrote them before it.
@@ -99,7 +102,8 @@ class Virtqueue {
   // Memory:  releases: what the device wrote before is seen by a driver that sees the
   //          request used.
   // Errors:  that of the queue; nothing is pushed then. A chain that was taken before a
-  //          reset is left out, which is none.
+  //          reset, or from another queue, is left out, which is none; so is one that is
+  //          pushed again while no request is out.
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
 
   // For several requests at a time: the driver sees those that are staged once they are

@@ -29,7 +29,8 @@ enum class VirtqueueError : std::uint8_t {
   kUnanswerable,           // a request in which the device finds no place for its answer
   kBufferIdOutOfRange,     // packed: a buffer ID that is not below the size of the queue
   kRingOverrun,            // packed: a request in descriptors of requests not given back yet
-  kBadStart,               // VirtqueueConfig::start is no state of a queue of this size
+  kBadStart,               // VirtqueueConfig::start is no state of an idle queue of this size
+  kNoMemory,               // the host has none left for what the queue keeps
 };
 
 // The name of the enumerator, e.g. "kLoop". For messages and tests.

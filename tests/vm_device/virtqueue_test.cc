@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-#include <string>
-
 #include "tests/vm_device/driver_ring.h"
 #include "tests/vm_device/ring_path.h"
 #include "vm_device/virtio_features.h"
@@ -180,24 +177,6 @@ TEST_P(VirtqueueTest, AnIndexThatGoesBackIsAnError) {
   EXPECT_EQ(queue.error(), VirtqueueError::kAvailableJump);
 }
 
-TEST_P(VirtqueueTest, ReadableBehindWritableIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 4, kWrite, 0}, {kBuffer, 4, 0, 0}});
-  expect_error(VirtqueueError::kReadAfterWrite);
-}
-
-TEST_P(VirtqueueTest, ReadableBehindAnEmptyWritableIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 0, kWrite, 0}, {kBuffer, 4, 0, 0}});
-  expect_error(VirtqueueError::kReadAfterWrite);
-}
-
-TEST_P(VirtqueueTest, ABufferThatWrapsIsAnError) {
-  enable();
-  ring.offer_chain({{UINT64_MAX - 2, 4, 0, 0}});
-  expect_error(VirtqueueError::kAddressWrap);
-}
-
 TEST_P(VirtqueueTest, EmptyDescriptorsGiveNoSegment) {
   enable();
   ring.offer_chain({{kBuffer, 0, 0, 0}, {kBuffer, 4, 0, 0}, {UINT64_MAX, 0, kWrite, 0}});
@@ -243,53 +222,11 @@ TEST_P(VirtqueueTest, AnIndirectTableMayBeLongerThanTheQueue) {
   EXPECT_EQ(chain.readable_bytes(), count);
 }
 
-TEST_P(VirtqueueTest, AnIndirectTableAboveTheLimitIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 16 * 1025, kIndirect, 0}});
-  expect_error(VirtqueueError::kIndirectTooLong);
-}
-
-TEST_P(VirtqueueTest, AnIndirectTableNeedsTheFeature) {
-  enable(0);
-  ring.offer_chain({{kBuffer, 16, kIndirect, 0}});
-  expect_error(VirtqueueError::kIndirectNotNegotiated);
-}
-
 TEST_P(VirtqueueTest, AnIndirectTableInAnotherIsAnError) {
   enable();
   ring.write_chain(kBuffer, {{kBuffer + 256, 16, kIndirect, 0}});
   ring.offer_chain({{kBuffer, 16, kIndirect, 0}});
   expect_error(VirtqueueError::kIndirectNested);
-}
-
-TEST_P(VirtqueueTest, AnIndirectTableInTheMiddleIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 16, kIndirect, 0}, {kBuffer, 16, 0, 0}});
-  expect_error(VirtqueueError::kIndirectWithNext);
-}
-
-TEST_P(VirtqueueTest, AnIndirectTableOfPartsOfDescriptorsIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 17, kIndirect, 0}});
-  expect_error(VirtqueueError::kIndirectBadLength);
-}
-
-TEST_P(VirtqueueTest, AnEmptyIndirectTableIsAnError) {
-  enable();
-  ring.offer_chain({{kBuffer, 0, kIndirect, 0}});
-  expect_error(VirtqueueError::kIndirectBadLength);
-}
-
-TEST_P(VirtqueueTest, AnIndirectTableThatEndsOutsideRamIsAnError) {
-  enable();
-  ring.offer_chain({{kRamEnd - 16, 32, kIndirect, 0}});
-  expect_error(VirtqueueError::kIndirectUnreachable);
-}
-
-TEST_P(VirtqueueTest, AnIndirectTableThatWrapsIsAnError) {
-  enable();
-  ring.offer_chain({{UINT64_MAX - 15, 32, kIndirect, 0}});
-  expect_error(VirtqueueError::kAddressWrap);
 }
 
 TEST_P(VirtqueueTest, ALoopInAnIndirectTableIsAnError) {
@@ -503,39 +440,27 @@ TEST_P(VirtqueueTest, InOrderFilledRequestsShareTheEntryOfTheLast) {
   EXPECT_EQ(ring.used_entry(1), (UsedEntry{0, 0}));
 }
 
-TEST_P(VirtqueueTest, AnAnswerFromBeforeAResetIsLeftOut) {
-  enable();
-  ring.describe(1, {kBuffer, 64, kWrite, 0});
-  ring.offer(1);
-  ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
-  queue.reset();
-  ring.clear();
-  enable();
-  EXPECT_EQ(queue.push(chain, 64), VirtqueueError::kNone);
-  EXPECT_EQ(ring.used_index(), 0);
-  EXPECT_EQ(queue.push(DescriptorChain(), 64), VirtqueueError::kNone);
-  EXPECT_EQ(ring.used_index(), 0);
-}
-
 TEST_P(VirtqueueTest, BeginsWhereItIsTold) {
   VirtqueueConfig config = ring.config();
-  config.start = VirtqueueState{0xffff, 0xfffe};
+  config.start = VirtqueueState{0xffff, 0xffff};
   ring.set_available_index(0xffff);
   ring.describe(3, {kBuffer, 64, kWrite, 0});
   ring.offer(3);
   ASSERT_EQ(queue.enable(config), VirtqueueError::kNone);
-  EXPECT_FALSE(queue.is_idle());
+  EXPECT_TRUE(queue.is_idle());
   ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
   queue.push(chain, 4);
-  EXPECT_EQ(ring.used_index(), 0xffff);
-  EXPECT_EQ(ring.used_entry(6), (UsedEntry{3, 4}));
-  EXPECT_EQ(queue.state(), (VirtqueueState{0, 0xffff}));
+  EXPECT_EQ(ring.used_index(), 0);
+  EXPECT_EQ(ring.used_entry(7), (UsedEntry{3, 4}));
+  EXPECT_EQ(queue.state(), (VirtqueueState{0, 0}));
 }
 
-TEST_P(VirtqueueTest, AStartWithMoreRequestsOutThanTheQueueHasIsRefused) {
+TEST_P(VirtqueueTest, AStartWithRequestsOutIsRefused) {
   VirtqueueConfig config = ring.config();
-  config.start = VirtqueueState{kSize + 1, 0};
-  EXPECT_EQ(queue.enable(config), VirtqueueError::kBadStart);
+  for (const VirtqueueState state : {VirtqueueState{3, 1}, VirtqueueState{kSize + 1, 0}}) {
+    config.start = state;
+    EXPECT_EQ(queue.enable(config), VirtqueueError::kBadStart);
+  }
 }
 
 TEST_P(VirtqueueTest, RingsMayEndWhereRamEnds) {
@@ -566,17 +491,6 @@ TEST_P(VirtqueueTest, RingsMayEndWhereRamEnds) {
       EXPECT_EQ(queue.error(), VirtqueueError::kNone);
     }
   }
-}
-
-TEST(VirtqueueErrorTest, EveryErrorHasANameOfItsOwn) {
-  std::set<std::string> names;
-  int count = 0;
-  for (auto error = VirtqueueError::kNone; error <= VirtqueueError::kBadStart;
-       error = static_cast<VirtqueueError>(static_cast<int>(error) + 1), ++count) {
-    names.insert(std::string(virtqueue_error_name(error)));
-  }
-  EXPECT_EQ(names.size(), static_cast<std::size_t>(count));
-  EXPECT_EQ(names.count("unknown"), 0u);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 
 #include "vm_device/descriptor_chain.h"
 #include "vm_device/internal/virtio_layout.h"
@@ -34,14 +35,14 @@ class ChainWriter {
       begin_writable();
     }
     if (bytes == 0) return VirtqueueError::kNone;
-    if (address + bytes < bytes) return VirtqueueError::kAddressWrap;
-    if (out_ == end_) grow();
+    if (bytes - 1 > UINT64_MAX - address) return VirtqueueError::kAddressWrap;
+    if (out_ == end_ && !grow()) return VirtqueueError::kNoMemory;
     put(address, bytes);
     return VirtqueueError::kNone;
   }
 
   // For the short way of pop(), whose loops know which flags are ordinary. False: a buffer
-  // that is empty, runs past 2^64 or has no room; the chain is then to be written anew.
+  // that is empty, reaches 2^64 or has no room; the chain is then to be written anew.
   bool try_put(std::uint64_t address, std::uint32_t bytes) {
     if (address + bytes <= address || out_ == end_) [[unlikely]]
       return false;
@@ -79,14 +80,20 @@ class ChainWriter {
   static DmaSegment* end_of(DescriptorChain& chain) {
     return std::to_address(chain.segments_.end());
   }
-  [[gnu::noinline]] static void enlarge(DescriptorChain& chain) {
-    chain.segments_.resize(std::max<std::size_t>(16, 2 * chain.segments_.size()));
+  [[gnu::noinline]] static bool enlarge(DescriptorChain& chain) {
+    try {
+      chain.segments_.resize(std::max<std::size_t>(16, 2 * chain.segments_.size()));
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
   }
-  void grow() {
+  bool grow() {
     const auto count = out_ - chain_.segments_.data();
-    enlarge(chain_);
+    if (!enlarge(chain_)) return false;
     out_ = chain_.segments_.data() + count;
     end_ = end_of(chain_);
+    return true;
   }
 
   DescriptorChain& chain_;

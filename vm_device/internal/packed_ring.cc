@@ -22,9 +22,7 @@ constexpr std::uint32_t distance(std::uint16_t from, std::uint16_t to, std::uint
 VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
   if (config.size > kWrap) return fail(VirtqueueError::kBadSize);
   const auto at = config.start.value_or(VirtqueueState{kWrap, kWrap});
-  const std::uint32_t in_use = distance(at.next_used, at.next_available, config.size);
-  if (position(at.next_available) >= config.size || position(at.next_used) >= config.size ||
-      in_use > config.size) {
+  if (position(at.next_used) >= config.size || at.next_available != at.next_used) {
     return fail(VirtqueueError::kBadStart);
   }
   const RingRanges ranges{{{config.descriptor_table, config.size * kDescriptorBytes,
@@ -35,7 +33,7 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
   next_used_ = at.next_used & kPackedPosition;
   available_flags_ = (at.next_available & kWrap) != 0 ? kPackedAvailable : kPackedUsed;
   used_flags_ = (at.next_used & kWrap) != 0 ? kBothFlags : std::uint16_t{0};
-  in_use_ = static_cast<std::uint16_t>(in_use);
+  in_use_ = 0;
   staged_ = 0;
   has_first_ = false;
   run_ = {};
@@ -86,7 +84,7 @@ PopStatus PackedRing::pop(DescriptorChain& chain) {
       return accept_quickly(at, writer, chain);
     }
   }
-  return pop_slowly(chain);
+  return pop_again(chain);
 }
 
 [[gnu::always_inline]] inline PopStatus PackedRing::accept_quickly(const Place& at,
@@ -96,7 +94,7 @@ PopStatus PackedRing::pop(DescriptorChain& chain) {
   const auto taken = static_cast<std::uint32_t>(writer.count());
   const std::uint32_t in_use = in_use_ + taken;
   if (at.it.packed_id() >= size || in_use > size) [[unlikely]]
-    return pop_slowly(chain);
+    return pop_again(chain);
   writer.finish();
   set_descriptors(chain, static_cast<std::uint16_t>(taken));
   sign(chain, static_cast<std::uint16_t>(at.it.packed_id()));
@@ -109,9 +107,17 @@ PopStatus PackedRing::pop(DescriptorChain& chain) {
 }
 
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
-  if (!running_) return at_rest();
+  if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
+  if (!running_) return PopStatus::kEmpty;
   prepare_quick_path();
-  return on_path([&](auto path) { return pop_on(path, chain); });
+  const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
+  return status == PopStatus::kError ? forget(chain, status) : status;
+}
+
+// What the short way has left in the chain is half of a request.
+[[gnu::noinline]] PopStatus PackedRing::pop_again(DescriptorChain& chain) {
+  forget(chain, PopStatus::kEmpty);
+  return pop_slowly(chain);
 }
 
 template <typename Path>
@@ -200,13 +206,6 @@ inline void PackedRing::advance_used(std::uint32_t descriptors) {
   next_used_ = static_cast<std::uint16_t>(next);
 }
 
-// WRITE says that the length means something.
-inline std::uint64_t PackedRing::used_word(std::uint16_t id, std::uint32_t written,
-                                           std::uint16_t flags) {
-  const std::uint64_t all = written == 0 ? flags : std::uint64_t{flags} | kDescriptorWrite;
-  return written | std::uint64_t{id} << 32 | all << 48;
-}
-
 template <typename Path>
 bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
   return path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_seq_cst) ||
@@ -215,10 +214,11 @@ bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
 
 VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t written) {
   const std::uint16_t descriptors = descriptors_of(chain);
-  if (!memory_.is_quick() || !is_ours_alone(chain)) [[unlikely]]
+  if (!memory_.is_quick() || !is_ours_alone(chain) || descriptors > in_use_) [[unlikely]]
     return push_slowly(chain, written);
   const DirectPath path(memory_);
-  const std::uint64_t word = used_word(chain.head(), written, used_flags_);
+  const std::uint64_t word =
+      used_word(chain.head(), written, used_flags_ | write_flag(chain.writable_bytes() != 0));
   const std::uint64_t offset = used_offset(next_used_);
   unsignalled_ += descriptors;
   advance_used(descriptors);
@@ -246,7 +246,8 @@ VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t wri
     stage_in_order();
     return error_;
   }
-  stage_word(next_used_, used_word(chain.head(), written, used_flags_));
+  const unsigned flags = used_flags_ | write_flag(chain.writable_bytes() != 0);
+  stage_word(next_used_, used_word(chain.head(), written, flags));
   staged_ += descriptors_of(chain);
   advance_used(descriptors_of(chain));
   return error_;
@@ -268,7 +269,8 @@ void PackedRing::stage_in_order() {
 void PackedRing::end_run() {
   if (!run_.open) return;
   run_.open = false;
-  stage_word(run_.at, used_word(run_.last.id, run_.last.written, run_flags_));
+  const unsigned flags = run_flags_ | write_flag(run_.last.writable);
+  stage_word(run_.at, used_word(run_.last.id, run_.last.written, flags));
 }
 
 // The driver looks at the next one before those behind it.
@@ -297,10 +299,16 @@ VirtqueueError PackedRing::publish() {
   return error_;
 }
 
+std::uint16_t PackedRing::published() const {
+  const std::uint16_t next = state().next_used;
+  if (staged_ <= position(next)) return static_cast<std::uint16_t>(next - staged_);
+  return static_cast<std::uint16_t>((next ^ kWrap) + size_ - staged_);
+}
+
 // Sequentially consistent, as is the store that publishes: as in the split form.
 bool PackedRing::wants_interrupt() {
   if (unsignalled_ == 0) return false;
-  const std::uint32_t published = std::exchange(unsignalled_, 0);
+  const std::uint32_t passed = std::exchange(unsignalled_, 0);
   std::uint32_t wish = 0;
   const bool loaded = on_path(
       [&](auto path) { return path.load(RingPart::kDriver, 0, wish, std::memory_order_seq_cst); });
@@ -308,12 +316,11 @@ bool PackedRing::wants_interrupt() {
   const std::uint32_t flags = wish >> 16 & 3;
   if (flags == kEventsDisable) return false;
   if (flags != kEventsDescriptor || !has(kFeatureRingEventIdx)) return true;
-  // How far the descriptor that the driver named lies behind the next one to be used. Within
-  // one lap wrap counters tell which came first.
-  if (published >= size_) return true;
+  // How far the descriptor that the driver named lies behind the last one that it sees used.
+  // Within one lap wrap counters tell which came first.
+  if (passed >= size_) return true;
   const auto event = static_cast<std::uint16_t>(wish);
-  const std::uint32_t behind = distance(event, state().next_used, size_);
-  return behind - 1 < published;
+  return distance(event, published(), size_) - 1 < passed;
 }
 
 void PackedRing::suppress_notifications() {

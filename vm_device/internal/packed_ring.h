@@ -48,6 +48,7 @@ class PackedRing : public RingCore {
     available_flags_ ^= kBothFlags;
   }
   PopStatus pop_slowly(DescriptorChain& chain);
+  PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
   static VirtqueueError mark_used(DirectPath path, std::uint64_t offset);
   // The two flags of an available descriptor, and those of a used one, where the wrap
@@ -70,8 +71,14 @@ class PackedRing : public RingCore {
   VirtqueueError accept(std::uint32_t id, std::uint32_t descriptors, DescriptorChain& chain);
   void advance_available(std::uint32_t descriptors);
   void advance_used(std::uint32_t descriptors);
-  // The word that tells the driver of a request.
-  static std::uint64_t used_word(std::uint16_t id, std::uint32_t written, std::uint16_t flags);
+  // The word that tells the driver of a request. Of one with writable buffers WRITE says that
+  // the length means something, be it 0.
+  static std::uint64_t used_word(std::uint16_t id, std::uint32_t written, unsigned flags) {
+    return written | std::uint64_t{id} << 32 | std::uint64_t{flags} << 48;
+  }
+  static unsigned write_flag(bool writable) { return writable ? kDescriptorWrite : 0u; }
+  // The position of the first descriptor that the driver does not see used.
+  std::uint16_t published() const;
   template <typename Path>
   bool publish_on(Path path, std::uint16_t at, std::uint64_t word);
   bool can_take_back(const DescriptorChain& chain) const {

@@ -1,10 +1,20 @@
 #include "vm_device/internal/ring_core.h"
 
+#include <atomic>
+#include <new>
+#include <span>
+
 namespace vm_device::internal {
 namespace {
 
 constexpr bool wraps(std::uint64_t address, std::uint64_t bytes) {
-  return bytes > UINT64_MAX - address;
+  return bytes != 0 && bytes - 1 > UINT64_MAX - address;
+}
+
+// At a nanosecond each they last for centuries.
+std::uint64_t next_epoch() {
+  static constinit std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 }  // namespace
@@ -21,8 +31,7 @@ void RingCore::reset() {
   error_ = VirtqueueError::kNone;
   unsignalled_ = 0;
   memory_.slow_down();
-  alone_ = kNoEpoch;
-  if (++epoch_ == kNoEpoch) epoch_ = 1;
+  epoch_ = alone_ = kNoEpoch;
 }
 
 VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& ranges) {
@@ -32,21 +41,38 @@ VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& 
   for (const RingRange& range : ranges) {
     if (wraps(range.address, range.bytes)) return fail(VirtqueueError::kRingUnreachable);
   }
-  memory_.bind(ranges);
   size_ = config.size;
   features_ = config.features;
   in_order_ = has(kFeatureInOrder);
+  if (!make_room()) return fail(VirtqueueError::kNoMemory);
+  memory_.bind(ranges);
+  epoch_ = next_epoch();
   alone_ = in_order_ ? kNoEpoch : epoch_;
-  if (in_order_) order_.reset(size_);
   running_ = enabled_ = true;
   return VirtqueueError::kNone;
+}
+
+bool RingCore::make_room() {
+  if (has(kFeatureRingIndirect) && table_ == nullptr) {
+    table_.reset(new (std::nothrow) std::byte[kMaxIndirectDescriptors * kDescriptorBytes]);
+    if (table_ == nullptr) return false;
+  }
+  return !in_order_ || order_.reset(size_);
+}
+
+PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
+  chain.count_ = chain.readable_count_ = 0;
+  chain.bytes_ = chain.readable_bytes_ = 0;
+  chain.epoch_ = 0;
+  return status;
 }
 
 void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written) {
   order_.put(chain.turn_, {.written = written,
                            .id = chain.head_,
                            .descriptors = chain.descriptors_,
-                           .whole = written == chain.writable_bytes()});
+                           .whole = written == chain.writable_bytes(),
+                           .writable = chain.writable_bytes() != 0});
 }
 
 VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& count) {
@@ -56,8 +82,7 @@ VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& 
   count = static_cast<std::uint32_t>(bytes / kDescriptorBytes);
   if (count > kMaxIndirectDescriptors) return VirtqueueError::kIndirectTooLong;
   if (wraps(reference.address, bytes)) return VirtqueueError::kAddressWrap;
-  if (table_.size() < bytes) table_.resize(bytes);
-  const bool read = memory_.dma().read(reference.address, std::span(table_).first(bytes)).ok();
+  const bool read = memory_.dma().read(reference.address, std::span(table_.get(), bytes)).ok();
   return read ? VirtqueueError::kNone : VirtqueueError::kIndirectUnreachable;
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "vm_device/internal/chain_writer.h"
 #include "vm_device/internal/ring_memory.h"
@@ -22,14 +22,8 @@ class RingCore {
   VirtqueueError fail(VirtqueueError error);
   void reset();
 
-  // Of the life between two resets. Chains remember it, so it is handed on when one form of
-  // ring replaces the other.
-  std::uint32_t epoch() const { return epoch_; }
-  // Needs:  to be reset.
-  void begin_epoch(std::uint32_t epoch) { epoch_ = epoch; }
-
  protected:
-  static constexpr std::uint32_t kNoEpoch = UINT32_MAX;
+  static constexpr std::uint64_t kNoEpoch = UINT64_MAX;
 
   explicit RingCore(DmaSpace& dma) : memory_(dma) {}
 
@@ -42,15 +36,13 @@ class RingCore {
     fail(error);
     return PopStatus::kError;
   }
-  // What pop() says while the queue does not run.
-  PopStatus at_rest() const {
-    return error_ == VirtqueueError::kNone ? PopStatus::kEmpty : PopStatus::kError;
-  }
   bool unreachable() {
     fail(VirtqueueError::kRingUnreachable);
     return false;
   }
 
+  // Leaves in a chain nothing that could be pushed.
+  static PopStatus forget(DescriptorChain& chain, PopStatus status);
   // A chain whose segments are complete; of a queue in order it takes its turn, too.
   void sign(DescriptorChain& chain, std::uint16_t id) const {
     chain.head_ = id;
@@ -92,14 +84,17 @@ class RingCore {
   bool in_order_ = false;
   VirtqueueError error_ = VirtqueueError::kNone;
   std::uint16_t size_ = 0;
-  std::uint32_t epoch_ = 1;         // of chains that belong here; theirs begins at 0
-  std::uint32_t alone_ = kNoEpoch;  // epoch_, where nothing is staged and order is free
+  // Of the chains taken since enable(): no queue of this process gives the same again.
+  std::uint64_t epoch_ = kNoEpoch;
+  std::uint64_t alone_ = kNoEpoch;  // epoch_, where nothing is staged and order is free
   std::uint32_t unsignalled_ = 0;   // what was published since the last wants_interrupt()
   std::uint64_t features_ = 0;
   RingOrder order_;
 
  private:
-  std::vector<std::byte> table_;
+  bool make_room();
+
+  std::unique_ptr<std::byte[]> table_;  // with kFeatureRingIndirect
 };
 
 }  // namespace vm_device::internal

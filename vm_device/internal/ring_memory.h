@@ -30,7 +30,7 @@ class RingMemory {
  public:
   explicit RingMemory(DmaSpace& dma);
 
-  // Needs:  each range ends below 2^64.
+  // Needs:  no range runs past 2^64.
   void bind(const RingRanges& ranges);
 
   DmaSpace& dma() const { return *dma_; }

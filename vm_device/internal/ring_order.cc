@@ -1,14 +1,18 @@
 #include "vm_device/internal/ring_order.h"
 
+#include <new>
+
 namespace vm_device::internal {
 
-void RingOrder::reset(std::uint16_t size) {
-  places_.assign(size, {});
+bool RingOrder::reset(std::uint16_t size) {
+  places_.reset(new (std::nothrow) Place[size]);
+  size_ = size;
   next_taken_ = next_back_ = 0;
+  return places_ != nullptr;
 }
 
 std::uint16_t RingOrder::after(std::uint16_t turn) const {
-  return turn + 1u == places_.size() ? 0 : static_cast<std::uint16_t>(turn + 1);
+  return turn + 1u == size_ ? 0 : static_cast<std::uint16_t>(turn + 1);
 }
 
 std::uint16_t RingOrder::take() {
@@ -20,6 +24,7 @@ std::uint16_t RingOrder::take() {
 }
 
 void RingOrder::put(std::uint16_t turn, const Completion& completion) {
+  if (turn >= size_) return;
   Place& place = places_[turn];
   if (!place.taken || place.back) return;
   place.completion = completion;

@@ -3,7 +3,7 @@
 #define VM_DEVICE_INTERNAL_RING_ORDER_H_
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 namespace vm_device::internal {
 
@@ -14,6 +14,7 @@ struct Completion {
   std::uint16_t descriptors = 0;
   // Nothing of its writable buffers is left, so that a driver needs no entry to know it.
   bool whole = false;
+  bool writable = false;  // it has such buffers
 };
 
 // Requests of which the driver is told by one entry, where the first of them would have had
@@ -26,12 +27,13 @@ struct UsedRun {
 
 class RingOrder {
  public:
-  // Forgets everything. At most `size` requests are out at a time.
-  void reset(std::uint16_t size);
+  // Forgets everything. At most `size` requests are out at a time. False: the host has no
+  // memory.
+  [[nodiscard]] bool reset(std::uint16_t size);
 
   // The turn of the next request.
   std::uint16_t take();
-  // Keeps what came back. A turn that has come back already is left out.
+  // Keeps what came back. A turn that is not out is left out.
   void put(std::uint16_t turn, const Completion& completion);
   // The next one in order, if it has come back.
   bool next(Completion& completion);
@@ -44,7 +46,8 @@ class RingOrder {
   };
   std::uint16_t after(std::uint16_t turn) const;
 
-  std::vector<Place> places_;
+  std::unique_ptr<Place[]> places_;
+  std::uint16_t size_ = 0;
   std::uint16_t next_taken_ = 0;
   std::uint16_t next_back_ = 0;
 };

@@ -15,9 +15,7 @@ VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
   const std::uint64_t size = config.size;
   if ((size & (size - 1)) != 0) return fail(VirtqueueError::kBadSize);
   const VirtqueueState start_at = config.start.value_or(VirtqueueState{});
-  if (static_cast<std::uint16_t>(start_at.next_available - start_at.next_used) > size) {
-    return fail(VirtqueueError::kBadStart);
-  }
+  if (start_at.next_available != start_at.next_used) return fail(VirtqueueError::kBadStart);
   const std::uint64_t event = (config.features & kFeatureRingEventIdx) != 0 ? 2 : 0;
   const RingRanges ranges{
       {{config.descriptor_table, size * kDescriptorBytes, kDescriptorBytes, DmaAccess::kRead},
@@ -82,13 +80,13 @@ PopStatus SplitRing::pop(DescriptorChain& chain) {
       return accept(head, writer, chain);
     }
   }
-  return pop_slowly(chain);
+  return pop_again(chain);
 }
 
 [[gnu::always_inline]] inline PopStatus SplitRing::accept(std::uint16_t head, ChainWriter& writer,
                                                           DescriptorChain& chain) {
   if (writer.count() > size_) [[unlikely]]
-    return pop_slowly(chain);
+    return pop_again(chain);
   writer.finish();
   sign(chain, head);
   ++next_available_;
@@ -96,9 +94,17 @@ PopStatus SplitRing::pop(DescriptorChain& chain) {
 }
 
 [[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
-  if (!running_) return at_rest();
+  if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
+  if (!running_) return PopStatus::kEmpty;
   prepare_quick_path();
-  return on_path([&](auto path) { return pop_on(path, chain); });
+  const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
+  return status == PopStatus::kError ? forget(chain, status) : status;
+}
+
+// What the short way has left in the chain is half of a request.
+[[gnu::noinline]] PopStatus SplitRing::pop_again(DescriptorChain& chain) {
+  forget(chain, PopStatus::kEmpty);
+  return pop_slowly(chain);
 }
 
 template <typename Path>
@@ -202,7 +208,7 @@ void SplitRing::publish_on(Path path) {
 }
 
 VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  if (!memory_.is_quick() || !is_ours_alone(chain)) [[unlikely]]
+  if (!memory_.is_quick() || !is_ours_alone(chain) || next_used_ == next_available_) [[unlikely]]
     return push_slowly(chain, written);
   const DirectPath path(memory_);
   const std::uint64_t slot = next_used_ & slot_mask_;

@@ -34,6 +34,7 @@ class SplitRing : public RingCore {
   static Walk walk(DirectPath path, std::uint32_t size, Descriptor& it, ChainWriter& writer);
   PopStatus accept(std::uint16_t head, ChainWriter& writer, DescriptorChain& chain);
   PopStatus pop_slowly(DescriptorChain& chain);
+  PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
   static VirtqueueError mark_used(DirectPath path, std::uint64_t entry);
   template <typename Path>

@@ -157,7 +157,7 @@ class RingSession {
   static void check(std::span<const DmaSegment> segments, std::uint64_t bytes) {
     std::uint64_t sum = 0;
     for (const DmaSegment& it : segments) {
-      require(it.bytes != 0 && it.bytes <= UINT32_MAX && it.address <= UINT64_MAX - it.bytes);
+      require(it.bytes != 0 && it.bytes <= UINT32_MAX && it.bytes - 1 <= UINT64_MAX - it.address);
       sum += it.bytes;
     }
     require(sum == bytes);
