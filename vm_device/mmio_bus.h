@@ -20,13 +20,13 @@ class MmioBus {
   explicit MmioBus(vm_mem::MemoryManager& memory);
   MmioBus(const MmioBus&) = delete;
   MmioBus& operator=(const MmioBus&) = delete;
-  // Removes its regions.
+  // Removes its regions. One that an alias shows stays, and tells every access kDevice.
   //
-  // Needs:  no access to its devices in progress on any thread.
+  // Needs:  no access to its devices, or to those that it has had, in progress on any thread.
   ~MmioBus();
 
   // Errors:  as MemoryManager::add_mmio; kAlreadyExists also where the device is
-  //          attached already.
+  //          attached already. After an error nothing is attached.
   // Needs:   `device` outlives this object, or is detached.
   absl::Status attach(vm_mem::GuestRange range, vm_mem::MmioHandler* device, std::string_view name);
   // Returns when no thread is in the device, and none will be.

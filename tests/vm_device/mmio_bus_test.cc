@@ -307,5 +307,22 @@ TEST_F(MmioBusTest, TheBusRemovesItsRegions) {
   EXPECT_EQ(memory->store(GuestAddress{address_of(0)}, 1).fault, AccessFault::kUnmapped);
 }
 
+TEST(MmioBusAliasTest, WhatAnAliasShowsOfABusThatHasGoneRefusesAccesses) {
+  auto memory = std::move(vm_mem::MemoryManager::create({}).value());
+  const GuestAddress shown{kDeviceBase + 16 * kPage};
+  Engine device(*memory);
+  {
+    MmioBus bus(*memory);
+    ASSERT_TRUE(bus.attach(guest_range(kDeviceBase, kPage), &device, "engine").ok());
+    const vm_mem::RegionId region = memory->map()->find(GuestAddress{kDeviceBase})->region;
+    ASSERT_TRUE(memory->add_alias(guest_range(shown.value, kPage), region, 0).ok());
+    EXPECT_EQ(bus.detach(&device).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(memory->store(shown, 1).fault, AccessFault::kNone);
+  }
+  EXPECT_EQ(memory->store(shown, 1).fault, AccessFault::kDevice);
+  EXPECT_EQ(memory->store(GuestAddress{kDeviceBase}, 1).fault, AccessFault::kDevice);
+  EXPECT_EQ(device.entries, 1);
+}
+
 }  // namespace
 }  // namespace vm_device
