@@ -16,9 +16,9 @@ namespace {
 using namespace internal;  // the register names
 using vm_mem::AccessFault;
 
-constexpr std::uint64_t kTransportFeatures =
-    kFeatureVersion1 | kFeatureRingIndirect | kFeatureRingEventIdx | kFeatureRingPacked |
-    kFeatureInOrder | kFeatureRingReset;
+constexpr std::uint64_t kTransportFeatures = kFeatureVersion1 | kFeatureRingIndirect |
+                                             kFeatureRingEventIdx | kFeatureRingPacked |
+                                             kFeatureInOrder | kFeatureRingReset;
 
 // A host that wakes as fast as it is served would keep the guest's CPU here; past this
 // many times in one access the rest waits for the next one.
@@ -68,6 +68,7 @@ void VirtioMmio::leave() {
     if (woken->what == gate_->config()) {
       device_->take_config();
       signal_config();
+      report_errors();
     } else if (!is_servable(queue)) {
       continue;
     } else if (served >= kMaxWakesServed || TransactionEntry::in_dma_of_other_than(this)) {
@@ -182,16 +183,18 @@ void VirtioMmio::write_queue_register(std::uint64_t offset, std::uint32_t value)
 
 // An error stays with its queue: to be not ready and ready again gives no other start.
 void VirtioMmio::write_queue_ready(QueueState& state, std::uint32_t value) {
-  const VirtqueueError error = state.queue.error();
   if (value == 0) {
     forget_requests(state);
+    const VirtqueueError error = state.queue.error();
     state.queue.reset();
     state.queue.fail(error);
     return;
   }
-  if (value != 1 || state.queue.is_enabled() || error != VirtqueueError::kNone) return;
+  if (value != 1 || state.queue.is_enabled()) return;
+  if (state.queue.error() != VirtqueueError::kNone) return;
   state.config.features = driver_features_;
-  if (state.queue.enable(state.config) != VirtqueueError::kNone) require_reset();
+  state.queue.enable(state.config);
+  report_errors();
 }
 
 // Done when the write is: the register reads as 0. The driver sets the queue up anew.
@@ -201,12 +204,14 @@ void VirtioMmio::write_queue_reset(QueueState& state, std::uint32_t value) {
   forget_requests(state);
   state.queue.reset();
   state.config = {};
+  state.is_error_told = false;
 }
 
 void VirtioMmio::forget_requests(const QueueState& state) {
   const auto queue = static_cast<std::uint16_t>(&state - queues_.data());
   gate_->take_deferred(queue);
   if ((status_ & kStatusDriverOk) != 0) device_->reset_queue(queue);
+  report_errors();
 }
 
 void VirtioMmio::read_config(std::uint64_t offset, unsigned size, std::uint64_t& value) const {
@@ -221,6 +226,7 @@ void VirtioMmio::write_config(std::uint64_t offset, unsigned size, std::uint64_t
   std::array<std::byte, 8> bytes;
   put_little_endian(bytes.data(), value);
   device_->write_config(offset, std::span(bytes).first(size));
+  report_errors();
 }
 
 VirtioMmio::QueueState* VirtioMmio::selected() {
@@ -256,6 +262,7 @@ void VirtioMmio::write_status(std::uint32_t value) {
   status_ |= added;
   if ((added & kStatusDriverOk) == 0) return;
   device_->activate(*this);
+  report_errors();
   // An error of the set-up could not be told before.
   if ((status_ & kStatusNeedsReset) != 0) raise(kInterruptConfig);
 }
@@ -277,7 +284,7 @@ void VirtioMmio::notify(std::uint32_t queue) {
 
 void VirtioMmio::serve(std::uint16_t queue) {
   device_->notify(queue);
-  if (queues_[queue].queue.error() != VirtqueueError::kNone) require_reset();
+  report_errors();
 }
 
 // Not by a thread that is in another device: it would hold that one meanwhile.
@@ -320,11 +327,15 @@ void VirtioMmio::wake_work(std::size_t what) {
   leave();
 }
 
-// Before DRIVER_OK a device does not interrupt (section 2.1.2).
-void VirtioMmio::require_reset() {
-  if ((status_ & kStatusNeedsReset) != 0) return;
-  status_ |= kStatusNeedsReset;
-  if ((status_ & kStatusDriverOk) != 0) raise(kInterruptConfig);
+// After every call of the device, which may have been at any queue: each error is told
+// once. Before DRIVER_OK a device does not interrupt (section 2.1.2).
+void VirtioMmio::report_errors() {
+  for (QueueState& state : queues_) {
+    if (state.is_error_told || state.queue.error() == VirtqueueError::kNone) continue;
+    state.is_error_told = true;
+    status_ |= kStatusNeedsReset;
+    if ((status_ & kStatusDriverOk) != 0) raise(kInterruptConfig);
+  }
 }
 
 void VirtioMmio::reset() {
@@ -333,6 +344,7 @@ void VirtioMmio::reset() {
     gate_->take_deferred(i);
     queues_[i].queue.reset();
     queues_[i].config = {};
+    queues_[i].is_error_told = false;
   }
   driver_features_ = 0;
   device_features_select_ = driver_features_select_ = queue_select_ = 0;

@@ -80,6 +80,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   struct QueueState {
     VirtqueueConfig config;
     Virtqueue queue;
+    bool is_error_told = false;
   };
 
   DmaSpace& dma() override { return dma_; }
@@ -112,7 +113,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void serve(std::uint16_t queue);
   void put_off(std::uint16_t queue, const internal::TransactionChain& chain);
   void run_deferred();
-  void require_reset();
+  void report_errors();
   void reset();
   void raise(std::uint32_t cause);
   void update_line();

@@ -25,14 +25,22 @@ class ScriptedDevice final : public VirtioDevice {
   void read_config(std::uint64_t, std::span<std::byte> to) const override {
     std::fill(to.begin(), to.end(), shown);
   }
-  void write_config(std::uint64_t, std::span<const std::byte>) override {}
+  void write_config(std::uint64_t, std::span<const std::byte>) override {
+    if (on_write_config) on_write_config();
+  }
   void take_config() override {
     if (on_take_config) on_take_config();
   }
   void connect(VirtioTransport& to) override { transport = &to; }
-  void activate(VirtioTransport&) override { active = true; }
+  void activate(VirtioTransport&) override {
+    active = true;
+    if (on_activate) on_activate();
+  }
   void reset() override { active = false; }
-  void reset_queue(std::uint16_t queue) override { ++resets[queue]; }
+  void reset_queue(std::uint16_t queue) override {
+    ++resets[queue];
+    if (on_reset_queue) on_reset_queue();
+  }
   void notify(std::uint16_t queue) override {
     ++notifications[queue];
     if (on_notify) on_notify(queue);
@@ -48,6 +56,9 @@ class ScriptedDevice final : public VirtioDevice {
   VirtioTransport* transport = nullptr;
   std::function<void(std::uint16_t)> on_notify;
   std::function<void()> on_take_config;
+  std::function<void()> on_write_config;
+  std::function<void()> on_activate;
+  std::function<void()> on_reset_queue;
   std::byte shown{0};
   bool active = false;
   std::array<int, kQueues> notifications{};

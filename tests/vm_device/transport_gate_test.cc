@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -217,6 +218,85 @@ TEST(WakeDevicesTest, DevicesThatWakeEachOtherNeverWaitInACircle) {
   second.join();
   EXPECT_GT(a.device->notifications[1], 0);
   EXPECT_GT(b.device->notifications[1], 0);
+}
+
+class QueueErrorTest : public testing::Test {
+ protected:
+  // A request that no queue can be asked.
+  void spoil(std::uint16_t queue) { slot.rings[queue].offer(99); }
+  bool config_interrupt() const { return (slot.get(0x60) & 2) != 0; }
+  void acknowledge() { slot.set(0x64, 3); }
+
+  Guest guest;
+  ScriptedSlot slot{guest, 0};
+};
+
+TEST_F(QueueErrorTest, OfAnotherQueueThanTheOneNotifiedIsTold) {
+  slot.start();
+  slot.device->on_notify = [this](std::uint16_t) { slot.device->answer(1); };
+  spoil(1);
+  slot.ring_bell(0);
+  EXPECT_EQ(slot.mmio.queue_error(1), VirtqueueError::kHeadOutOfRange);
+  EXPECT_EQ(slot.get(0x70), 15u | 64u);
+  EXPECT_TRUE(config_interrupt());
+}
+
+TEST_F(QueueErrorTest, OfEachQueueInterrupts) {
+  slot.start();
+  slot.device->on_notify = [this](std::uint16_t queue) { slot.device->answer(queue); };
+  for (std::uint16_t i = 0; i < 2; ++i) {
+    spoil(i);
+    slot.ring_bell(i);
+    EXPECT_TRUE(config_interrupt()) << i;
+    acknowledge();
+    slot.ring_bell(i);
+    EXPECT_FALSE(config_interrupt()) << i;  // once
+  }
+}
+
+TEST_F(QueueErrorTest, ThatComesAgainAfterARingResetInterruptsAgain) {
+  slot.start(kFeatureVersion1 | kFeatureRingReset);
+  slot.device->on_notify = [this](std::uint16_t queue) { slot.device->answer(queue); };
+  for (int i = 0; i < 2; ++i) {
+    slot.rings[0].clear();
+    slot.set_up(0);
+    spoil(0);
+    slot.ring_bell();
+    EXPECT_TRUE(config_interrupt()) << i;
+    acknowledge();
+    slot.set(0x30, 0);
+    slot.set(kQueueReset, 1);
+  }
+}
+
+TEST_F(QueueErrorTest, IsToldWhateverCallOfTheDeviceFoundIt) {
+  const std::function<void()> look = [this] { slot.device->answer(1); };
+  slot.device->on_activate = look;
+  EXPECT_EQ(slot.negotiate(kFeatureVersion1), 11u);
+  for (std::uint16_t i = 0; i < 2; ++i) slot.set_up(i);
+  spoil(1);
+  slot.set(0x70, 15);
+  EXPECT_TRUE(config_interrupt());
+
+  slot.device->on_activate = nullptr;
+  slot.device->on_write_config = look;
+  slot.start();
+  spoil(1);
+  slot.set(0x100, 1);
+  EXPECT_TRUE(config_interrupt());
+
+  slot.device->on_take_config = look;
+  slot.start();
+  spoil(1);
+  slot.device->transport->wake_config();
+  EXPECT_EQ(slot.get(0x70), 15u | 64u);
+
+  slot.device->on_reset_queue = look;
+  slot.start();
+  spoil(1);
+  slot.set(0x30, 0);
+  slot.set(0x44, 0);
+  EXPECT_TRUE(config_interrupt());
 }
 
 class RingResetTest : public testing::Test {
