@@ -190,8 +190,9 @@ void VirtioMmio::write_queue_ready(QueueState& state, std::uint32_t value) {
     state.queue.fail(error);
     return;
   }
-  if (value != 1 || state.queue.is_enabled()) return;
-  if (state.queue.error() != VirtqueueError::kNone) return;
+  // Which form the ring has, is settled by FEATURES_OK.
+  if (value != 1 || (status_ & kStatusFeaturesOk) == 0) return;
+  if (state.queue.is_enabled() || state.queue.error() != VirtqueueError::kNone) return;
   state.config.features = driver_features_;
   state.queue.enable(state.config);
   report_errors();

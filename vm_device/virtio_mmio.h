@@ -44,8 +44,8 @@ struct VirtioMmioOptions {
 // A queue error sets DEVICE_NEEDS_RESET and interrupts the driver; the queue stops
 // until the driver resets the device (or, with RING_RESET, the queue; the bit stays then),
 // other queues go on. Queue registers are fixed while the queue is ready, the driver's
-// features once FEATURES_OK is set. A queue whose size or addresses cannot be does not
-// become ready.
+// features once FEATURES_OK is set, and no queue becomes ready before. Nor does one whose
+// size or addresses cannot be.
 //
 // Behind an IOMMU VIRTIO_F_ACCESS_PLATFORM is offered, and no driver's DMA goes around it.
 //

@@ -447,6 +447,24 @@ TEST(WithheldFeaturesTest, AreNeitherOfferedNorAccepted) {
   EXPECT_EQ(slot.negotiate(kFeatureVersion1), 11u);  // this one cannot be withheld
 }
 
+TEST(WithheldFeaturesTest, NoRingHasTheFormOfThoseThatTheDriverTookBack) {
+  Guest guest;
+  ScriptedSlot slot(guest, 0, {.withheld_features = kFeatureRingPacked});
+  slot.set(0x70, 3);
+  slot.set(0x24, 1);
+  slot.set(0x20, (kFeatureVersion1 | kFeatureRingPacked) >> 32);
+  slot.set_up(0);
+  slot.set(0x20, kFeatureVersion1 >> 32);
+  slot.set(0x70, 11);
+  EXPECT_EQ(slot.get(0x44), 0u);
+  slot.set(0x44, 1);
+  slot.set(0x70, 15);
+  slot.device->on_notify = [&](std::uint16_t queue) { slot.device->answer(queue); };
+  slot.rings[0].offer(0);
+  slot.ring_bell();
+  EXPECT_EQ(slot.rings[0].used_index(), 1);
+}
+
 TEST_F(AccessPlatformTest, WithoutAnIommuItIsNotOffered) {
   ScriptedSlot slot(guest, 0, {.access_platform = AccessPlatform::kRequired});
   EXPECT_EQ(slot.offered() & kFeatureAccessPlatform, 0u);

@@ -99,11 +99,7 @@ TEST_F(VirtioMmioTest, AQueueThatDoesNotExistHasSizeZero) {
 
 TEST_F(VirtioMmioTest, AQueueOfAnImpossibleSizeNeverBecomesReady) {
   for (const std::uint32_t size : {0u, 3u, 512u, 0x10010u}) {
-    machine.set_reg(kStatus, 0);
-    auto config = machine.ring.config();
-    machine.set_reg(kStatus, 3);
-    machine.set_up_queue({.size = config.size});
-    machine.set_reg(kStatus, 0);
+    machine.negotiate(kFeatureVersion1);
     machine.set_reg(kQueueSize, size);
     machine.set_reg(kQueueReady, 1);
     EXPECT_EQ(machine.reg(kQueueReady), 0u) << size;
@@ -111,6 +107,16 @@ TEST_F(VirtioMmioTest, AQueueOfAnImpossibleSizeNeverBecomesReady) {
     EXPECT_EQ(machine.slot.queue_error(0), VirtqueueError::kBadSize);
     EXPECT_EQ(machine.line.level(), Level::kLow);  // the driver is not ready for it
   }
+}
+
+TEST_F(VirtioMmioTest, NoQueueBecomesReadyBeforeTheFeaturesAreSettled) {
+  machine.set_reg(kStatus, 3);
+  machine.accept(kFeatureVersion1);
+  machine.set_up_queue(machine.ring.config());
+  EXPECT_EQ(machine.reg(kQueueReady), 0u);
+  machine.set_reg(kStatus, 11);
+  machine.set_reg(kQueueReady, 1);
+  EXPECT_EQ(machine.reg(kQueueReady), 1u);
 }
 
 TEST_F(VirtioMmioTest, AReadyQueueKeepsItsAddresses) {
