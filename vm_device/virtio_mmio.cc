@@ -152,6 +152,7 @@ void VirtioMmio::write_register(std::uint64_t offset, std::uint32_t value) {
     case kRegQueueNotify: notify(value); break;
     case kRegInterruptAck:
       interrupt_status_ &= ~value;
+      call_for_access();
       update_line();
       break;
     case kRegStatus: write_status(value); break;
@@ -288,15 +289,22 @@ void VirtioMmio::serve(std::uint16_t queue) {
   report_errors();
 }
 
-// Not by a thread that is in another device: it would hold that one meanwhile.
+// One queue's work at an access, so that a guest with many queues is not kept longer. Not by
+// a thread that is in another device: it would hold that one meanwhile.
 void VirtioMmio::run_deferred() {
   if (TransactionEntry::is_inside_other_than(this)) return;
-  for (std::size_t i = 0; i < queues_.size(); ++i) {
-    const auto chain = gate_->take_deferred(i);
-    if (!chain.has_value() || !is_servable(static_cast<std::uint32_t>(i))) continue;
-    const ResumedTransaction resumed(*chain);
-    serve(static_cast<std::uint16_t>(i));
+  while (const auto next = gate_->take_next_deferred()) {
+    if (!is_servable(static_cast<std::uint32_t>(next->what))) continue;
+    const ResumedTransaction resumed(next->chain);
+    serve(static_cast<std::uint16_t>(next->what));
+    break;
   }
+  call_for_access();
+}
+
+// An interrupt makes sure that there is one more access while work waits for it.
+void VirtioMmio::call_for_access() {
+  if (gate_->has_deferred()) raise(kInterruptUsed);
 }
 
 void VirtioMmio::signal_used(std::uint16_t queue) {
@@ -310,10 +318,9 @@ void VirtioMmio::signal_config() {
 
 void VirtioMmio::defer(std::uint16_t queue) { put_off(queue, TransactionChain::current()); }
 
-// The interrupt makes sure that there is a next access.
 void VirtioMmio::put_off(std::uint16_t queue, const TransactionChain& chain) {
   gate_->defer(queue, chain);
-  raise(kInterruptUsed);
+  call_for_access();
 }
 
 void VirtioMmio::wake(std::uint16_t queue) {

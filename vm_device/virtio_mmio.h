@@ -49,6 +49,9 @@ struct VirtioMmioOptions {
 //
 // Behind an IOMMU VIRTIO_F_ACCESS_PLATFORM is offered, and no driver's DMA goes around it.
 //
+// What a device or its transport puts off goes on at the driver's next accesses, one queue
+// at each; an interrupt asks for them as long as there is some, acknowledged or not.
+//
 // Needs:    to be attached to an MmioBus: it keeps the device's own DMA out.
 // Threads:  any number at a time. DMA of another device that finds this one in use is
 //           refused (kBusy) instead of waiting, so that devices never wait in a circle. A
@@ -113,6 +116,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void serve(std::uint16_t queue);
   void put_off(std::uint16_t queue, const internal::TransactionChain& chain);
   void run_deferred();
+  void call_for_access();
   void report_errors();
   void reset();
   void raise(std::uint32_t cause);

@@ -45,12 +45,25 @@ std::optional<TransportGate::Woken> TransportGate::take_or_leave() {
 
 void TransportGate::defer(std::size_t queue, const TransactionChain& chain) {
   std::optional<TransactionChain>& slot = deferred_[queue];
-  if (!slot.has_value()) slot.emplace();
+  if (!slot.has_value()) {
+    slot.emplace();
+    ++deferred_count_;
+  }
   slot->add(chain);
 }
 
 std::optional<TransactionChain> TransportGate::take_deferred(std::size_t queue) {
+  if (deferred_[queue].has_value()) --deferred_count_;
   return std::exchange(deferred_[queue], std::nullopt);
+}
+
+std::optional<TransportGate::Woken> TransportGate::take_next_deferred() {
+  while (has_deferred()) {
+    const std::size_t queue = deferred_turn_;
+    deferred_turn_ = (queue + 1) % deferred_.size();
+    if (const auto chain = take_deferred(queue)) return Woken{queue, *chain};
+  }
+  return std::nullopt;
 }
 
 }  // namespace vm_device::internal

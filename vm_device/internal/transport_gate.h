@@ -40,6 +40,9 @@ class TransportGate {
   // What leads to the work twice, leads to it in both ways.
   void defer(std::size_t queue, const TransactionChain& chain);
   std::optional<TransactionChain> take_deferred(std::size_t queue);
+  // Of the queues that have some, each in its turn.
+  std::optional<Woken> take_next_deferred();
+  bool has_deferred() const { return deferred_count_ > 0; }
 
  private:
   std::mutex mutex_;  // of what follows, up to deferred_; held for a few instructions
@@ -50,6 +53,8 @@ class TransportGate {
   std::vector<std::optional<TransactionChain>> woken_;
 
   std::vector<std::optional<TransactionChain>> deferred_;
+  std::size_t deferred_count_ = 0;
+  std::size_t deferred_turn_ = 0;
 };
 
 }  // namespace vm_device::internal
