@@ -62,8 +62,8 @@ bool VirtioMmio::enter() {
   return true;
 }
 
-void VirtioMmio::leave() {
-  for (int served = 0; const auto woken = gate_->take_or_leave(); ++served) {
+void VirtioMmio::leave(GateStay& stay) {
+  for (int served = 0; const auto woken = stay.take_or_leave(); ++served) {
     const auto queue = static_cast<std::uint16_t>(woken->what);
     if (woken->what == gate_->config()) {
       device_->take_config();
@@ -82,6 +82,7 @@ void VirtioMmio::leave() {
 
 AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) {
   if (!enter()) return AccessFault::kBusy;
+  GateStay stay(*gate_);
   run_deferred();
   value = 0;
   if (offset >= kRegConfig) {
@@ -89,12 +90,13 @@ AccessFault VirtioMmio::mmio_read(std::uint64_t offset, unsigned size, std::uint
   } else if (size == 4) {
     value = read_register(offset);
   }
-  leave();
+  leave(stay);
   return AccessFault::kNone;
 }
 
 AccessFault VirtioMmio::mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) {
   if (!enter()) return AccessFault::kBusy;
+  GateStay stay(*gate_);
   const auto bits = static_cast<std::uint32_t>(value);
   // The driver's own bell stands for one that was put off: the work is the driver's then.
   const bool is_bell = offset == kRegQueueNotify && size == 4 && bits < queues_.size();
@@ -105,15 +107,16 @@ AccessFault VirtioMmio::mmio_write(std::uint64_t offset, unsigned size, std::uin
   } else if (size == 4 && device_ != nullptr) {
     write_register(offset, bits);
   }
-  leave();
+  leave(stay);
   return AccessFault::kNone;
 }
 
 VirtqueueError VirtioMmio::queue_error(std::uint16_t queue) {
   gate_->enter();
+  GateStay stay(*gate_);
   const VirtqueueError error =
       queue < queues_.size() ? queues_[queue].queue.error() : VirtqueueError::kNone;
-  leave();
+  leave(stay);
   return error;
 }
 
@@ -331,8 +334,9 @@ void VirtioMmio::wake_config() { wake_work(gate_->config()); }
 
 void VirtioMmio::wake_work(std::size_t what) {
   if (!gate_->wake({what, TransactionChain::current()})) return;
+  GateStay stay(*gate_);
   const TransactionEntry entry(EntryKind::kMmio, this);  // as an access would have made it
-  leave();
+  leave(stay);
 }
 
 // After every call of the device, which may have been at any queue: each error is told

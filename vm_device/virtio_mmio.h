@@ -15,6 +15,7 @@
 namespace vm_device {
 
 namespace internal {
+class GateStay;
 class TransactionChain;
 class TransportGate;
 }  // namespace internal
@@ -64,7 +65,9 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   // `device` may be null: an empty slot, which a driver finds (device id 0) and leaves
   // alone.
   //
-  // Needs:  `memory`, `line` and the IOMMU outlive this object.
+  // Needs:   `memory`, `line` and the IOMMU outlive this object.
+  // Errors:  what the device throws passes through its access, which ends there; what host
+  //          threads have woken meanwhile waits for the next one.
   VirtioMmio(vm_mem::MemoryManager& memory, std::unique_ptr<VirtioDevice> device,
              InterruptLine& line, VirtioMmioOptions options = {});
   VirtioMmio(const VirtioMmio&) = delete;
@@ -95,7 +98,7 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void wake(std::uint16_t queue) override;
   void wake_config() override;
   bool enter();
-  void leave();
+  void leave(internal::GateStay& stay);
   void wake_work(std::size_t what);
   std::uint32_t read_register(std::uint64_t offset) const;
   void write_register(std::uint64_t offset, std::uint32_t value);

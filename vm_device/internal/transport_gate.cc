@@ -43,6 +43,14 @@ std::optional<TransportGate::Woken> TransportGate::take_or_leave() {
   return std::nullopt;
 }
 
+void TransportGate::abandon() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_occupied_ = false;
+  }
+  left_.notify_one();
+}
+
 void TransportGate::defer(std::size_t queue, const TransactionChain& chain) {
   std::optional<TransactionChain>& slot = deferred_[queue];
   if (!slot.has_value()) {

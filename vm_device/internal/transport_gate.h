@@ -34,6 +34,8 @@ class TransportGate {
   [[nodiscard]] bool wake(const Woken& woken);
   // Takes what was left behind, each in its turn; nothing: the caller is outside.
   std::optional<Woken> take_or_leave();
+  // Leaves at once. What was left behind waits for who comes next.
+  void abandon();
 
   // --- By the thread that is inside.
 
@@ -55,6 +57,27 @@ class TransportGate {
   std::vector<std::optional<TransactionChain>> deferred_;
   std::size_t deferred_count_ = 0;
   std::size_t deferred_turn_ = 0;
+};
+
+// A stay of a thread that is inside already. Where a device throws, the gate is free again.
+class GateStay {
+ public:
+  explicit GateStay(TransportGate& gate) : gate_(gate) {}
+  GateStay(const GateStay&) = delete;
+  GateStay& operator=(const GateStay&) = delete;
+  ~GateStay() {
+    if (is_inside_) gate_.abandon();
+  }
+
+  std::optional<TransportGate::Woken> take_or_leave() {
+    auto woken = gate_.take_or_leave();
+    is_inside_ = woken.has_value();
+    return woken;
+  }
+
+ private:
+  TransportGate& gate_;
+  bool is_inside_ = true;
 };
 
 }  // namespace vm_device::internal
