@@ -59,6 +59,9 @@ struct VirtioMmioOptions {
 //           notification by such DMA interrupts, and is served at the next access: as part
 //           of the transaction that it came from, so that what it leads to does not come
 //           back to a device of that one.
+// Cost:     rings and buffers are reached by DMA on the MemoryManager, not by Virtqueue's
+//           quick path: accesses come from any thread, and a MemoryReader that is kept
+//           between them would hold a map that it has to be parked for.
 // Source:   virtio 1.2, sections 2.1, 2.6.1 and 4.2.
 class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
  public:
