@@ -27,13 +27,14 @@ class DescriptorChain {
  public:
   // The driver's name for the request, below the size of the queue: the head of the chain
   // (split), or the buffer ID (packed). A hostile driver may use one for several at a time.
-  std::uint16_t head() const { return head_; }
+  std::uint16_t head() const { return static_cast<std::uint16_t>(name_); }
   std::span<const DmaSegment> readable() const {
-    return std::span<const DmaSegment>(segments_).first(readable_count_);
+    return std::span<const DmaSegment>(segments_).first(readable_end_ / sizeof(DmaSegment));
   }
   std::span<const DmaSegment> writable() const {
-    return std::span<const DmaSegment>(segments_).subspan(readable_count_,
-                                                          count_ - readable_count_);
+    return std::span<const DmaSegment>(segments_)
+        .first(end_ / sizeof(DmaSegment))
+        .subspan(readable_end_ / sizeof(DmaSegment));
   }
   // Cannot overflow: fewer than 2^17 segments of less than 2^32 bytes.
   std::uint64_t readable_bytes() const { return readable_bytes_; }
@@ -44,12 +45,13 @@ class DescriptorChain {
   friend class internal::RingCore;
 
   std::vector<DmaSegment> segments_;  // room for more than there are
-  std::size_t count_ = 0;
-  std::size_t readable_count_ = 0;
+  // As Virtqueue has them at hand: bytes of segments_.
+  std::size_t end_ = 0;
+  std::size_t readable_end_ = 0;
   std::uint64_t readable_bytes_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint64_t epoch_ = 0;  // of the queue; 0 of none
-  std::uint16_t head_ = 0;
+  std::uint64_t epoch_ = 0;        // of the queue; 0 of none
+  std::uint32_t name_ = 0;         // head(), and above it what the form adds
   std::uint16_t descriptors_ = 0;  // of the ring (packed), or 1
   std::uint16_t turn_ = 0;         // of a queue in order
 };

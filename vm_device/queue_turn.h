@@ -43,7 +43,8 @@ class QueueTurn {
   bool next(DescriptorChain& chain);
   // Counts against the limit of bytes.
   void spend(std::uint64_t bytes) { bytes_ += bytes; }
-  // Gives the request back, as Virtqueue::push() does.
+  // Gives the request back, as Virtqueue::push() does: the driver, which may poll, need not wait
+  // for those behind it. Staging would save one ordered store of a few nanoseconds each.
   void complete(const DescriptorChain& chain, std::uint32_t written) {
     queue_->push(chain, written);
   }

@@ -24,7 +24,7 @@ class ChainWriter {
   explicit ChainWriter(DescriptorChain& chain, From from = From::kBeginning)
       : chain_(chain), out_(chain.segments_.data()), end_(end_of(chain)) {
     if (from == From::kBeginning) return;
-    out_ += chain.count_;
+    out_ += chain.end_ / sizeof(DmaSegment);
     total_ = chain.bytes_;
     write_flag_ = chain.descriptors_;
   }
@@ -51,20 +51,24 @@ class ChainWriter {
   }
   void begin_writable() {
     write_flag_ = kDescriptorWrite;
-    chain_.readable_count_ = count();
+    chain_.readable_end_ = offset();
     chain_.readable_bytes_ = total_;
   }
-  std::size_t count() const { return static_cast<std::size_t>(out_ - chain_.segments_.data()); }
+  // Of the next segment in the chain, in bytes.
+  std::size_t offset() const {
+    return static_cast<std::size_t>(reinterpret_cast<std::byte*>(out_) -
+                                    reinterpret_cast<std::byte*>(chain_.segments_.data()));
+  }
 
   void suspend() {
-    chain_.count_ = count();
+    chain_.end_ = offset();
     chain_.bytes_ = total_;
     chain_.descriptors_ = static_cast<std::uint16_t>(write_flag_);
   }
 
   void finish() {
     if (write_flag_ == 0) begin_writable();
-    chain_.count_ = count();
+    chain_.end_ = offset();
     chain_.bytes_ = total_;
   }
 

@@ -31,8 +31,8 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
                            {config.device_area, kEventBytes, kEventBytes, DmaAccess::kWrite}}};
   next_available_ = at.next_available & kPackedPosition;
   next_used_ = at.next_used & kPackedPosition;
-  available_flags_ = (at.next_available & kWrap) != 0 ? kPackedAvailable : kPackedUsed;
-  used_flags_ = (at.next_used & kWrap) != 0 ? kBothFlags : std::uint16_t{0};
+  available_flags_ = (at.next_available & kWrap) != 0 ? kAvailableFlag : kUsedFlag;
+  used_flags_ = (at.next_used & kWrap) != 0 ? kBothFlags : 0;
   in_use_ = 0;
   staged_ = 0;
   has_first_ = false;
@@ -42,64 +42,74 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
 
 VirtqueueState PackedRing::state() const {
   const auto wrap_if = [](bool set) { return set ? kWrap : std::uint16_t{0}; };
-  return {
-      static_cast<std::uint16_t>(next_available_ | wrap_if(available_flags_ == kPackedAvailable)),
-      static_cast<std::uint16_t>(next_used_ | wrap_if(used_flags_ != 0))};
+  return {static_cast<std::uint16_t>(next_available_ | wrap_if(available_flags_ == kAvailableFlag)),
+          static_cast<std::uint16_t>(next_used_ | wrap_if(used_flags_ != 0))};
 }
 
 // As in the split form; the descriptors lie one behind the other.
 template <unsigned kWriteFlag>
-[[gnu::always_inline]] inline PackedRing::Walk PackedRing::walk(DirectPath path, std::uint64_t end,
-                                                                Place& at, ChainWriter& writer) {
-  constexpr std::uint32_t kFlags = std::uint32_t{kDescriptorWrite | kDescriptorIndirect} << 16;
-  constexpr std::uint32_t kNext = std::uint32_t{kDescriptorNext} << 16;
+[[gnu::always_inline]] inline PackedRing::Walk PackedRing::walk(const std::byte* end, Place& at,
+                                                                ChainWriter& writer) {
+  constexpr std::uint32_t kLast = std::uint32_t{kWriteFlag} << 16;
   while (true) {
-    if (((at.it.rest ^ (kWriteFlag << 16)) & kFlags) != 0) return Walk::kOtherFlags;
-    if (!writer.try_put(at.it.address, at.it.bytes)) return Walk::kOdd;
-    at.offset += kDescriptorBytes;
-    if ((at.it.rest & kNext) == 0) return Walk::kComplete;
-    if (at.offset == end) [[unlikely]]
+    const std::uint32_t kind = at.rest & kKinds;
+    if (kind != (kLast | kNextKind)) {
+      if (kind != kLast) return Walk::kOtherFlags;
+      return put(at, writer) ? Walk::kComplete : Walk::kOdd;
+    }
+    if (!put(at, writer) || at.descriptor == end) [[unlikely]]
       return Walk::kOdd;
-    path.load_descriptor_at(at.offset, at.it);
+    at.rest =
+        DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorRest, std::memory_order_relaxed);
   }
+}
+
+// Goes past it.
+[[gnu::always_inline]] inline bool PackedRing::put(Place& at, ChainWriter& writer) {
+  const auto address = DirectPath::get<std::uint64_t>(at.descriptor, std::memory_order_relaxed);
+  const auto bytes =
+      DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorLength, std::memory_order_relaxed);
+  at.descriptor += kDescriptorBytes;
+  return writer.try_put(address, bytes);
 }
 
 // The short way, as that of the split form: for a request before the end of the ring.
 PopStatus PackedRing::pop(DescriptorChain& chain) {
   if (!memory_.is_quick()) [[unlikely]]
     return pop_slowly(chain);
-  const DirectPath path(memory_);
-  Place at{.offset = next_available_ * kDescriptorBytes, .it = {}};
-  path.load(RingPart::kDescriptors, at.offset + kDescriptorRest, at.it.rest,
-            std::memory_order_acquire);
-  if (!is_available(at.it.rest)) return PopStatus::kEmpty;
-  path.load_buffer_at(at.offset, at.it);
+  const std::byte* const ring = DirectPath(memory_).host(RingPart::kDescriptors);
+  Place at{.descriptor = ring + next_available_ * kDescriptorBytes, .rest = 0};
+  at.rest =
+      DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorRest, std::memory_order_acquire);
+  if (!is_available(at.rest)) return PopStatus::kEmpty;
   ChainWriter writer(chain);
-  const std::uint64_t end = size_ * kDescriptorBytes;
-  const Walk readable = walk<0>(path, end, at, writer);
-  if (readable == Walk::kComplete) return accept_quickly(at, writer, chain);
+  const std::byte* const end = ring + size_ * kDescriptorBytes;
+  const Walk readable = walk<0>(end, at, writer);
+  if (readable == Walk::kComplete) return accept_quickly(at, 0, writer, chain);
   if (readable == Walk::kOtherFlags) {
     writer.begin_writable();
-    if (walk<kDescriptorWrite>(path, end, at, writer) == Walk::kComplete) {
-      return accept_quickly(at, writer, chain);
+    if (walk<kDescriptorWrite>(end, at, writer) == Walk::kComplete) {
+      return accept_quickly(at, kDescriptorWrite, writer, chain);
     }
   }
   return pop_again(chain);
 }
 
 [[gnu::always_inline]] inline PopStatus PackedRing::accept_quickly(const Place& at,
+                                                                   std::uint16_t write_flag,
                                                                    ChainWriter& writer,
                                                                    DescriptorChain& chain) {
   const std::uint32_t size = size_;
-  const auto taken = static_cast<std::uint32_t>(writer.count());
+  const auto taken = static_cast<std::uint32_t>(writer.offset() / sizeof(DmaSegment));
   const std::uint32_t in_use = in_use_ + taken;
-  if (at.it.packed_id() >= size || in_use > size) [[unlikely]]
+  const std::uint32_t id = at.rest & UINT16_MAX;
+  if (id >= size || in_use > size) [[unlikely]]
     return pop_again(chain);
   writer.finish();
   set_descriptors(chain, static_cast<std::uint16_t>(taken));
-  sign(chain, static_cast<std::uint16_t>(at.it.packed_id()));
+  sign(chain, id | std::uint32_t{write_flag} << 16);
   in_use_ = static_cast<std::uint16_t>(in_use);
-  const auto next = static_cast<std::uint32_t>(at.offset / kDescriptorBytes);
+  const std::uint32_t next = next_available_ + taken;
   next_available_ = static_cast<std::uint16_t>(next);
   if (next == size) [[unlikely]]
     wrap_available();
@@ -180,7 +190,8 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
   if (id >= size_) [[unlikely]]
     return VirtqueueError::kBufferIdOutOfRange;
   set_descriptors(chain, static_cast<std::uint16_t>(descriptors));
-  sign(chain, static_cast<std::uint16_t>(id));
+  const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
+  sign(chain, id | write_flag << 16);
   take_turn(chain);
   advance_available(descriptors);
   return VirtqueueError::kNone;
@@ -213,23 +224,22 @@ bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
 }
 
 VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  const std::uint16_t descriptors = descriptors_of(chain);
+  const std::uint32_t descriptors = descriptors_of(chain);
   if (!memory_.is_quick() || !is_ours_alone(chain) || descriptors > in_use_) [[unlikely]]
     return push_slowly(chain, written);
   const DirectPath path(memory_);
-  const std::uint64_t word =
-      used_word(chain.head(), written, used_flags_ | write_flag(chain.writable_bytes() != 0));
+  const std::uint64_t word = used_word(name_of(chain) | used_flags_, written);
   const std::uint64_t offset = used_offset(next_used_);
   unsignalled_ += descriptors;
   advance_used(descriptors);
-  path.put(RingPart::kDescriptors, offset, word, std::memory_order_seq_cst);
+  path.put(path.host(RingPart::kDescriptors) + offset, word, std::memory_order_seq_cst);
   if (!path.are_marked(RingPart::kDescriptors, offset, 1)) [[unlikely]]
-    return mark_used(path, offset);
+    return mark_used(offset);
   return VirtqueueError::kNone;
 }
 
-[[gnu::noinline]] VirtqueueError PackedRing::mark_used(DirectPath path, std::uint64_t offset) {
-  path.mark(RingPart::kDescriptors, offset, sizeof(std::uint64_t));
+[[gnu::noinline]] VirtqueueError PackedRing::mark_used(std::uint64_t offset) const {
+  DirectPath(memory_).mark(RingPart::kDescriptors, offset, sizeof(std::uint64_t));
   return VirtqueueError::kNone;
 }
 
@@ -246,8 +256,7 @@ VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t wri
     stage_in_order();
     return error_;
   }
-  const unsigned flags = used_flags_ | write_flag(chain.writable_bytes() != 0);
-  stage_word(next_used_, used_word(chain.head(), written, flags));
+  stage_word(next_used_, used_word(name_of(chain) | used_flags_, written));
   staged_ += descriptors_of(chain);
   advance_used(descriptors_of(chain));
   return error_;
@@ -269,8 +278,7 @@ void PackedRing::stage_in_order() {
 void PackedRing::end_run() {
   if (!run_.open) return;
   run_.open = false;
-  const unsigned flags = run_flags_ | write_flag(run_.last.writable);
-  stage_word(run_.at, used_word(run_.last.id, run_.last.written, flags));
+  stage_word(run_.at, used_word(run_.last.name | run_flags_, run_.last.written));
 }
 
 // The driver looks at the next one before those behind it.

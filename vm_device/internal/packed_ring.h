@@ -34,15 +34,21 @@ class PackedRing : public RingCore {
 
  private:
   enum class Walk { kComplete, kOtherFlags, kOdd };
-  // A descriptor that was read, and where it lies; walk() goes past it.
+  // A descriptor of which `rest` was read; what is made of it goes past it.
   struct Place {
-    std::uint64_t offset;
-    Descriptor it;
+    const std::byte* descriptor;
+    std::uint32_t rest;
   };
+  // Flags in `rest`.
+  static constexpr std::uint32_t kNextKind = std::uint32_t{kDescriptorNext} << 16;
+  static constexpr std::uint32_t kKinds =
+      std::uint32_t{kDescriptorNext | kDescriptorWrite | kDescriptorIndirect} << 16;
 
   template <unsigned kWriteFlag>
-  static Walk walk(DirectPath path, std::uint64_t end, Place& at, ChainWriter& writer);
-  PopStatus accept_quickly(const Place& at, ChainWriter& writer, DescriptorChain& chain);
+  static Walk walk(const std::byte* end, Place& at, ChainWriter& writer);
+  static bool put(Place& at, ChainWriter& writer);
+  PopStatus accept_quickly(const Place& at, std::uint16_t write_flag, ChainWriter& writer,
+                           DescriptorChain& chain);
   void wrap_available() {
     next_available_ = 0;
     available_flags_ ^= kBothFlags;
@@ -50,18 +56,18 @@ class PackedRing : public RingCore {
   PopStatus pop_slowly(DescriptorChain& chain);
   PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
-  static VirtqueueError mark_used(DirectPath path, std::uint64_t offset);
+  VirtqueueError mark_used(std::uint64_t offset) const;
   // The two flags of an available descriptor, and those of a used one, where the wrap
   // counter is 1; where it is 0 they are all the other way round.
-  static constexpr std::uint16_t kBothFlags = kPackedAvailable | kPackedUsed;
+  static constexpr std::uint32_t kAvailableFlag = std::uint32_t{kPackedAvailable} << 16;
+  static constexpr std::uint32_t kUsedFlag = std::uint32_t{kPackedUsed} << 16;
+  static constexpr std::uint32_t kBothFlags = kAvailableFlag | kUsedFlag;
 
   // Where the word lies that tells the driver that a request is used.
   static std::uint64_t used_offset(std::uint64_t index) {
     return index * kDescriptorBytes + kDescriptorLength;
   }
-  bool is_available(std::uint32_t rest) const {
-    return (rest >> 16 & kBothFlags) == available_flags_;
-  }
+  bool is_available(std::uint32_t rest) const { return (rest & kBothFlags) == available_flags_; }
 
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
@@ -73,10 +79,9 @@ class PackedRing : public RingCore {
   void advance_used(std::uint32_t descriptors);
   // The word that tells the driver of a request. Of one with writable buffers WRITE says that
   // the length means something, be it 0.
-  static std::uint64_t used_word(std::uint16_t id, std::uint32_t written, unsigned flags) {
-    return written | std::uint64_t{id} << 32 | std::uint64_t{flags} << 48;
+  static std::uint64_t used_word(std::uint32_t id_and_flags, std::uint32_t written) {
+    return written | std::uint64_t{id_and_flags} << 32;
   }
-  static unsigned write_flag(bool writable) { return writable ? kDescriptorWrite : 0u; }
   // The position of the first descriptor that the driver does not see used.
   std::uint16_t published() const;
   template <typename Path>
@@ -90,15 +95,16 @@ class PackedRing : public RingCore {
 
   std::uint16_t next_available_ = 0;
   std::uint16_t next_used_ = 0;
-  std::uint16_t available_flags_ = kPackedAvailable;  // of a descriptor that is available
-  std::uint16_t used_flags_ = kBothFlags;             // to give to one that is used
-  std::uint16_t in_use_ = 0;                          // descriptors that the device has taken
+  // As they lie in `rest`: of a descriptor that is available, and to give to one that is used.
+  std::uint32_t available_flags_ = kAvailableFlag;
+  std::uint32_t used_flags_ = kBothFlags;
+  std::uint16_t in_use_ = 0;  // descriptors that the device has taken
   std::uint32_t staged_ = 0;  // descriptors that the driver does not see used yet
   bool has_first_ = false;    // of what is staged: written last
   std::uint16_t first_at_ = 0;
   std::uint64_t first_word_ = 0;
   UsedRun run_;
-  std::uint16_t run_flags_ = 0;  // used_flags_ where it began
+  std::uint32_t run_flags_ = 0;  // used_flags_ where it began
 };
 
 }  // namespace vm_device::internal

@@ -61,7 +61,7 @@ bool RingCore::make_room() {
 }
 
 PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
-  chain.count_ = chain.readable_count_ = 0;
+  chain.end_ = chain.readable_end_ = 0;
   chain.bytes_ = chain.readable_bytes_ = 0;
   chain.epoch_ = 0;
   return status;
@@ -69,10 +69,9 @@ PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
 
 void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written) {
   order_.put(chain.turn_, {.written = written,
-                           .id = chain.head_,
+                           .name = chain.name_,
                            .descriptors = chain.descriptors_,
-                           .whole = written == chain.writable_bytes(),
-                           .writable = chain.writable_bytes() != 0});
+                           .whole = written == chain.writable_bytes()});
 }
 
 VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& count) {

@@ -44,8 +44,9 @@ class RingCore {
   // Leaves in a chain nothing that could be pushed.
   static PopStatus forget(DescriptorChain& chain, PopStatus status);
   // A chain whose segments are complete; of a queue in order it takes its turn, too.
-  void sign(DescriptorChain& chain, std::uint16_t id) const {
-    chain.head_ = id;
+  // `name` is the ID, of a packed ring with the WRITE flag if there are writable buffers.
+  void sign(DescriptorChain& chain, std::uint32_t name) const {
+    chain.name_ = name;
     chain.epoch_ = epoch_;
   }
   static void set_descriptors(DescriptorChain& chain, std::uint16_t descriptors) {
@@ -63,6 +64,7 @@ class RingCore {
   bool is_ours_alone(const DescriptorChain& chain) const { return chain.epoch_ == alone_; }
   // Of a packed ring.
   static std::uint16_t descriptors_of(const DescriptorChain& chain) { return chain.descriptors_; }
+  static std::uint32_t name_of(const DescriptorChain& chain) { return chain.name_; }
   void put_in_order(const DescriptorChain& chain, std::uint32_t written);
 
   // Copies a table of descriptors to table(), before any of it is judged. Its own WRITE

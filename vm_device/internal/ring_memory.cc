@@ -42,6 +42,7 @@ bool RingMemory::open(const RingRange& range, Window& window) const {
   window.marks = slot.marks + (offset / vm_mem::kGuestPageBytes & slot.marks_mask);
   window.marks_mask = slot.marks_mask;
   window.page_offset = offset % vm_mem::kGuestPageBytes;
+  window.in_one_page = window.page_offset + range.bytes <= vm_mem::kGuestPageBytes;
   window.slot = &slot;
   window.slot_offset = offset;
   return true;

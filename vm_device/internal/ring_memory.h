@@ -59,6 +59,7 @@ class RingMemory {
     std::uint64_t page_offset = 0;  // of the part in its first page
     const vm_mem::MapSlot* slot = nullptr;
     std::uint64_t slot_offset = 0;
+    bool in_one_page = false;
 
     bool is_page_marked(std::uint64_t page) const {
       return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
@@ -68,6 +69,7 @@ class RingMemory {
     // Needs:  no more than a page.
     bool are_marked(std::uint64_t offset, std::uint64_t bytes) const {
       std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
+      if (in_one_page) return is_first_page_marked();
       const std::uint64_t last = page_offset + offset + bytes - 1;
       const std::uint64_t page = last / vm_mem::kGuestPageBytes;
       if (last % vm_mem::kGuestPageBytes < bytes - 1 && !is_page_marked(page - 1)) [[unlikely]]
@@ -114,14 +116,20 @@ class DirectPath {
   }
   template <typename Word>
   bool store(RingPart part, std::uint64_t offset, Word value, std::memory_order order) const {
-    put(part, offset, value, order);
+    put(host(part) + offset, value, order);
     if (!are_marked(part, offset, sizeof value)) mark(part, offset, sizeof value);
     return true;
   }
-  // The halves of a store, for several at a time.
+  // The halves of a store, for several at a time: loads and stores at what host() gives, then
+  // marks.
+  std::byte* host(RingPart part) const { return memory_.window(part).host; }
   template <typename Word>
-  void put(RingPart part, std::uint64_t offset, Word value, std::memory_order order) const {
-    vm_mem::store_host_word(memory_.window(part).host + offset, little_endian(value), order);
+  static Word get(const std::byte* host, std::memory_order order) {
+    return little_endian(vm_mem::load_host_word<Word>(host, order));
+  }
+  template <typename Word>
+  static void put(std::byte* host, Word value, std::memory_order order) {
+    vm_mem::store_host_word(host, little_endian(value), order);
   }
   bool are_marked(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
     return memory_.window(part).are_marked(offset, bytes);
@@ -130,8 +138,8 @@ class DirectPath {
   bool are_marked_with_first(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
     const RingMemory::Window& window = memory_.window(part);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
-    const bool all_in_first = window.page_offset + offset + bytes <= vm_mem::kGuestPageBytes;
-    return window.is_first_page_marked() && (all_in_first || window.are_marked(offset, bytes));
+    return window.is_first_page_marked() &&
+           (window.in_one_page || window.are_marked(offset, bytes));
   }
   void mark(RingPart part, std::uint64_t offset, std::uint64_t bytes) const {
     RingMemory::mark(memory_.window(part), offset, bytes);

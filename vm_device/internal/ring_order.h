@@ -10,11 +10,10 @@ namespace vm_device::internal {
 // What the driver is told of one request.
 struct Completion {
   std::uint32_t written = 0;
-  std::uint16_t id = 0;
+  std::uint32_t name = 0;  // of the chain
   std::uint16_t descriptors = 0;
   // Nothing of its writable buffers is left, so that a driver needs no entry to know it.
   bool whole = false;
-  bool writable = false;  // it has such buffers
 };
 
 // Requests of which the driver is told by one entry, where the first of them would have had

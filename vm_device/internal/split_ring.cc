@@ -85,7 +85,7 @@ PopStatus SplitRing::pop(DescriptorChain& chain) {
 
 [[gnu::always_inline]] inline PopStatus SplitRing::accept(std::uint16_t head, ChainWriter& writer,
                                                           DescriptorChain& chain) {
-  if (writer.count() > size_) [[unlikely]]
+  if (writer.offset() > size_ * sizeof(DmaSegment)) [[unlikely]]
     return pop_again(chain);
   writer.finish();
   sign(chain, head);
@@ -208,24 +208,25 @@ void SplitRing::publish_on(Path path) {
 }
 
 VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  if (!memory_.is_quick() || !is_ours_alone(chain) || next_used_ == next_available_) [[unlikely]]
+  const std::uint16_t at = next_used_;
+  if (!memory_.is_quick() || !is_ours_alone(chain) || at == next_available_) [[unlikely]]
     return push_slowly(chain, written);
   const DirectPath path(memory_);
-  const std::uint64_t slot = next_used_ & slot_mask_;
-  const std::uint64_t entry = kRingEntries + slot * kUsedEntryBytes;
-  const std::uint32_t id = chain.head();
-  path.put(RingPart::kDevice, entry, id, std::memory_order_relaxed);
-  path.put(RingPart::kDevice, entry + 4, written, std::memory_order_relaxed);
-  const auto next = static_cast<std::uint16_t>(next_used_ + 1);
+  const std::uint64_t entry = kRingEntries + (at & slot_mask_) * kUsedEntryBytes;
+  std::byte* const used = path.host(RingPart::kDevice);
+  path.put(used + entry, name_of(chain), std::memory_order_relaxed);
+  path.put(used + entry + 4, written, std::memory_order_relaxed);
+  const auto next = static_cast<std::uint16_t>(at + 1);
   next_used_ = next;
   ++unsignalled_;
-  path.put(RingPart::kDevice, kRingIndex, next, std::memory_order_seq_cst);
+  path.put(used + kRingIndex, next, std::memory_order_seq_cst);
   if (!path.are_marked_with_first(RingPart::kDevice, entry, kUsedEntryBytes)) [[unlikely]]
-    return mark_used(path, entry);
+    return mark_used(entry);
   return VirtqueueError::kNone;
 }
 
-[[gnu::noinline]] VirtqueueError SplitRing::mark_used(DirectPath path, std::uint64_t entry) {
+[[gnu::noinline]] VirtqueueError SplitRing::mark_used(std::uint64_t entry) const {
+  const DirectPath path(memory_);
   path.mark(RingPart::kDevice, kRingIndex, 2);
   path.mark(RingPart::kDevice, entry, kUsedEntryBytes);
   return VirtqueueError::kNone;
@@ -266,7 +267,7 @@ bool SplitRing::end_run() {
   if (!run_.open) return true;
   run_.open = false;
   const bool written = on_path(
-      [&](auto path) { return write_entry(path, run_.at, run_.last.id, run_.last.written); });
+      [&](auto path) { return write_entry(path, run_.at, run_.last.name, run_.last.written); });
   if (!written) next_used_ = static_cast<std::uint16_t>(next_used_ - std::exchange(staged_, 0));
   return written;
 }

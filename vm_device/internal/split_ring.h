@@ -36,7 +36,7 @@ class SplitRing : public RingCore {
   PopStatus pop_slowly(DescriptorChain& chain);
   PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
-  static VirtqueueError mark_used(DirectPath path, std::uint64_t entry);
+  VirtqueueError mark_used(std::uint64_t entry) const;
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
   template <typename Path>
