@@ -67,7 +67,8 @@ class VirtioDevice {
   // driver sees the change and the next generation at once.
   virtual void take_config() {}
 
-  // Once, before every other call, by a transport that outlives the device.
+  // Once, before every other call but queue_count() and max_queue_size(), by a transport that
+  // outlives the device.
   virtual void connect(VirtioTransport&) {}
   // The driver is ready (DRIVER_OK).
   virtual void activate(VirtioTransport& transport) = 0;

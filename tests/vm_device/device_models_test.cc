@@ -276,6 +276,14 @@ TEST_F(VirtioUpperTest, AnswersWhatFitsAndCanBeReached) {
   EXPECT_FALSE(machine.needs_reset());
 }
 
+TEST_F(VirtioUpperTest, ItsConfigurationIsOneFieldAndZeros) {
+  const std::uint64_t config = Machine::kConfig;
+  EXPECT_EQ(machine.guest.get<std::uint32_t>(config), VirtioUpper::kMaxText);
+  EXPECT_EQ(machine.guest.get<std::uint8_t>(config + 2), VirtioUpper::kMaxText >> 16);
+  EXPECT_EQ(machine.guest.get<std::uint32_t>(config + 4), 0u);
+  EXPECT_EQ(machine.guest.get<std::uint64_t>(config + 0xef8), 0u);
+}
+
 TEST_F(VirtioUpperTest, EventsFindTheirWayToTheDriver) {
   EXPECT_TRUE(machine.device->post(11));
   machine.request(1, {{kData, 7, kWrite, 0}});
