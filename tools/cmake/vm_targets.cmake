@@ -79,12 +79,13 @@ add_custom_target(concurrency_tests)
 # the includes; a build of everything takes the short cuts.
 option(VM_QUICK_TEST_BUILD "Compile tests with a precompiled header and little optimization" OFF)
 if(VM_QUICK_TEST_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # ThreadSanitizer and the emulator are slow enough with code that is optimized a little.
   # GCC's warnings about values are wrong of std::string and the like at -O1.
-  set(VM_QUICK_TEST_FLAGS -O1
-    -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread
-    -Wno-maybe-uninitialized)
-  if(VM_SANITIZE MATCHES "address")
-    set(VM_QUICK_TEST_FLAGS -O0)
+  set(VM_QUICK_TEST_FLAGS -O0)
+  if(VM_SANITIZE MATCHES "thread" OR CMAKE_CROSSCOMPILING)
+    set(VM_QUICK_TEST_FLAGS -O1
+      -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread
+      -Wno-maybe-uninitialized)
   endif()
   if(VM_SANITIZE)
     add_compile_options(-g1)  # a report needs names and lines, no types
@@ -97,10 +98,9 @@ function(vm_quick_test_target target)
     return()
   endif()
   target_compile_options(${target} PRIVATE ${VM_QUICK_TEST_FLAGS})
-  # Under AddressSanitizer it gains little, and one build has to notice a missing include.
-  # It is C++: a target with C sources does without.
+  # One build has to notice a missing include. It is C++: a target with C sources does without.
   get_target_property(sources ${target} SOURCES)
-  if(VM_SANITIZE MATCHES "address" OR sources MATCHES "\\.c(;|$)")
+  if(CMAKE_CROSSCOMPILING OR sources MATCHES "\\.c(;|$)")
     return()
   endif()
   if(NOT TARGET vm_test_precompiled)
