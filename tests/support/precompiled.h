@@ -23,5 +23,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "vm_device/mmio_bus.h"
+#include "vm_device/virtio_mmio.h"
+#include "vm_mem/memory_manager.h"
 
 #endif  // VM_TESTS_SUPPORT_PRECOMPILED_H_

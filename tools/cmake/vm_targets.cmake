@@ -98,14 +98,14 @@ function(vm_quick_test_target target)
     return()
   endif()
   target_compile_options(${target} PRIVATE ${VM_QUICK_TEST_FLAGS})
-  # One build has to notice a missing include. It is C++: a target with C sources does without.
+  # It is C++: a target with C sources does without.
   get_target_property(sources ${target} SOURCES)
-  if(CMAKE_CROSSCOMPILING OR sources MATCHES "\\.c(;|$)")
+  if(sources MATCHES "\\.c(;|$)")
     return()
   endif()
   if(NOT TARGET vm_test_precompiled)
     add_library(vm_test_precompiled OBJECT ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cc)
-    target_link_libraries(vm_test_precompiled PRIVATE vm_build_flags vm_mem rapidcheck
+    target_link_libraries(vm_test_precompiled PRIVATE vm_build_flags vm_device rapidcheck
       rapidcheck_gtest GTest::gmock)
     target_compile_options(vm_test_precompiled PRIVATE ${VM_QUICK_TEST_FLAGS})
     target_precompile_headers(vm_test_precompiled PRIVATE
