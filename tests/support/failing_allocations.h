@@ -11,7 +11,35 @@ namespace vm_test {
 // How many allocations of this thread succeed before the next one fails; below 0: all do.
 inline thread_local int allocations_left = -1;
 
-inline bool allocation_fails_now() { return allocations_left >= 0 && allocations_left-- == 0; }
+// Whether those after it fail, too.
+enum class Failing { kOne, kAllFurther };
+inline thread_local Failing failing = Failing::kOne;
+// How many have failed.
+inline thread_local int failed_allocations = 0;
+
+inline bool allocation_fails_now() {
+  if (allocations_left != 0) {
+    if (allocations_left > 0) --allocations_left;
+    return false;
+  }
+  if (failing == Failing::kOne) allocations_left = -1;
+  ++failed_allocations;
+  return true;
+}
+
+inline void* allocated(std::size_t bytes) {
+  return allocation_fails_now() ? nullptr : std::malloc(bytes);
+}
+inline void* allocated(std::size_t bytes, std::align_val_t alignment) {
+  void* memory = nullptr;
+  const bool fails = allocation_fails_now() ||
+                     ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0;
+  return fails ? nullptr : memory;
+}
+inline void* or_throw(void* memory) {
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
 
 // The first allocation of `call` but `successes` fails; returns what it returns.
 template <typename Call>
@@ -25,18 +53,19 @@ auto with_failing_allocation(int successes, Call call) {
 }  // namespace vm_test
 
 // Out of line: in line g++ takes a delete for one of what another function allocated.
+// Each form that there is: a sanitizer has its own of those that are left out.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
-  void* const memory = vm_test::allocation_fails_now() ? nullptr : std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
+  return vm_test::or_throw(vm_test::allocated(bytes));
 }
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  void* memory = nullptr;
-  if (vm_test::allocation_fails_now() ||
-      ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0) {
-    throw std::bad_alloc();
-  }
-  return memory;
+  return vm_test::or_throw(vm_test::allocated(bytes, alignment));
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return vm_test::allocated(bytes);
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
+  return vm_test::allocated(bytes, alignment);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }

@@ -3,62 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <optional>
 
+#include "tests/support/failing_allocations.h"
 #include "vm_device/dma.h"
 #include "vm_device/iommu.h"
 #include "vm_device/virtio_iommu.h"
 #include "vm_mem/memory_manager.h"
 
-namespace {
-
-enum class Failing { kOne, kAllFurther };
-
-// How many allocations of this thread succeed before the next one fails; below 0: all do.
-thread_local int allocations_left = -1;
-thread_local Failing failing = Failing::kOne;
-thread_local int failures = 0;
-
-bool fails_now() {
-  if (allocations_left != 0) {
-    allocations_left -= allocations_left > 0 ? 1 : 0;
-    return false;
-  }
-  if (failing == Failing::kOne) allocations_left = -1;
-  ++failures;
-  return true;
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  void* const memory = fails_now() ? nullptr : std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  void* memory = nullptr;
-  if (fails_now() || ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0) {
-    throw std::bad_alloc();
-  }
-  return memory;
-}
-// Out of line: in line g++ takes them for frees of what another function allocated.
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
-
 namespace vm_device {
 namespace {
+
+using vm_test::allocations_left;
+using vm_test::Failing;
 
 constexpr IommuDeviceId kDevice{1};
 
@@ -68,15 +27,15 @@ class IommuMemoryTest : public testing::Test {
   static void fail_each_allocation_of(const std::function<absl::Status()>& call,
                                       Failing how = Failing::kOne) {
     absl::Status status;
-    failing = how;
-    failures = 0;
+    vm_test::failing = how;
+    vm_test::failed_allocations = 0;
     for (int succeed = 0; succeed == 0 || !status.ok(); ++succeed) {
       allocations_left = succeed;
       status = call();
       allocations_left = -1;
       ASSERT_TRUE(status.ok() || status.code() == absl::StatusCode::kResourceExhausted) << status;
     }
-    EXPECT_GT(failures, 0);
+    EXPECT_GT(vm_test::failed_allocations, 0);
   }
 
   std::unique_ptr<Iommu> iommu = std::move(Iommu::create({}).value());
@@ -138,13 +97,13 @@ TEST_F(IommuMemoryTest, ARemovalNeedsNoMemory) {
 TEST_F(IommuMemoryTest, ATranslationForAnUnknownDeviceTakesNoMemory) {
   std::array<GuestSegment, 1> out;
   ASSERT_FALSE(iommu->translate(kDevice, {0, 1}, DmaAccess::kRead, out).ok());
-  failing = Failing::kAllFurther;
-  failures = 0;
+  vm_test::failing = Failing::kAllFurther;
+  vm_test::failed_allocations = 0;
   allocations_left = 0;
   const auto refused = iommu->translate({77}, {0, 1}, DmaAccess::kRead, out);
   allocations_left = -1;
   EXPECT_EQ(refused.fault, DmaFault::kTranslation);
-  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(vm_test::failed_allocations, 0);
   std::array<IommuFault, 2> faults;
   ASSERT_EQ(iommu->poll_faults(faults), 2u);
   EXPECT_EQ(faults[1].device.value, 77u);
@@ -153,10 +112,10 @@ TEST_F(IommuMemoryTest, ATranslationForAnUnknownDeviceTakesNoMemory) {
 
 TEST_F(IommuMemoryTest, ADeviceWithoutAPortReachesNothing) {
   const auto memory = std::move(vm_mem::MemoryManager::create({}).value());
-  failing = Failing::kOne;
+  vm_test::failing = Failing::kOne;
   std::optional<DmaSpace> dma;
   for (int succeed = 0; !dma.has_value(); ++succeed) {
-    failures = 0;
+    vm_test::failed_allocations = 0;
     allocations_left = succeed;
     try {
       dma.emplace(*memory, *iommu, kDevice);
@@ -164,7 +123,7 @@ TEST_F(IommuMemoryTest, ADeviceWithoutAPortReachesNothing) {
     }
     allocations_left = -1;
   }
-  ASSERT_EQ(failures, 1);
+  ASSERT_EQ(vm_test::failed_allocations, 1);
   std::array<std::byte, 1> to;
   EXPECT_EQ(dma->read(0, to).fault, DmaFault::kTranslation);
 }
