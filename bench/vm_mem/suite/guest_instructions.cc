@@ -7,15 +7,13 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "bench/harness/counted_works.h"
 #include "bench/peers/vm_memory.h"
 #include "bench/vm_mem/suite/guest_loops.h"
 #include "bench/vm_mem/suite/guest_memory.h"
@@ -163,32 +161,13 @@ void do_work(const Work& work, std::uint64_t count) {
   for (std::uint64_t done = 0; done < count; done += kAddresses) pass(addresses);
 }
 
-int refuse() {
-  fmt::print(stderr, "usage: bench_guest_instructions --list | <work> <count>\n");
-  return 2;
-}
-
-int list() {
-  for (const Work& work : all_works()) fmt::print("{}\n", work.name);
-  return 0;
-}
-
-int run(std::string_view name, std::string_view text) {
-  std::uint64_t count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc{} || end != text.data() + text.size()) return refuse();
-  for (const Work& work : all_works()) {
-    if (work.name != name) continue;
-    do_work(work, count);
-    return 0;
-  }
-  return refuse();
-}
-
 }  // namespace
 }  // namespace vm_bench
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], "--list") == 0) return vm_bench::list();
-  return argc == 3 ? vm_bench::run(argv[1], argv[2]) : vm_bench::refuse();
+  std::vector<vm_bench::CountedWork> works;
+  for (const vm_bench::Work& work : vm_bench::all_works()) {
+    works.push_back({work.name, [work](std::uint64_t count) { vm_bench::do_work(work, count); }});
+  }
+  return vm_bench::run_counted_works(works, argc, argv);
 }
