@@ -3,6 +3,7 @@
 #ifndef TESTS_SUPPORT_FAILING_ALLOCATIONS_H_
 #define TESTS_SUPPORT_FAILING_ALLOCATIONS_H_
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
@@ -27,14 +28,25 @@ inline bool allocation_fails_now() {
   return true;
 }
 
+// Of all threads: allocated and not freed.
+inline std::atomic<int> living_allocations{0};
+
+inline void* living(void* memory) {
+  if (memory != nullptr) ++living_allocations;
+  return memory;
+}
 inline void* allocated(std::size_t bytes) {
-  return allocation_fails_now() ? nullptr : std::malloc(bytes);
+  return living(allocation_fails_now() ? nullptr : std::malloc(bytes));
 }
 inline void* allocated(std::size_t bytes, std::align_val_t alignment) {
   void* memory = nullptr;
   const bool fails = allocation_fails_now() ||
                      ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0;
-  return fails ? nullptr : memory;
+  return living(fails ? nullptr : memory);
+}
+inline void release(void* memory) {
+  if (memory != nullptr) --living_allocations;
+  std::free(memory);
 }
 inline void* or_throw(void* memory) {
   if (memory == nullptr) throw std::bad_alloc();
@@ -67,13 +79,38 @@ auto with_failing_allocation(int successes, Call call) {
                                      const std::nothrow_t&) noexcept {
   return vm_test::allocated(bytes, alignment);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void* operator new[](std::size_t bytes) {
+  return vm_test::or_throw(vm_test::allocated(bytes));
+}
+[[gnu::noinline]] void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return vm_test::or_throw(vm_test::allocated(bytes, alignment));
+}
+[[gnu::noinline]] void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return vm_test::allocated(bytes);
+}
+[[gnu::noinline]] void* operator new[](std::size_t bytes, std::align_val_t alignment,
+                                       const std::nothrow_t&) noexcept {
+  return vm_test::allocated(bytes, alignment);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { vm_test::release(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  vm_test::release(memory);
+}
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
+  vm_test::release(memory);
 }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { vm_test::release(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept {
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t) noexcept {
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+  vm_test::release(memory);
 }
 
 #endif  // TESTS_SUPPORT_FAILING_ALLOCATIONS_H_

@@ -1,54 +1,16 @@
 // Every allocation of attach() fails once; and what a bus keeps of devices that left it.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <memory>
-#include <new>
-
+#include "tests/support/failing_allocations.h"
 #include "tests/vm_device/guest.h"
-
-namespace {
-
-// How many allocations of this thread succeed before the next one fails; below 0: all do.
-thread_local int allocations_left = -1;
-std::atomic<int> living{0};
-
-bool fails_now() { return allocations_left >= 0 && allocations_left-- == 0; }
-
-void* counted(void* memory) {
-  if (memory == nullptr) throw std::bad_alloc();
-  ++living;
-  return memory;
-}
-void release(void* memory) {
-  if (memory != nullptr) --living;
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  return counted(fails_now() ? nullptr : std::malloc(bytes));
-}
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  const auto aligned = static_cast<std::size_t>(alignment);
-  return counted(fails_now() ? nullptr
-                             : std::aligned_alloc(aligned, (bytes + aligned - 1) & ~(aligned - 1)));
-}
-// Out of line: in line g++ takes them for frees of what another function allocated.
-[[gnu::noinline]] void operator delete(void* memory) noexcept { release(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { release(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  release(memory);
-}
 
 namespace vm_device {
 namespace {
 
 using vm_mem::AccessFault;
 using vm_mem::GuestAddress;
+using vm_test::allocations_left;
+using vm_test::living_allocations;
 
 constexpr std::uint64_t kBase = 0x1000'0000;
 
@@ -108,9 +70,9 @@ TEST(MmioBusMemoryTest, DevicesThatHaveLeftAreForgotten) {
     }
   };
   come_and_go(20);
-  const int before = living;
+  const int before = living_allocations;
   come_and_go(200);
-  EXPECT_LT(living - before, 20);
+  EXPECT_LT(living_allocations - before, 20);
 }
 
 }  // namespace

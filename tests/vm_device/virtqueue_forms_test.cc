@@ -1,42 +1,19 @@
 // What both forms of a virtqueue have in common, and what drivers of either may do to break it.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
-#include <new>
 #include <set>
 #include <string>
 
+#include "tests/support/failing_allocations.h"
 #include "tests/vm_device/ring_driver.h"
 #include "tests/vm_device/ring_path.h"
 #include "vm_device/virtqueue.h"
 
-namespace {
-
-// How many allocations of this thread succeed before one fails; below 0: all do.
-thread_local int allocations_left = -1;
-
-bool fails_now() { return allocations_left >= 0 && allocations_left-- == 0; }
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  void* const memory = fails_now() ? nullptr : std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void* operator new[](std::size_t bytes) { return operator new(bytes); }
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return fails_now() ? nullptr : std::malloc(bytes);
-}
-// Out of line: in line g++ takes them for frees of what another function allocated.
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace vm_device {
 namespace {
+
+using vm_test::allocations_left;
 
 constexpr std::uint64_t kBuffer = kRamBase + 0x2'0000;
 constexpr RawDescriptor kAnswer{kBuffer, 64, kWrite, 0};

@@ -2,48 +2,17 @@
 // is as before.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 
+#include "tests/support/failing_allocations.h"
 #include "tests/support/guest_range.h"
 #include "vm_mem/memory_manager.h"
-
-namespace {
-
-// How many allocations of this thread succeed before the next one fails; below 0: all do.
-thread_local int allocations_left = -1;
-
-bool fails_now() { return allocations_left >= 0 && allocations_left-- == 0; }
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  void* const memory = fails_now() ? nullptr : std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  void* memory = nullptr;
-  if (fails_now() || ::posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) != 0) {
-    throw std::bad_alloc();
-  }
-  return memory;
-}
-// Out of line: in line g++ takes them for frees of what another function allocated.
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace vm_mem {
 namespace {
 
+using vm_test::allocations_left;
 using vm_test::range;
 
 constexpr std::uint64_t kPage = 4096;
