@@ -15,10 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/vm_device/dma_guest.h"
 #include "tests/vm_device/gate.h"
-#include "tests/vm_device/guest.h"
 #include "vm_device/async_dma.h"
-#include "vm_device/iommu.h"
 
 namespace vm_device {
 
@@ -27,18 +26,7 @@ using std::chrono::seconds;
 using vm_mem::AccessFault;
 using vm_mem::GuestAddress;
 
-inline constexpr std::uint64_t kPage = 4096;
-inline constexpr IommuDeviceId kDevice{3};
-inline constexpr std::uint64_t kDeviceBase = 0x1000'0000;
-inline constexpr std::uint64_t kTracked = 0x4000'0000;
-inline constexpr std::uint64_t kRom = 0x5000'0000;
 inline constexpr seconds kLong{60};  // the end of a test that hangs
-
-inline std::vector<std::byte> pattern(std::size_t bytes, std::size_t seed = 1) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 256 + seed);
-  return out;
-}
 
 // A file without a name.
 class File {
@@ -87,21 +75,8 @@ class Registers : public vm_mem::MmioHandler {
   std::uint64_t written = 0;
 };
 
-class AsyncMachine : public testing::TestWithParam<AsyncBackend> {
+class AsyncMachine : public testing::TestWithParam<AsyncBackend>, protected DmaGuest<Registers> {
  protected:
-  AsyncMachine()
-      : iommu(std::move(Iommu::create({}).value())),
-        domain(*iommu->create_domain()),
-        dma(*guest.memory),
-        behind(*guest.memory, *iommu, kDevice) {
-    EXPECT_TRUE(iommu->add_device(kDevice).ok());
-    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
-    EXPECT_TRUE(guest.bus.attach(guest_range(kDeviceBase, kPage), &registers, "registers").ok());
-    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage)).ok());
-    tracked = *guest.memory->add_ram(guest_range(kTracked, 8 * kPage),
-                                     {.dirty_tracking = vm_mem::DirtyTracking::kOn});
-    guest.put_bytes(kRamBase, pattern(16 * kPage));
-  }
   void SetUp() override { make({}); }
   void make(AsyncDmaOptions options) {
     async.reset();
@@ -134,11 +109,6 @@ class AsyncMachine : public testing::TestWithParam<AsyncBackend> {
     EXPECT_EQ(async->write_file(space, list, {descriptor, offset}, {2}), AsyncAdmission::kAccepted);
     return take();
   }
-  void map_iova(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
-                DmaAccess permitted = DmaAccess::kReadWrite) {
-    EXPECT_TRUE(iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted).ok());
-  }
-  std::uint64_t dirty_pages() { return *guest.memory->dirty_page_count(tracked); }
   std::vector<std::byte> ram(std::uint64_t address, std::size_t bytes) {
     return guest.bytes(address, bytes);
   }
@@ -150,14 +120,7 @@ class AsyncMachine : public testing::TestWithParam<AsyncBackend> {
     gate.wait_for(1);
   }
 
-  Registers registers;
   Gate gate;
-  Guest guest;
-  std::unique_ptr<Iommu> iommu;
-  IommuDomainId domain;
-  DmaSpace dma;
-  DmaSpace behind;
-  vm_mem::RegionId tracked;
   std::array<std::byte, 8> held_bytes{};
   std::unique_ptr<AsyncDma> async;
 };

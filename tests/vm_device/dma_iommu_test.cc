@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/vm_device/gate.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/dma.h"
 #include "vm_device/iommu.h"
@@ -589,37 +590,32 @@ TEST_F(DmaIommuTest, ADeviceInDmaDoesNotWaitForItself) {
 }
 
 // A device that stops DMA until it is told to go on.
-class Gate : public vm_mem::MmioHandler {
- public:
+struct HoldingDevice : vm_mem::MmioHandler {
   AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
     value = 0;
-    inside.store(true);
-    inside.notify_all();
-    open.wait(false);
+    gate.pass();
     return AccessFault::kNone;
   }
   AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
     return AccessFault::kNone;
   }
-  std::atomic<bool> inside{false};
-  std::atomic<bool> open{false};
+  Gate gate;
 };
 
 TEST_F(DmaIommuTest, WaitsForDmaThatBeganBeforeTheUnmap) {
-  Gate gate;
-  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &gate, "gate").ok());
+  HoldingDevice held;
+  ASSERT_TRUE(guest.bus.attach(guest_range(0x1000'0000, kPage), &held, "held").ok());
   map(0, 0x1000'0000);
   std::thread device([&] {
     std::uint32_t word = 0;
     EXPECT_TRUE(dma.load(0, word).ok());
   });
-  gate.inside.wait(false);
+  held.gate.wait_for(1);
   unmap(0);
   const absl::Status waited = iommu->wait_for_dma(milliseconds(1));
   EXPECT_EQ(waited.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_NE(waited.message().find("1 threads"), absl::string_view::npos) << waited;
-  gate.open.store(true);
-  gate.open.notify_all();
+  held.gate.open();
   EXPECT_TRUE(iommu->wait_for_dma(seconds(60)).ok());
   device.join();
 }

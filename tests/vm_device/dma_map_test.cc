@@ -9,9 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/vm_device/guest.h"
-#include "vm_device/dma.h"
-#include "vm_device/iommu.h"
+#include "tests/vm_device/dma_guest.h"
 
 namespace vm_device {
 namespace {
@@ -21,18 +19,6 @@ using std::chrono::seconds;
 using testing::HasSubstr;
 using vm_mem::AccessFault;
 using vm_mem::GuestAddress;
-
-constexpr std::uint64_t kPage = 4096;
-constexpr IommuDeviceId kDevice{3};
-constexpr std::uint64_t kDeviceBase = 0x1000'0000;
-constexpr std::uint64_t kTracked = 0x4000'0000;
-constexpr std::uint64_t kRom = 0x5000'0000;
-
-std::vector<std::byte> pattern(std::size_t bytes) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 256 + 1);
-  return out;
-}
 
 // Registers that count what reaches them.
 class Registers : public vm_mem::MmioHandler {
@@ -53,35 +39,7 @@ class Registers : public vm_mem::MmioHandler {
   std::vector<std::uint64_t> written;
 };
 
-class DmaMapTest : public testing::Test {
- protected:
-  DmaMapTest()
-      : iommu(std::move(Iommu::create({}).value())),
-        domain(*iommu->create_domain()),
-        dma(*guest.memory),
-        behind(*guest.memory, *iommu, kDevice) {
-    EXPECT_TRUE(iommu->add_device(kDevice).ok());
-    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
-    EXPECT_TRUE(guest.bus.attach(guest_range(kDeviceBase, kPage), &registers, "registers").ok());
-    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage)).ok());
-    tracked = *guest.memory->add_ram(guest_range(kTracked, 8 * kPage),
-                                     {.dirty_tracking = vm_mem::DirtyTracking::kOn});
-    guest.put_bytes(kRamBase, pattern(16 * kPage));
-  }
-  void map_iova(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
-                DmaAccess permitted = DmaAccess::kReadWrite) {
-    EXPECT_TRUE(iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted).ok());
-  }
-  std::uint64_t dirty_pages() { return *guest.memory->dirty_page_count(tracked); }
-
-  Registers registers;
-  Guest guest;
-  std::unique_ptr<Iommu> iommu;
-  IommuDomainId domain;
-  DmaSpace dma;
-  DmaSpace behind;
-  vm_mem::RegionId tracked;
-};
+class DmaMapTest : public testing::Test, protected DmaGuest<Registers> {};
 
 TEST_F(DmaMapTest, RamInOnePieceIsTheGuestsOwn) {
   const auto mapping = dma.map(kRamBase + 100, 3000, DmaDirection::kBoth);
