@@ -27,6 +27,14 @@ struct Contest {
   Warmth warmth = Warmth::kHot;
 };
 
+// `pass` again and again, as a side of a contest.
+template <class Pass>
+Contest::Run passes_of(Pass pass) {
+  return [pass](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) pass();
+  };
+}
+
 struct Effort {
   std::size_t rounds = 31;
   // One sample takes at least this long, with the faster of both sides.

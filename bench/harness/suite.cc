@@ -44,6 +44,11 @@ bool wanted(const Options& options, const std::string& name) {
 
 }  // namespace
 
+std::string in_nanoseconds(const Outcome& outcome) {
+  return fmt::format(": ours {:.2f} ns, theirs {:.2f} ns, difference {:.2f} ns", outcome.ours_ns,
+                     outcome.peer_ns, outcome.ours_ns - outcome.peer_ns);
+}
+
 Session::Session(std::string suite, Options options)
     : suite_(std::move(suite)), options_(std::move(options)), effort_(effort_of(options_)) {
   if (options_.rows.empty()) return;

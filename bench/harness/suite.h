@@ -28,6 +28,9 @@ struct Ratio {
   std::string remark = {};    // follows the peer on the line
 };
 
+// Both sides' times and their difference, as a remark.
+std::string in_nanoseconds(const Outcome& outcome);
+
 // What a regime is given: how hard to try, and where to say how far it is.
 class Session {
  public:

@@ -1,7 +1,5 @@
 #include "bench/vm_device/suite/dma_blocks.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -82,11 +80,7 @@ Ratio beside_raw(const Session& session, const std::shared_ptr<DmaBlocks>& block
               .peer = passes_of([blocks, direction] { blocks->run_raw(direction); }),
               .operations = blocks->operations()},
              session.effort());
-  return {
-      .outcome = outcome,
-      .peer = "memcpy_raw",
-      .remark = fmt::format(": ours {:.2f} ns, theirs {:.2f} ns, difference {:.2f} ns",
-                            outcome.ours_ns, outcome.peer_ns, outcome.ours_ns - outcome.peer_ns)};
+  return {.outcome = outcome, .peer = "memcpy_raw", .remark = in_nanoseconds(outcome)};
 }
 
 NamedContest beside_direct(const std::shared_ptr<DmaBlocks>& translated,

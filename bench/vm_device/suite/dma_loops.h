@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <span>
 
-#include "bench/harness/contest.h"
 #include "bench/vm_mem/suite/guest_loops.h"
 #include "vm_device/dma.h"
 #include "vm_mem/simd_memcpy.h"
@@ -54,14 +53,6 @@ struct CopyIn {
   }
   std::span<const std::byte> from;
 };
-
-// `pass` again and again, as a side of a contest.
-template <class Pass>
-Contest::Run passes_of(Pass pass) {
-  return [pass](std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) pass();
-  };
-}
 
 }  // namespace vm_bench
 
