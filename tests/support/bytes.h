@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 namespace vm_test {
 
@@ -32,6 +34,17 @@ inline void number(std::span<std::byte> bytes, std::size_t first) {
     bytes = bytes.subspan(count);
     at = (at + count) % kPeriod;
   }
+}
+
+// Bytes that differ from their neighbours and from those of another seed.
+inline std::vector<std::byte> noise(std::size_t bytes, std::uint64_t seed = 1) {
+  std::vector<std::byte> out(bytes);
+  std::uint32_t state = static_cast<std::uint32_t>(seed) * 2654435761u + 1;
+  for (std::byte& byte : out) {
+    state = state * 1664525u + 1013904223u;
+    byte = static_cast<std::byte>(state >> 24);
+  }
+  return out;
 }
 
 }  // namespace vm_test

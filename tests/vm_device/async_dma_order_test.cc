@@ -35,7 +35,7 @@ TEST_P(AsyncDmaOrderTest, NothingBehindAFenceStartsBeforeItCompletes) {
 
 TEST_P(AsyncDmaOrderTest, AFenceWaitsForWhatIsUnderWay) {
   hold_a_worker();
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   ASSERT_EQ(async->fence({1}), AsyncAdmission::kAccepted);
   ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {2}), AsyncAdmission::kAccepted);
   AsyncCompletion completion;
@@ -54,7 +54,7 @@ TEST_P(AsyncDmaOrderTest, WhatHasNotStartedIsCancelledAndMovesNothing) {
   hold_a_worker();
   const auto before = ram(kTracked, kPage);
   const std::array<DmaSegment, 1> list{{{kTracked, kPage}}};
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   ASSERT_EQ(async->fill(dma, list, std::byte{1}, {5}), AsyncAdmission::kAccepted);
   ASSERT_EQ(async->fill(dma, {}, std::byte{1}, {6}), AsyncAdmission::kAccepted);
   ASSERT_EQ(async->fence({5}), AsyncAdmission::kAccepted);
@@ -73,7 +73,7 @@ TEST_P(AsyncDmaOrderTest, WhatHasNotStartedIsCancelledAndMovesNothing) {
 }
 
 TEST_P(AsyncDmaOrderTest, AFenceDoesNotWaitForWhatIsCancelled) {
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   for (int round = 0; round < 50; ++round) {
     ASSERT_EQ(async->fill(dma, {}, std::byte{1}, {1}), AsyncAdmission::kAccepted);
     ASSERT_EQ(async->fence({2}), AsyncAdmission::kAccepted);
@@ -138,7 +138,7 @@ TEST_P(AsyncDmaOrderTest, TheDescriptorIsReadableWhileCompletionsWait) {
   EXPECT_TRUE(readable());
   EXPECT_EQ(async->poll(out), 1u);
   EXPECT_FALSE(readable());
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {3}), AsyncAdmission::kAccepted);
   pollfd entry{async->completion_fd(), POLLIN, 0};
   EXPECT_EQ(::poll(&entry, 1, 60'000), 1);
@@ -170,7 +170,7 @@ TEST_P(AsyncDmaOrderTest, ManyThreadsSubmitAndTakeAndNothingIsLost) {
   if (async == nullptr) return;
   constexpr int kThreads = 4;
   constexpr std::uint64_t kEach = 150;
-  const auto content = pattern(64 * kPage, 2);
+  const auto content = noise(64 * kPage, 2);
   const File file(content);
   std::array<std::atomic<int>, kThreads * kEach> completions{};
   std::atomic<std::uint64_t> taken{0};

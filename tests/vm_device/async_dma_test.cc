@@ -18,7 +18,7 @@ namespace {
 class AsyncDmaTest : public AsyncMachine {};
 
 TEST_P(AsyncDmaTest, AFileIsScatteredOverTheListAndGatheredAgain) {
-  const auto content = pattern(10 * kPage, 5);
+  const auto content = noise(10 * kPage, 5);
   const File from(content);
   const std::vector<DmaSegment> list{
       {kRamBase + 100, 3000}, {kTracked + 7, 2 * kPage}, {0, 0}, {kRamBase + 50 * kPage, 1}};
@@ -34,7 +34,7 @@ TEST_P(AsyncDmaTest, AFileIsScatteredOverTheListAndGatheredAgain) {
 }
 
 TEST_P(AsyncDmaTest, ALongListMovesInSeveralCalls) {
-  const auto content = pattern(200 * kPage, 3);
+  const auto content = noise(200 * kPage, 3);
   const File from(content);
   std::vector<DmaSegment> list;
   for (std::uint64_t i = 0; i < 1000; ++i) list.push_back({kRamBase + (i ^ 1) * 700, 700});
@@ -45,7 +45,7 @@ TEST_P(AsyncDmaTest, ALongListMovesInSeveralCalls) {
 }
 
 TEST_P(AsyncDmaTest, TheFilesEndIsToldWithWhatItHad) {
-  const File from(pattern(kPage + 10));
+  const File from(noise(kPage + 10));
   EXPECT_EQ(read_file(from, {{kTracked, 100}, {kTracked + kPage, 3 * kPage}}, dma),
             (AsyncCompletion{{1},
                              AsyncOutcome::kEndOfFile,
@@ -64,13 +64,13 @@ TEST_P(AsyncDmaTest, NothingIsDoneAtOnce) {
 }
 
 TEST_P(AsyncDmaTest, AHoleEndsTheRequestAtItsByte) {
-  const auto content = pattern(8 * kPage, 9);
+  const auto content = noise(8 * kPage, 9);
   const File from(content);
   EXPECT_EQ(
       read_file(from, {{kRamEnd - 100, 200}, {kRamBase, 100}}, dma),
       (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, {DmaFault::kUnmapped, 100, kRamEnd}, 0}));
   EXPECT_TRUE(std::ranges::equal(ram(kRamEnd - 100, 100), std::span(content).first(100)));
-  EXPECT_EQ(ram(kRamBase, 100), pattern(100));
+  EXPECT_EQ(ram(kRamBase, 100), noise(100));
   const File to;
   EXPECT_EQ(
       write_file(to.get(), {{kRamEnd - 10, UINT64_MAX}}, dma),
@@ -82,7 +82,7 @@ TEST_P(AsyncDmaTest, TheTopOfTheAddressSpaceEndsTheRequest) {
   constexpr std::uint64_t kTop = 0xffff'ffff'ffff'e000;
   ASSERT_TRUE(guest.memory->add_ram(guest_range(kTop, kPage)).ok());
   map_iova(UINT64_MAX - kPage + 1, kRamBase);
-  const File from(pattern(8 * kPage));
+  const File from(noise(8 * kPage));
   EXPECT_EQ(
       read_file(from, {{kTop + 96, 3 * kPage}}, dma),
       (AsyncCompletion{
@@ -92,21 +92,21 @@ TEST_P(AsyncDmaTest, TheTopOfTheAddressSpaceEndsTheRequest) {
 }
 
 TEST_P(AsyncDmaTest, ReadOnlyMemoryIsReadAndNotWritten) {
-  const File file(pattern(2 * kPage, 4));
+  const File file(noise(2 * kPage, 4));
   EXPECT_EQ(read_file(file, {{kRamBase, 8}, {kRom, 8}}, dma),
             (AsyncCompletion{{1}, AsyncOutcome::kMemoryFault, {DmaFault::kReadOnly, 8, kRom}, 0}));
-  EXPECT_EQ(ram(kRom, kPage), pattern(kPage));
+  EXPECT_EQ(ram(kRom, kPage), noise(kPage));
   EXPECT_EQ(write_file(file.get(), {{kRom, kPage}}, dma), done(2, kPage));
   auto written = file.content();
   written.resize(kPage);
-  EXPECT_EQ(written, pattern(kPage));
+  EXPECT_EQ(written, noise(kPage));
 }
 
 TEST_P(AsyncDmaTest, TheIommuEndsTheRequestAndIsToldOnce) {
   map_iova(0, kRamBase + 4 * kPage);
   map_iova(kPage, kRamBase);
   map_iova(2 * kPage, kRamBase + 8 * kPage, kPage, DmaAccess::kRead);
-  const auto content = pattern(8 * kPage, 9);
+  const auto content = noise(8 * kPage, 9);
   const File from(content);
   EXPECT_EQ(read_file(from, {{0x10, 4 * kPage}}, behind),
             (AsyncCompletion{{1},
@@ -123,7 +123,7 @@ TEST_P(AsyncDmaTest, TheIommuEndsTheRequestAndIsToldOnce) {
 
 TEST_P(AsyncDmaTest, WhatIsLookedAtAheadIsOnRecordThoughTheFileEndsBefore) {
   map_iova(0, kRamBase);
-  const File from(pattern(100));
+  const File from(noise(100));
   EXPECT_EQ(read_file(from, {{0, kPage + 8}}, behind),
             (AsyncCompletion{{1}, AsyncOutcome::kEndOfFile, {.done = 100, .at = 100}, 0}));
   std::array<IommuFault, 2> faults;
@@ -138,14 +138,14 @@ TEST_P(AsyncDmaTest, RegistersAreServedThroughACopy) {
             done(2, 32));
   EXPECT_EQ(to.content()[15], std::byte{1});
   EXPECT_EQ(to.content()[23], std::byte{2});
-  const File from(pattern(64 * kPage));
+  const File from(noise(64 * kPage));
   EXPECT_EQ(read_file(from, {{kDeviceBase, 32}, {kRamBase, 8}}, dma), done(1, 40));
   EXPECT_EQ(registers.written, 32u);
 }
 
 TEST_P(AsyncDmaTest, ADeviceThatRefusesIsTheLastThatIsReached) {
   registers.refuse_from = 24;
-  const File from(pattern(64 * kPage));
+  const File from(noise(64 * kPage));
   const auto before = ram(kRamBase + kPage, 8);
   EXPECT_EQ(read_file(from, {{kRamBase, 8}, {kDeviceBase, 32}, {kRamBase + kPage, 8}}, dma),
             (AsyncCompletion{
@@ -187,7 +187,7 @@ class Submitter : public vm_mem::MmioHandler {
 };
 
 TEST_P(AsyncDmaTest, WorkThatIsPutOffStaysInItsTransaction) {
-  const File from(pattern(kPage));
+  const File from(noise(kPage));
   DmaSpace other(*guest.memory, &registers);
   Submitter submitter(*async, other, from.get());
   ASSERT_TRUE(
@@ -205,7 +205,7 @@ TEST_P(AsyncDmaTest, WorkThatIsPutOffStaysInItsTransaction) {
 TEST_P(AsyncDmaTest, AFileErrorIsToldWithItsNumber) {
   EXPECT_EQ(write_file(-1, {{kRamBase, 8}}, dma),
             (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, EBADF}));
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   EXPECT_EQ(write_file(file.get(), {{kRamBase, 8}}, dma, UINT64_MAX),
             (AsyncCompletion{{2}, AsyncOutcome::kFileError, {.at = kRamBase}, EINVAL}));
   std::array<int, 2> ends{};
@@ -248,7 +248,7 @@ TEST_P(AsyncDmaTest, ADiskThatIsFullInTheMiddleSaysHowMuchItTook) {
 }
 
 TEST_P(AsyncDmaTest, SyncsComplete) {
-  const File file(pattern(kPage));
+  const File file(noise(kPage));
   ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kAll, {1}), AsyncAdmission::kAccepted);
   EXPECT_EQ(take(), done(1, 0));
   ASSERT_EQ(async->sync_file(file.get(), AsyncSync::kData, {2}), AsyncAdmission::kAccepted);
@@ -258,7 +258,7 @@ TEST_P(AsyncDmaTest, SyncsComplete) {
 TEST_P(AsyncDmaTest, CopiesFillsAndBuffersAreThoseOfTheSpace) {
   ASSERT_EQ(async->copy(dma, kTracked, kRamBase, 2 * kPage, {1}), AsyncAdmission::kAccepted);
   EXPECT_EQ(take(), done(1, 2 * kPage));
-  EXPECT_EQ(ram(kTracked, 2 * kPage), pattern(2 * kPage));
+  EXPECT_EQ(ram(kTracked, 2 * kPage), noise(2 * kPage));
   EXPECT_EQ(dirty_pages(), 2u);
   ASSERT_EQ(async->fill(dma, std::array<DmaSegment, 2>{{{kTracked, 8}, {kTracked + 10, 2}}},
                         std::byte{0xee}, {2}),
@@ -286,7 +286,7 @@ TEST_P(AsyncDmaTest, ABufferThatIsShorterThanTheListIsDone) {
 
 TEST_P(AsyncDmaTest, ASpaceOfAReaderIsServedWithoutTheReader) {
   vm_mem::MemoryReader reader(*guest.memory);
-  const File from(pattern(kPage, 8));
+  const File from(noise(kPage, 8));
   {
     DmaSpace space(reader);
     ASSERT_EQ(async->read_file(space, std::array<DmaSegment, 1>{{{kRamBase, kPage}}},
@@ -294,7 +294,7 @@ TEST_P(AsyncDmaTest, ASpaceOfAReaderIsServedWithoutTheReader) {
               AsyncAdmission::kAccepted);
   }
   EXPECT_EQ(take(), done(1, kPage));
-  EXPECT_EQ(ram(kRamBase, kPage), pattern(kPage, 8));
+  EXPECT_EQ(ram(kRamBase, kPage), noise(kPage, 8));
 }
 
 TEST_P(AsyncDmaTest, MemoryThatTheHostLosesIsAFaultOfMemory) {
@@ -307,7 +307,7 @@ TEST_P(AsyncDmaTest, MemoryThatTheHostLosesIsAFaultOfMemory) {
                             {.backing = vm_mem::Backing::kFile, .file = path})
                   .ok());
   ASSERT_EQ(::ftruncate(backing, 2 * kPage), 0);
-  const File from(pattern(8 * kPage, 6));
+  const File from(noise(8 * kPage, 6));
   EXPECT_EQ(read_file(from, {{kShrinking, 4 * kPage}}, dma),
             (AsyncCompletion{{1},
                              AsyncOutcome::kMemoryFault,
@@ -326,7 +326,7 @@ TEST_P(AsyncDmaTest, RequestsOutliveTheThreadThatMadeThem) {
   std::string path;
   const int file = open_file(path);
   ::unlink(path.c_str());
-  const auto content = pattern(kRequests * kEach);
+  const auto content = noise(kRequests * kEach);
   ASSERT_EQ(::pwrite(file, content.data(), content.size(), 0),
             static_cast<ssize_t>(content.size()));
   ASSERT_EQ(::fsync(file), 0);
@@ -387,7 +387,7 @@ class AsyncDmaScriptTest : public testing::Test {
   AsyncCompletion write(std::vector<Script::Step> steps) {
     async = *internal::AsyncInjection::create({.backend = AsyncBackend::kThreads},
                                               std::make_unique<Script>(std::move(steps)));
-    guest.put_bytes(kRamBase, pattern(16 * kPage));
+    guest.put_bytes(kRamBase, noise(16 * kPage));
     const std::array<DmaSegment, 2> list{{{kRamBase, kPage}, {kRamBase + 8 * kPage, kPage}}};
     EXPECT_EQ(async->write_file(dma, list, {file.get(), 0}, {1}), AsyncAdmission::kAccepted);
     AsyncCompletion completion;
@@ -403,7 +403,7 @@ class AsyncDmaScriptTest : public testing::Test {
 TEST_F(AsyncDmaScriptTest, ShortAndInterruptedCallsAreTakenUpWhereTheyEnded) {
   EXPECT_EQ(write({{0, 1}, {-EINTR}, {0, 100}, {-EAGAIN}, {-EINTR}, {0, 4000}, {0, 4000}}),
             done(1, 2 * kPage));
-  auto expected = pattern(kPage);
+  auto expected = noise(kPage);
   const auto rest = guest.bytes(kRamBase + 8 * kPage, kPage);
   expected.insert(expected.end(), rest.begin(), rest.end());
   EXPECT_EQ(file.content(), expected);

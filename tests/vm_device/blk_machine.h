@@ -16,7 +16,21 @@
 
 namespace vm_device {
 
+// Virtio 1.2, section 5.2: features, types of requests, and their status.
 inline constexpr std::uint64_t kFeatureFlush = 1 << 9;
+inline constexpr std::uint64_t kFeatureConfigWce = 1 << 11;
+inline constexpr std::uint64_t kFeatureMq = 1 << 12;
+inline constexpr std::uint64_t kFeatureDiscard = 1 << 13;
+inline constexpr std::uint64_t kFeatureWriteZeroes = 1 << 14;
+inline constexpr std::uint32_t kIn = 0;
+inline constexpr std::uint32_t kOut = 1;
+inline constexpr std::uint32_t kFlush = 4;
+inline constexpr std::uint32_t kGetId = 8;
+inline constexpr std::uint32_t kDiscard = 11;
+inline constexpr std::uint32_t kWriteZeroes = 13;
+inline constexpr std::uint8_t kOk = 0;
+inline constexpr std::uint8_t kIoErr = 1;
+inline constexpr std::uint8_t kUnsupp = 2;
 
 // A disk in host memory, whose failures a test sets. What is discarded reads as kForgotten.
 class MemoryImage final : public BlockImage {
@@ -108,7 +122,7 @@ class BlkMachine : public DriverRegisters {
   void request(std::uint32_t type, std::uint64_t sector, std::uint32_t bytes) {
     put_header(type, sector);
     guest.put(kStatus, kUntouched);
-    const std::uint16_t direction = type == 1 ? 0 : kWrite;
+    const std::uint16_t direction = type == kOut ? 0 : kWrite;
     if (bytes == 0) {
       ring.offer_chain({header(), status()});
     } else {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/dma.h"
 #include "vm_device/iommu.h"
@@ -21,11 +22,7 @@ inline constexpr std::uint64_t kDeviceBase = 0x1000'0000;
 inline constexpr std::uint64_t kTracked = 0x4000'0000;
 inline constexpr std::uint64_t kRom = 0x5000'0000;
 
-inline std::vector<std::byte> pattern(std::size_t bytes, std::size_t seed = 1) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 256 + seed);
-  return out;
-}
+using vm_test::noise;
 
 // `Registers` is an MmioHandler.
 template <class Registers>
@@ -38,10 +35,10 @@ struct DmaGuest {
     EXPECT_TRUE(iommu->add_device(kDevice).ok());
     EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
     EXPECT_TRUE(guest.bus.attach(guest_range(kDeviceBase, kPage), &registers, "registers").ok());
-    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage)).ok());
+    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), noise(kPage)).ok());
     tracked = *guest.memory->add_ram(guest_range(kTracked, 8 * kPage),
                                      {.dirty_tracking = vm_mem::DirtyTracking::kOn});
-    guest.put_bytes(kRamBase, pattern(16 * kPage));
+    guest.put_bytes(kRamBase, noise(16 * kPage));
   }
 
   void map_iova(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,

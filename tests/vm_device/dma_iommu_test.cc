@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/gate.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/dma.h"
@@ -23,19 +24,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using vm_mem::AccessFault;
 using vm_mem::GuestAddress;
+using vm_test::noise;
 
 constexpr std::uint64_t kPage = 4096;
 constexpr IommuDeviceId kDevice{7};
 constexpr std::uint64_t kRom = 0x10'0000;
 constexpr std::uint64_t kGuestPages = 16;  // of RAM that the tests map
-
-std::vector<std::byte> pattern(std::size_t bytes, unsigned seed = 0) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) {
-    out[i] = static_cast<std::byte>(i * 13 + i / 251 + seed);
-  }
-  return out;
-}
 
 struct World {
   World()
@@ -46,8 +40,8 @@ struct World {
         on_reader(reader, *iommu, kDevice) {
     EXPECT_TRUE(iommu->add_device(kDevice).ok());
     EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
-    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), pattern(kPage, 9)).ok());
-    guest.put_bytes(kRamBase, pattern(kGuestPages * kPage, 5));
+    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), noise(kPage, 9)).ok());
+    guest.put_bytes(kRamBase, noise(kGuestPages * kPage, 5));
   }
   void map(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
            DmaAccess permitted = DmaAccess::kReadWrite) {
@@ -75,7 +69,7 @@ class DmaIommuTest : public testing::Test, protected World {};
 TEST_F(DmaIommuTest, AnOperationOnScatteredPagesIsOneOnTheirConcatenation) {
   map(0, kRamBase + 3 * kPage);
   map(kPage, kRamBase + kPage);
-  const auto bytes = pattern(kPage, 77);
+  const auto bytes = noise(kPage, 77);
   EXPECT_EQ(dma.write(0x800, bytes), (DmaResult{.done = kPage}));
   const auto first = guest.bytes(kRamBase + 3 * kPage + 0x800, 0x800);
   const auto second = guest.bytes(kRamBase + kPage, 0x800);
@@ -98,7 +92,7 @@ TEST_F(DmaIommuTest, ARefusalNamesTheBusAddressAndIsRecordedOnce) {
 TEST_F(DmaIommuTest, APageForReadingIsNotWritten) {
   map(0, kRamBase, kPage, DmaAccess::kRead);
   const auto before = guest.bytes(kRamBase, kPage);
-  EXPECT_EQ(dma.write(0x10, pattern(8)), (DmaResult{DmaFault::kTranslation, 0, 0x10}));
+  EXPECT_EQ(dma.write(0x10, noise(8)), (DmaResult{DmaFault::kTranslation, 0, 0x10}));
   EXPECT_EQ(dma.fill(0x20, std::byte{1}, 8), (DmaResult{DmaFault::kTranslation, 0, 0x20}));
   EXPECT_EQ(dma.store(0x40, std::uint32_t{1}), (DmaResult{DmaFault::kTranslation, 0, 0x40}));
   std::uint32_t previous = 0;
@@ -110,7 +104,7 @@ TEST_F(DmaIommuTest, APageForReadingIsNotWritten) {
 TEST_F(DmaIommuTest, WhatTheMemoryRefusesIsNamedByItsBusAddress) {
   map(0x5000, kRom);
   map(0x6000, 0x9999'0000);
-  EXPECT_EQ(dma.write(0x5008, pattern(8)), (DmaResult{DmaFault::kReadOnly, 0, 0x5008}));
+  EXPECT_EQ(dma.write(0x5008, noise(8)), (DmaResult{DmaFault::kReadOnly, 0, 0x5008}));
   std::vector<std::byte> to(2 * kPage);
   EXPECT_EQ(dma.read(0x5000, to), (DmaResult{DmaFault::kUnmapped, kPage, 0x6000}));
   EXPECT_TRUE(faults().empty());
@@ -357,7 +351,7 @@ class PagedModel {
     DmaAccess permitted;
   };
 
-  PagedModel() : bytes(pattern(kGuestPages * kPage, 5)) {}
+  PagedModel() : bytes(noise(kGuestPages * kPage, 5)) {}
 
   std::byte* find(std::uint64_t address, DmaAccess access) {
     const auto it = pages.find(address / kPage);
@@ -473,7 +467,7 @@ class PropertyWorld : public World {
   }
   void write_list() {
     const auto list = any_list();
-    const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 9000), 200);
+    const auto from = noise(*rc::gen::inRange<std::size_t>(0, 9000), 200);
     const DmaResult wanted = model.walk(list, from.size(), DmaAccess::kWrite,
                                         [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
     RC_ASSERT(space().write(list, from) == wanted);
@@ -503,7 +497,7 @@ class PropertyWorld : public World {
                    [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
     RC_ASSERT(space().read(one[0].address, found) == wanted);
     RC_ASSERT(found == expected);
-    const auto from = pattern(one[0].bytes, 31);
+    const auto from = noise(one[0].bytes, 31);
     const DmaResult written = model.walk(one, from.size(), DmaAccess::kWrite,
                                          [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
     RC_ASSERT(space().write(one[0].address, from) == written);
@@ -541,7 +535,7 @@ TEST_F(DmaIommuTest, DmaThatComesBackToItsDeviceIsReentrantThroughATranslationTo
     }
     AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
       for (DmaSpace* const it : spaces) {
-        results.push_back(it->write(0x3000, pattern(8)));
+        results.push_back(it->write(0x3000, noise(8)));
         results.push_back(it->store(0x3008, std::uint32_t{1}));
         results.push_back(it->fill(0x3010, std::byte{1}, 8));
       }
@@ -643,7 +637,7 @@ TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> moved{0};
   const auto run_device = [&](DmaSpace& space, unsigned seed) {
-    const auto bytes = pattern(kWindow, seed);
+    const auto bytes = noise(kWindow, seed);
     std::vector<std::byte> to(kWindow);
     while (!stop.load()) {
       const DmaResult wrote = space.write(0, bytes);
@@ -662,7 +656,7 @@ TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
   });
   for (unsigned round = 0; round < kRounds || moved.load() == 0; ++round) {
     const std::uint64_t to = kRamBase + round % 4 * kWindow;
-    const auto own = pattern(kWindow, round + 100);
+    const auto own = noise(kWindow, round + 100);
     const std::uint64_t before = moved.load();
     map(0, to, kWindow);
     while (moved.load() == before) std::this_thread::yield();
@@ -687,7 +681,7 @@ TEST_F(DmaIommuTest, DomainsComeAndGoBesideDma) {
   std::vector<std::thread> devices;
   for (unsigned n = 0; n < 2; ++n) {
     devices.emplace_back([&, n] {
-      const auto bytes = pattern(3 * kPage, n);
+      const auto bytes = noise(3 * kPage, n);
       while (!stop.load()) moved += dma.write(0x200, bytes).done;
     });
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/guest.h"
 #include "vm_mem/memory_reader.h"
 
@@ -15,6 +16,7 @@ namespace vm_device {
 namespace {
 
 using vm_mem::GuestAddress;
+using vm_test::noise;
 
 // RAM, a hole, ROM and RAM without a gap; then RAM at the very top.
 constexpr std::uint64_t kLow = 0x1'0000;
@@ -141,12 +143,6 @@ rc::Gen<std::vector<DmaSegment>> lists() {
   return rc::gen::container<std::vector<DmaSegment>>(segment);
 }
 
-std::vector<std::byte> pattern(std::size_t bytes) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(0x80 + i * 13);
-  return out;
-}
-
 RC_GTEST_PROP(DmaProperty, ReadMovesWhatAByteWalkMoves, ()) {
   DmaFixture it;
   const auto list = *lists();
@@ -160,7 +156,7 @@ RC_GTEST_PROP(DmaProperty, ReadMovesWhatAByteWalkMoves, ()) {
 RC_GTEST_PROP(DmaProperty, WriteMovesWhatAByteWalkMoves, ()) {
   DmaFixture it;
   const auto list = *lists();
-  const auto from = pattern(*rc::gen::inRange<std::size_t>(0, 3000));
+  const auto from = noise(*rc::gen::inRange<std::size_t>(0, 3000));
   const DmaResult wanted = it.model.write(list, from);
   RC_ASSERT(either(it).write(list, from) == wanted);
   RC_ASSERT(it.memory_equals_model());
@@ -204,7 +200,7 @@ TEST_F(DmaSpaceTest, AListShorterThanTheBufferMovesTheList) {
 }
 
 TEST_F(DmaSpaceTest, AListLongerThanTheBufferMovesTheBuffer) {
-  const auto from = pattern(15);
+  const auto from = noise(15);
   const std::array<DmaSegment, 2> list{{{kLow, 10}, {kHigh, 10}}};
   EXPECT_EQ(dma.write(list, from), (DmaResult{.done = 15}));
   model.write({list.begin(), list.end()}, from);
@@ -290,7 +286,7 @@ RC_GTEST_PROP(DmaProperty, OneRangeIsAListOfOne, ()) {
   const DmaResult wanted = it.model.read(list, expected);
   RC_ASSERT(either(it).read(list[0].address, found) == wanted);
   RC_ASSERT(found == expected);
-  const auto from = pattern(list[0].bytes);
+  const auto from = noise(list[0].bytes);
   const DmaResult written = it.model.write(list, from);
   RC_ASSERT(either(it).write(list[0].address, from) == written);
   RC_ASSERT(it.memory_equals_model());

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/temporary_file.h"
 #include "vm_device/internal/frame_queue.h"
 #include "vm_device/net_loopback.h"
 #include "vm_device/net_socket.h"
@@ -117,18 +117,13 @@ TEST(NetLoopbackTest, TwoThreadsLoseNothingThatWasTaken) {
 
 class NetSocketTest : public testing::Test {
  protected:
-  NetSocketTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "net_socket_XXXXXX").string();
-    directory = ::mkdtemp(pattern.data());
-  }
-  ~NetSocketTest() override { std::filesystem::remove_all(directory); }
-  std::string path(const std::string& name) const { return (directory / name).string(); }
+  std::string path(const std::string& name) const { return folder.file(name); }
   static bool is_readable(const NetBackend& it) {
     pollfd wait{.fd = it.descriptor(), .events = POLLIN, .revents = 0};
     return ::poll(&wait, 1, 0) == 1;
   }
 
-  std::filesystem::path directory;
+  vm_test::TemporaryFolder folder;
 };
 
 TEST_F(NetSocketTest, FramesPassThroughAPair) {

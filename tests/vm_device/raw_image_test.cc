@@ -11,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -19,6 +18,8 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "tests/support/temporary_file.h"
 
 namespace {
 
@@ -81,13 +82,7 @@ class Meanwhile {
 
 class RawImageTest : public testing::Test {
  protected:
-  RawImageTest() {
-    std::string pattern = testing::TempDir() + "raw_image_XXXXXX";
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~RawImageTest() override { std::filesystem::remove_all(directory_); }
-
-  std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_.file(name); }
   std::string file(const std::string& name, std::size_t bytes) const {
     std::ofstream(path(name)) << std::string(bytes, 'x');
     return path(name);
@@ -105,7 +100,7 @@ class RawImageTest : public testing::Test {
   }
 
  private:
-  std::string directory_;
+  vm_test::TemporaryFolder folder_;
 };
 
 TEST_F(RawImageTest, WhatIsWrittenIsRead) {

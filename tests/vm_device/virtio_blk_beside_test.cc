@@ -1,14 +1,15 @@
 // virtio-blk whose requests are served beside the guest.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <string>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
+#include "tests/support/bytes.h"
+#include "tests/support/temporary_file.h"
 #include "tests/vm_device/blk_machine.h"
 #include "tests/vm_device/gate.h"
 #include "vm_device/raw_image.h"
@@ -16,21 +17,11 @@
 namespace vm_device {
 namespace {
 
-constexpr std::uint32_t kIn = 0;
-constexpr std::uint32_t kOut = 1;
-constexpr std::uint32_t kFlush = 4;
-constexpr int kOk = 0;
-constexpr int kIoErr = 1;
+using vm_test::noise;
+
 constexpr std::size_t kSectors = 512;
 constexpr std::uint64_t kDeviceBase = 0x1100'0000;
-constexpr std::uint64_t kFeatureMq = 1 << 12;
 constexpr std::uint64_t kFeatures = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush;
-
-std::vector<std::byte> pattern(std::size_t bytes, std::size_t seed) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 512 + seed);
-  return out;
-}
 
 // Takes writes, when the gate is open.
 class GatedDevice : public vm_mem::MmioHandler {
@@ -51,23 +42,12 @@ class VirtioBlkBesideTest : public testing::Test {
  protected:
   static constexpr std::uint16_t kSlots = 16;
 
-  VirtioBlkBesideTest() : path_(testing::TempDir() + "blk_beside_XXXXXX") {
-    file_ = ::mkstemp(path_.data());
-    content = pattern(kSectors * 512, 3);
-    EXPECT_EQ(::pwrite(file_, content.data(), content.size(), 0),
-              static_cast<ssize_t>(content.size()));
-    make(1);
-  }
-  ~VirtioBlkBesideTest() override {
-    machine.reset();
-    ::close(file_);
-    ::unlink(path_.c_str());
-  }
+  VirtioBlkBesideTest() : content(noise(kSectors * 512)), file(content) { make(1); }
   void make(std::uint16_t queues) {
     machine.reset();
     VirtioBlkOptions options{.num_queues = queues, .service = BlkService::kBeside};
-    machine = std::make_unique<BlkMachine>(RawImage::open(path_, ImageAccess::kReadWrite).value(),
-                                           options);
+    machine = std::make_unique<BlkMachine>(
+        RawImage::open(file.path(), ImageAccess::kReadWrite).value(), options);
     EXPECT_TRUE(machine->guest.bus.attach(guest_range(kDeviceBase, 4096), &device, "gated").ok());
     machine->start(kFeatures);
   }
@@ -132,9 +112,8 @@ class VirtioBlkBesideTest : public testing::Test {
 
   GatedDevice device;
   std::vector<std::byte> content;
+  vm_test::TemporaryFile file;
   std::unique_ptr<BlkMachine> machine;
-  std::string path_;
-  int file_ = -1;
 };
 
 TEST_F(VirtioBlkBesideTest, ManyReadsAreInFlightAndEachGetsItsSectors) {
@@ -155,27 +134,28 @@ TEST_F(VirtioBlkBesideTest, ManyReadsAreInFlightAndEachGetsItsSectors) {
 
 TEST_F(VirtioBlkBesideTest, WritesReachTheFileAndFlushesAreAnswered) {
   for (std::uint16_t slot = 0; slot < kSlots - 1; ++slot) {
-    machine->guest.put_bytes(data(slot), pattern(0x2000, slot));
+    machine->guest.put_bytes(data(slot), noise(0x2000, slot));
     offer(slot, kOut, slot * 16u, 0x2000);
   }
   machine->kick();
   wait_for(kSlots - 1);
   expect_served(kSlots - 1, kFlush, 0, 0, kOk);
-  std::vector<std::byte> found(0x2000);
+  const std::vector<std::byte> found = vm_test::file_bytes(file.path());
+  ASSERT_EQ(found.size(), content.size());
   for (std::uint16_t slot = 0; slot < kSlots - 1; ++slot) {
     EXPECT_EQ(answer(slot), kOk);
-    ASSERT_EQ(::pread(file_, found.data(), found.size(), slot * 0x2000), 0x2000);
-    EXPECT_EQ(found, pattern(0x2000, slot));
+    const std::vector<std::byte> wanted = noise(0x2000, slot);
+    EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), found.begin() + slot * 0x2000)) << slot;
   }
 }
 
 TEST_F(VirtioBlkBesideTest, ADriverThatDoesNotFlushIsAnsweredToo) {
   machine->start(kFeatureVersion1 | kFeatureRingIndirect);
-  machine->guest.put_bytes(data(0), pattern(1024, 9));
+  machine->guest.put_bytes(data(0), noise(1024, 9));
   expect_served(0, kOut, 8, 1024, kOk);
   EXPECT_EQ(machine->ring.used_entry(0).written, 1u);
   expect_served(1, kIn, 8, 1024, kOk);
-  EXPECT_EQ(machine->guest.bytes(data(1), 1024), pattern(1024, 9));
+  EXPECT_EQ(machine->guest.bytes(data(1), 1024), noise(1024, 9));
 }
 
 TEST_F(VirtioBlkBesideTest, BadRequestsAreAnsweredAndTheNextIsServed) {
@@ -195,10 +175,10 @@ TEST_F(VirtioBlkBesideTest, BadRequestsAreAnsweredAndTheNextIsServed) {
 }
 
 TEST_F(VirtioBlkBesideTest, AFileThatHasShrunkIsAnErrorAndStaysShort) {
-  ASSERT_EQ(::ftruncate(file_, 64 * 512), 0);
+  file.resize(64 * 512);
   expect_served(0, kIn, 63, 1024, kIoErr);
   expect_served(1, kOut, 100, 512, kIoErr);
-  EXPECT_EQ(::lseek(file_, 0, SEEK_END), 64 * 512);
+  EXPECT_EQ(std::filesystem::file_size(file.path()), 64u * 512);
   expect_served(2, kIn, 63, 512, kOk);
 }
 

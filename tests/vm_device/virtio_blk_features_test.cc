@@ -11,20 +11,8 @@
 namespace vm_device {
 namespace {
 
-constexpr std::uint32_t kIn = 0;
-constexpr std::uint32_t kOut = 1;
-constexpr std::uint32_t kFlush = 4;
-constexpr std::uint32_t kDiscard = 11;
-constexpr std::uint32_t kWriteZeroes = 13;
-constexpr int kOk = 0;
-constexpr int kIoErr = 1;
-constexpr int kUnsupp = 2;
 constexpr std::size_t kSectors = 1 << 14;
 
-constexpr std::uint64_t kFeatureConfigWce = 1 << 11;
-constexpr std::uint64_t kFeatureMq = 1 << 12;
-constexpr std::uint64_t kFeatureDiscard = 1 << 13;
-constexpr std::uint64_t kFeatureWriteZeroes = 1 << 14;
 constexpr std::uint64_t kAll = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush |
                                kFeatureConfigWce | kFeatureDiscard | kFeatureWriteZeroes;
 

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,36 +12,17 @@
 #include <fstream>
 #include <optional>
 
+#include "tests/support/bytes.h"
+#include "tests/support/temporary_file.h"
 #include "tests/vm_device/blk_machine.h"
 #include "vm_device/raw_image.h"
 
 namespace vm_device {
 namespace {
 
-constexpr std::uint32_t kIn = 0;
-constexpr std::uint32_t kOut = 1;
-constexpr std::uint32_t kFlush = 4;
-constexpr int kOk = 0;
-constexpr int kIoErr = 1;
+using vm_test::noise;
 
 constexpr std::uint32_t kDiskBytes = 1 << 20;
-
-std::vector<std::byte> pattern(std::size_t count, std::uint32_t seed) {
-  std::vector<std::byte> out(count);
-  for (std::byte& it : out) {
-    seed = seed * 1664525 + 1013904223;
-    it = static_cast<std::byte>(seed >> 24);
-  }
-  return out;
-}
-
-std::vector<std::byte> content(const std::string& path) {
-  std::vector<std::byte> bytes(std::filesystem::file_size(path));
-  std::vector<char> raw(bytes.size());
-  std::ifstream(path, std::ios::binary).read(raw.data(), static_cast<std::streamsize>(raw.size()));
-  std::memcpy(bytes.data(), raw.data(), raw.size());
-  return bytes;
-}
 
 // A machine whose disk is the file at `path`, all 'x'.
 class FileMachine {
@@ -70,7 +50,7 @@ class FileMachine {
   std::vector<std::byte> found(std::size_t bytes) const {
     return machine->guest.bytes(BlkMachine::kData, bytes);
   }
-  std::vector<std::byte> file() const { return content(path_); }
+  std::vector<std::byte> file() const { return vm_test::file_bytes(path_); }
 
   RawImage* image = nullptr;  // owned by machine
   std::optional<BlkMachine> machine;
@@ -81,17 +61,9 @@ class FileMachine {
 
 class VirtioBlkImageTest : public testing::Test {
  protected:
-  VirtioBlkImageTest() {
-    std::string name = testing::TempDir() + "virtio_blk_XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~VirtioBlkImageTest() override { std::filesystem::remove_all(directory_); }
+  std::string disk() const { return folder.file("disk"); }
 
-  std::string disk() const { return directory_ + "/disk"; }
-  const std::string& directory() const { return directory_; }
-
- private:
-  std::string directory_;
+  vm_test::TemporaryFolder folder;
 };
 
 TEST_F(VirtioBlkImageTest, WhatTheGuestWritesIsInTheFile) {
@@ -99,7 +71,7 @@ TEST_F(VirtioBlkImageTest, WhatTheGuestWritesIsInTheFile) {
   std::vector<std::byte> expected = it.file();
   // Below and above the size from which data goes straight to the file.
   for (const std::uint32_t bytes : {512u, 8u * 512u, 64u * 1024u, 300u * 1024u}) {
-    const auto data = pattern(bytes, bytes);
+    const auto data = noise(bytes, bytes);
     EXPECT_EQ(it.write(5, data), kOk);
     std::copy(data.begin(), data.end(), expected.begin() + 5 * 512);
     EXPECT_EQ(it.file(), expected);
@@ -122,7 +94,7 @@ TEST_F(VirtioBlkImageTest, DataThatArrivesStraightFromTheFileIsMarkedDirty) {
 
 TEST_F(VirtioBlkImageTest, LongRunsOutsideRamMoveWhatLiesInside) {
   FileMachine it(disk());
-  const auto data = pattern(kDiskBytes, 9);
+  const auto data = noise(kDiskBytes, 9);
   EXPECT_EQ(it.image->write_at(0, data), 0);
   BlkMachine& machine = *it.machine;
   machine.put_header(kIn, 0);
@@ -156,7 +128,7 @@ class Buffer final : public vm_mem::MmioHandler {
   int most_reads() const { return *std::max_element(reads.begin(), reads.end()); }
 
   static constexpr std::uint32_t kBytes = 64 * 1024;
-  std::vector<std::byte> bytes = pattern(kBytes, 7);
+  std::vector<std::byte> bytes = noise(kBytes, 7);
   std::vector<int> reads = std::vector<int>(kBytes);
   std::uint64_t end = kBytes;
 };
@@ -211,11 +183,11 @@ TEST_F(VirtioBlkImageTest, AFileCutShortWhileOpenGivesIoErrors) {
   std::filesystem::resize_file(disk(), 100 * 512);
   EXPECT_EQ(it.read(99, 1024), kIoErr);
   EXPECT_EQ(it.read(0, 256 * 1024), kIoErr);
-  EXPECT_EQ(it.write(99, pattern(1024, 1)), kIoErr);
-  EXPECT_EQ(it.write(0, pattern(256 * 1024, 1)), kIoErr);
+  EXPECT_EQ(it.write(99, noise(1024, 1)), kIoErr);
+  EXPECT_EQ(it.write(0, noise(256 * 1024, 1)), kIoErr);
   EXPECT_EQ(std::filesystem::file_size(disk()), 100u * 512u);
   EXPECT_EQ(it.read(99, 512), kOk);
-  EXPECT_EQ(it.write(99, pattern(512, 2)), kOk);
+  EXPECT_EQ(it.write(99, noise(512, 2)), kOk);
 }
 
 TEST_F(VirtioBlkImageTest, AFileThatTheHostResizesIsADiskOfThatSize) {
@@ -223,7 +195,7 @@ TEST_F(VirtioBlkImageTest, AFileThatTheHostResizesIsADiskOfThatSize) {
   EXPECT_TRUE(it.image->resize(2 * kDiskBytes).ok());
   EXPECT_TRUE(it.machine->config_interrupt());
   EXPECT_EQ(it.machine->guest.get<std::uint64_t>(kSlot + 0x100), 2 * kDiskBytes / 512);
-  EXPECT_EQ(it.write(2 * kDiskBytes / 512 - 1, pattern(512, 3)), kOk);
+  EXPECT_EQ(it.write(2 * kDiskBytes / 512 - 1, noise(512, 3)), kOk);
   EXPECT_TRUE(it.image->resize(512).ok());
   EXPECT_EQ(it.read(1, 512), kIoErr);
   EXPECT_EQ(it.read(0, 512), kOk);
@@ -266,7 +238,7 @@ TEST_F(VirtioBlkImageTest, AWriteThatMeetsALimitOfTheHostLeavesAConsistentDisk) 
   FileMachine it(disk());
   const auto before = it.file();
   for (const std::uint32_t bytes : {8192u, 256u * 1024u}) {  // bounced, and straight
-    const auto data = pattern(bytes, bytes);
+    const auto data = noise(bytes, bytes);
     const std::uint32_t at = 512 * 1024 - 4096;
     {
       const FileSizeLimit limit(512 * 1024);
@@ -301,16 +273,16 @@ class SmallDisk {
 };
 
 TEST_F(VirtioBlkImageTest, AWriteThatFillsTheDiskLeavesAConsistentDisk) {
-  const SmallDisk small(directory(), "size=256k");
+  const SmallDisk small(folder.path(), "size=256k");
   if (!small.is_mounted()) GTEST_SKIP() << "this process may not mount a file system";
   FileMachine it(disk(), 64 * 1024);
   EXPECT_TRUE(it.image->resize(kDiskBytes).ok());  // a hole
   const auto before = it.file();
-  const auto data = pattern(512 * 1024, 4);
+  const auto data = noise(512 * 1024, 4);
   EXPECT_EQ(it.write(64 * 1024 / 512, data), kIoErr);
   expect_prefix_of_write(before, 64 * 1024, data, it.file());
   EXPECT_EQ(it.read(0, 4096), kOk);
-  EXPECT_EQ(it.write(0, pattern(4096, 5)), kOk);  // where there is space already
+  EXPECT_EQ(it.write(0, noise(4096, 5)), kOk);  // where there is space already
   // Discarded space is space again.
   it.machine->start(kFeatureVersion1 | kFeatureFlush | 1 << 13);
   it.machine->guest.put(BlkMachine::kData, std::uint64_t{128});
@@ -320,7 +292,7 @@ TEST_F(VirtioBlkImageTest, AWriteThatFillsTheDiskLeavesAConsistentDisk) {
       {BlkMachine::header(), BlkMachine::data(16, 0), BlkMachine::status()});
   it.machine->kick();
   EXPECT_EQ(it.machine->status_byte(), kOk);
-  EXPECT_EQ(it.write(1000, pattern(64 * 1024, 6)), kOk);
+  EXPECT_EQ(it.write(1000, noise(64 * 1024, 6)), kOk);
 }
 
 // A device that keeps its guest's memory mapped, as one with requests in flight does.

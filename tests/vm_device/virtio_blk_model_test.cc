@@ -7,17 +7,16 @@
 #include <array>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/blk_machine.h"
 
 namespace vm_device {
 namespace {
 
-constexpr std::uint32_t kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11, kZeroes = 13;
-constexpr std::uint8_t kOk = 0, kIoErr = 1, kUnsupp = 2;
 constexpr std::uint64_t kSectors = 24;
 constexpr std::uint16_t kQueues = 3;
-constexpr std::uint64_t kFeatures =
-    kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush | 1 << 12 | 1 << 13 | 1 << 14;
+constexpr std::uint64_t kFeatures = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush |
+                                    kFeatureMq | kFeatureDiscard | kFeatureWriteZeroes;
 
 struct Request {
   std::uint32_t type = kIn;
@@ -43,7 +42,7 @@ class ModelDisk {
       case kFlush: return {};
       case kGetId: return identify(it);
       case kDiscard:
-      case kZeroes: return change(it);
+      case kWriteZeroes: return change(it);
       default: return {kUnsupp, {}};
     }
   }
@@ -76,7 +75,7 @@ class ModelDisk {
     for (std::size_t at = 12; at < it.payload.size(); at += 16) {
       std::uint32_t flags = 0;
       std::memcpy(&flags, &it.payload[at], 4);
-      if ((flags & ~(it.type == kZeroes ? 1u : 0u)) != 0) return true;
+      if ((flags & ~(it.type == kWriteZeroes ? 1u : 0u)) != 0) return true;
     }
     return false;
   }
@@ -93,7 +92,7 @@ class ModelDisk {
       std::memcpy(&sectors, &it.payload[16 * i + 8], 4);
       if (!holds(sector, 512 * std::uint64_t{sectors})) return {kIoErr, {}};
       const auto begin = changed.begin() + static_cast<std::ptrdiff_t>(512 * sector);
-      const auto value = it.type == kZeroes ? 0 : MemoryImage::kForgotten;
+      const auto value = it.type == kWriteZeroes ? 0 : MemoryImage::kForgotten;
       std::fill_n(begin, 512 * std::size_t{sectors}, static_cast<std::byte>(value));
     }
     content = changed;
@@ -102,13 +101,7 @@ class ModelDisk {
 };
 
 std::vector<std::byte> random_bytes(std::size_t count) {
-  auto seed = *rc::gen::arbitrary<std::uint32_t>();
-  std::vector<std::byte> out(count);
-  for (std::byte& it : out) {
-    seed = seed * 1664525 + 1013904223;
-    it = static_cast<std::byte>(seed >> 24);
-  }
-  return out;
+  return vm_test::noise(count, *rc::gen::arbitrary<std::uint32_t>());
 }
 
 // Mostly whole sectors inside the disk.
@@ -133,12 +126,12 @@ std::vector<std::byte> random_ranges() {
 
 Request random_request() {
   Request it;
-  it.type = *rc::gen::elementOf(std::vector<std::uint32_t>{kIn, kIn, kIn, kOut, kOut, kOut, kFlush,
-                                                           kGetId, kDiscard, kZeroes, kZeroes, 99});
+  it.type = *rc::gen::elementOf(std::vector<std::uint32_t>{
+      kIn, kIn, kIn, kOut, kOut, kOut, kFlush, kGetId, kDiscard, kWriteZeroes, kWriteZeroes, 99});
   it.sector = *rc::gen::inRange<std::uint64_t>(0, kSectors + 1);
   if (it.type == kIn || it.type == kGetId) it.room = random_length();
   if (it.type == kOut) it.payload = random_bytes(random_length());
-  if (it.type == kDiscard || it.type == kZeroes) it.payload = random_ranges();
+  if (it.type == kDiscard || it.type == kWriteZeroes) it.payload = random_ranges();
   return it;
 }
 

@@ -4,28 +4,15 @@
 #include <rapidcheck/gtest.h>
 #include <numeric>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/blk_machine.h"
 
 namespace vm_device {
 namespace {
 
-constexpr std::uint32_t kIn = 0;
-constexpr std::uint32_t kOut = 1;
-constexpr std::uint32_t kFlush = 4;
-constexpr std::uint32_t kGetId = 8;
-constexpr int kOk = 0;
-constexpr int kIoErr = 1;
-constexpr int kUnsupp = 2;
-constexpr std::size_t kSectors = 2048;
+using vm_test::noise;
 
-std::vector<std::byte> random_bytes(std::size_t count, std::uint32_t seed) {
-  std::vector<std::byte> out(count);
-  for (std::byte& it : out) {
-    seed = seed * 1664525 + 1013904223;
-    it = static_cast<std::byte>(seed >> 24);
-  }
-  return out;
-}
+constexpr std::size_t kSectors = 2048;
 
 class VirtioBlkTest : public testing::Test {
  protected:
@@ -59,7 +46,7 @@ TEST_F(VirtioBlkTest, ReadGivesTheSectors) {
 
 TEST_F(VirtioBlkTest, WriteStoresTheSectors) {
   const auto before = image->content;
-  const auto data = random_bytes(1024, 1);
+  const auto data = noise(1024, 1);
   machine.guest.put_bytes(BlkMachine::kData, data);
   machine.request(kOut, 5, 1024);
   expect_answer(kOk, 1);
@@ -73,7 +60,7 @@ TEST_F(VirtioBlkTest, RequestsLongerThanTheBounceBufferStayWhole) {
   machine.request(kIn, 7, kBytes);
   expect_answer(kOk, kBytes + 1);
   EXPECT_EQ(machine.guest.bytes(BlkMachine::kData, kBytes), sectors(7, 600));
-  const auto data = random_bytes(kBytes, 2);
+  const auto data = noise(kBytes, 2);
   machine.guest.put_bytes(BlkMachine::kData, data);
   machine.request(kOut, 1001, kBytes);
   expect_answer(kOk, 1);
@@ -266,7 +253,7 @@ RC_GTEST_PROP(VirtioBlkProperty, RequestsCutAnywhereMoveTheirSectors, ()) {
     const auto type = *rc::gen::elementOf(std::vector<std::uint32_t>{kIn, kOut});
     const auto sector = *rc::gen::inRange<std::uint32_t>(0, 60);
     const auto bytes = 512 * *rc::gen::inRange<std::uint32_t>(1, 5);
-    const auto data = random_bytes(bytes, sector + bytes);
+    const auto data = noise(bytes, sector + bytes);
     // Header and data, or data and status, side by side, so that one descriptor may
     // hold parts of both.
     const std::uint64_t base = BlkMachine::kData;

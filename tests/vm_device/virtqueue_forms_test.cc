@@ -63,12 +63,10 @@ std::vector<Malformed> malformed() {
   };
 }
 
-class EitherFormTest : public testing::TestWithParam<std::tuple<RingPath, std::uint64_t>> {
+class EitherFormTest : public testing::TestWithParam<std::tuple<RingPath, std::uint64_t>>,
+                       protected QueueOnPath {
  protected:
-  EitherFormTest()
-      : reader(*guest.memory, vm_mem::Route::kDma),
-        dma(dma_by(std::get<0>(GetParam()), guest, reader)),
-        queue(dma, 64) {}
+  EitherFormTest() : QueueOnPath(std::get<0>(GetParam()), 64) {}
 
   RingDriver start(std::uint64_t features = kFeatureRingIndirect) {
     RingDriver ring(guest, kRamBase, 8, features | std::get<1>(GetParam()));
@@ -83,12 +81,6 @@ class EitherFormTest : public testing::TestWithParam<std::tuple<RingPath, std::u
     ASSERT_EQ(queue.push(chain, 1), VirtqueueError::kNone);
     EXPECT_EQ(ring.take_used(), (UsedEntry{id, 1}));
   }
-
-  Guest guest;
-  vm_mem::MemoryReader reader;
-  DmaSpace dma;
-  Virtqueue queue;
-  DescriptorChain chain;
 };
 
 std::string form_and_path_name(

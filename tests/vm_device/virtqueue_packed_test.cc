@@ -1,6 +1,8 @@
 // The packed form of a virtqueue.
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "tests/vm_device/ring_driver.h"
 #include "tests/vm_device/ring_path.h"
 #include "vm_device/virtqueue.h"
@@ -12,12 +14,9 @@ constexpr std::uint16_t kSize = 7;
 constexpr std::uint64_t kBuffer = kRamBase + 0x2'0000;
 constexpr RawDescriptor kAnswer{kBuffer, 64, kWrite, 0};
 
-class PackedQueueTest : public testing::TestWithParam<RingPath> {
+class PackedQueueTest : public testing::TestWithParam<RingPath>, protected QueueOnPath {
  protected:
-  PackedQueueTest()
-      : reader(*guest.memory, vm_mem::Route::kDma),
-        dma(dma_by(GetParam(), guest, reader)),
-        queue(dma, 256) {}
+  PackedQueueTest() : QueueOnPath(GetParam(), 256) {}
 
   RingDriver& enable(std::uint64_t features = kFeatureRingIndirect, std::uint16_t size = kSize) {
     driver.emplace(guest, kRamBase, size, features | kFeatureRingPacked);
@@ -38,20 +37,8 @@ class PackedQueueTest : public testing::TestWithParam<RingPath> {
     ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
     ASSERT_EQ(queue.push(chain, 5), VirtqueueError::kNone);
   }
-  void expect_error(VirtqueueError error) {
-    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
-    EXPECT_EQ(queue.error(), error) << virtqueue_error_name(queue.error());
-    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
-    EXPECT_EQ(queue.push(chain, 0), error);
-    EXPECT_FALSE(queue.wants_interrupt());
-  }
 
-  Guest guest;
-  vm_mem::MemoryReader reader;
-  DmaSpace dma;
-  Virtqueue queue;
   std::optional<RingDriver> driver;
-  DescriptorChain chain;
 };
 
 INSTANTIATE_TEST_SUITE_P(EachPath, PackedQueueTest,

@@ -12,34 +12,19 @@ namespace {
 constexpr std::uint16_t kSize = 8;
 constexpr std::uint64_t kBuffer = kRamBase + 0x1'0000;
 
-class VirtqueueTest : public testing::TestWithParam<RingPath> {
+class VirtqueueTest : public testing::TestWithParam<RingPath>, protected QueueOnPath {
  protected:
-  VirtqueueTest()
-      : reader(*guest.memory, vm_mem::Route::kDma),
-        dma(dma_by(GetParam(), guest, reader)),
-        queue(dma, 256),
-        ring(guest, kRamBase, kSize) {}
+  VirtqueueTest() : QueueOnPath(GetParam(), 256), ring(guest, kRamBase, kSize) {}
 
   void enable(std::uint64_t features = kFeatureRingIndirect) {
     ASSERT_EQ(queue.enable(ring.config(features)), VirtqueueError::kNone);
   }
-  // Pops a chain and expects it to stop the queue for good.
   void expect_error(VirtqueueError error) {
-    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
-    EXPECT_EQ(queue.error(), error) << virtqueue_error_name(queue.error());
-    EXPECT_EQ(queue.pop(chain), PopStatus::kError);
-    EXPECT_EQ(queue.push(chain, 0), error);
-    EXPECT_FALSE(queue.wants_interrupt());
-    EXPECT_FALSE(queue.resume_notifications());
+    QueueOnPath::expect_error(error);
     EXPECT_EQ(ring.used_index(), 0);
   }
 
-  Guest guest;
-  vm_mem::MemoryReader reader;
-  DmaSpace dma;
-  Virtqueue queue;
   DriverRing ring;
-  DescriptorChain chain;
 };
 
 INSTANTIATE_TEST_SUITE_P(EachPath, VirtqueueTest,

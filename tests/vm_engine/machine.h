@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/support/bytes.h"
 #include "tests/support/guest_range.h"
 #include "vm_engine/engine.h"
 #include "vm_mem/memory_manager.h"
@@ -130,17 +131,6 @@ class Machine {
   vm_engine::EnginePtr engine;
   vm_engine::CpuPtr cpu;
 };
-
-// Bytes that differ from their neighbours and from those of another seed.
-inline std::vector<std::byte> noise(std::size_t n, unsigned seed) {
-  std::vector<std::byte> out(n);
-  std::uint32_t state = seed * 2654435761u + 1;
-  for (std::byte& byte : out) {
-    state = state * 1664525u + 1013904223u;
-    byte = static_cast<std::byte>(state >> 24);
-  }
-  return out;
-}
 
 }  // namespace vm_test
 
