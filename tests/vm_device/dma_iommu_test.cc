@@ -1,21 +1,16 @@
 // DMA behind an IOMMU: that every byte goes where its translation says, or nowhere.
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <functional>
-#include <map>
 #include <thread>
 #include <vector>
 
 #include "tests/support/bytes.h"
 #include "tests/vm_device/gate.h"
-#include "tests/vm_device/guest.h"
-#include "vm_device/dma.h"
-#include "vm_device/iommu.h"
-#include "vm_mem/memory_reader.h"
+#include "tests/vm_device/iommu_guest.h"
 
 namespace vm_device {
 namespace {
@@ -26,45 +21,7 @@ using vm_mem::AccessFault;
 using vm_mem::GuestAddress;
 using vm_test::noise;
 
-constexpr std::uint64_t kPage = 4096;
-constexpr IommuDeviceId kDevice{7};
-constexpr std::uint64_t kRom = 0x10'0000;
-constexpr std::uint64_t kGuestPages = 16;  // of RAM that the tests map
-
-struct World {
-  World()
-      : iommu(std::move(Iommu::create({}).value())),
-        domain(*iommu->create_domain()),
-        dma(*guest.memory, *iommu, kDevice),
-        reader(*guest.memory, vm_mem::Route::kDma),
-        on_reader(reader, *iommu, kDevice) {
-    EXPECT_TRUE(iommu->add_device(kDevice).ok());
-    EXPECT_TRUE(iommu->attach(kDevice, domain).ok());
-    EXPECT_TRUE(guest.memory->add_rom(guest_range(kRom, kPage), noise(kPage, 9)).ok());
-    guest.put_bytes(kRamBase, noise(kGuestPages * kPage, 5));
-  }
-  void map(std::uint64_t iova, std::uint64_t to, std::uint64_t bytes = kPage,
-           DmaAccess permitted = DmaAccess::kReadWrite) {
-    EXPECT_TRUE(iommu->map(domain, {iova, bytes}, GuestAddress{to}, permitted).ok());
-  }
-  void unmap(std::uint64_t iova, std::uint64_t bytes = kPage) {
-    EXPECT_TRUE(iommu->unmap(domain, {iova, bytes}).ok());
-  }
-  std::vector<IommuFault> faults() {
-    std::vector<IommuFault> out(300);
-    out.resize(iommu->poll_faults(out));
-    return out;
-  }
-
-  Guest guest;
-  std::unique_ptr<Iommu> iommu;
-  IommuDomainId domain;
-  DmaSpace dma;
-  vm_mem::MemoryReader reader;
-  DmaSpace on_reader;
-};
-
-class DmaIommuTest : public testing::Test, protected World {};
+class DmaIommuTest : public testing::Test, protected IommuGuest {};
 
 TEST_F(DmaIommuTest, AnOperationOnScatteredPagesIsOneOnTheirConcatenation) {
   map(0, kRamBase + 3 * kPage);
@@ -340,189 +297,6 @@ TEST_F(DmaIommuTest, CompareExchangeStoresOnlyWhereTheValueIsTheExpectedOne) {
             DmaFault::kMisaligned);
   EXPECT_EQ(dma.compare_exchange(0x9000, expected, std::uint64_t{9}, exchanged),
             (DmaResult{DmaFault::kTranslation, 0, 0x9000}));
-}
-
-// --- Against a model that knows single pages and single bytes.
-
-class PagedModel {
- public:
-  struct Page {
-    std::uint64_t guest;  // index of the guest's page
-    DmaAccess permitted;
-  };
-
-  PagedModel() : bytes(noise(kGuestPages * kPage, 5)) {}
-
-  std::byte* find(std::uint64_t address, DmaAccess access) {
-    const auto it = pages.find(address / kPage);
-    const auto need = static_cast<int>(access);
-    if (it == pages.end() || (static_cast<int>(it->second.permitted) & need) != need)
-      return nullptr;
-    return &bytes[it->second.guest * kPage + address % kPage];
-  }
-  // Calls step(byte of the guest, i) for each byte of the list, up to `total`.
-  template <typename Step>
-  DmaResult walk(const std::vector<DmaSegment>& list, std::uint64_t total, DmaAccess access,
-                 Step step) {
-    std::uint64_t done = 0;
-    for (const DmaSegment& it : list) {
-      for (std::uint64_t i = 0; i < it.bytes && done < total; ++i, ++done) {
-        std::byte* const byte = find(it.address + i, access);
-        if (byte == nullptr) return {DmaFault::kTranslation, done, it.address + i};
-        step(*byte, done);
-      }
-    }
-    return {.done = done};
-  }
-  // As if all of the source were read first.
-  DmaResult copy(std::uint64_t to, std::uint64_t from, std::uint64_t count) {
-    std::vector<std::byte*> targets;
-    std::vector<std::byte> values;
-    DmaResult result{.done = count};
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const std::byte* const source = find(from + i, DmaAccess::kRead);
-      std::byte* const target = find(to + i, DmaAccess::kWrite);
-      if (source == nullptr || target == nullptr) {
-        result = {DmaFault::kTranslation, i, (source == nullptr ? from : to) + i};
-        break;
-      }
-      targets.push_back(target);
-      values.push_back(*source);
-    }
-    for (std::size_t i = 0; i < targets.size(); ++i) *targets[i] = values[i];
-    return result;
-  }
-
-  std::map<std::uint64_t, Page> pages;
-  std::vector<std::byte> bytes;
-};
-
-class PropertyWorld : public World {
- public:
-  void step() {
-    switch (*rc::gen::inRange(0, 8)) {
-      case 0: return map_pages();
-      case 1: return unmap_pages();
-      case 2: return read_list();
-      case 3: return write_list();
-      case 4: return fill_list();
-      case 5: return copy_range();
-      case 6: return read_and_write_range();
-      default: return load_word();
-    }
-  }
-  void check_memory() { RC_ASSERT(guest.bytes(kRamBase, model.bytes.size()) == model.bytes); }
-
- private:
-  static constexpr std::uint64_t kPages = 24;
-
-  DmaSpace& space() { return *rc::gen::arbitrary<bool>() ? dma : on_reader; }
-
-  // No page of the guest is shown twice: overlap is judged on bus addresses.
-  void map_pages() {
-    const auto first = *rc::gen::inRange<std::uint64_t>(0, kPages);
-    const auto guest_first = *rc::gen::inRange<std::uint64_t>(0, kGuestPages);
-    const auto count = *rc::gen::inRange<std::uint64_t>(1, 5);
-    const auto permitted = *rc::gen::weightedElement<DmaAccess>(
-        {{6, DmaAccess::kReadWrite}, {1, DmaAccess::kRead}, {1, DmaAccess::kWrite}});
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const std::uint64_t page = guest_first + i;
-      const bool shown = std::any_of(model.pages.begin(), model.pages.end(),
-                                     [&](const auto& it) { return it.second.guest == page; });
-      if (page >= kGuestPages || shown || model.pages.contains(first + i)) return;
-      map((first + i) * kPage, kRamBase + page * kPage, kPage, permitted);
-      model.pages[first + i] = {page, permitted};
-    }
-  }
-  void unmap_pages() {
-    const auto first = *rc::gen::inRange<std::uint64_t>(0, kPages);
-    const auto count = *rc::gen::inRange<std::uint64_t>(1, 4);
-    RC_ASSERT(iommu->unmap_within(domain, {first * kPage, count * kPage}).ok());
-    for (std::uint64_t i = 0; i < count; ++i) model.pages.erase(first + i);
-  }
-  static std::uint64_t any_address() {
-    return *rc::gen::inRange<std::uint64_t>(0, kPages) * kPage +
-           *rc::gen::weightedOneOf<std::uint64_t>(
-               {{1, rc::gen::inRange<std::uint64_t>(0, kPage)},
-                {1, rc::gen::inRange<std::uint64_t>(kPage - 16, kPage)}});
-  }
-  static std::vector<DmaSegment> any_list() {
-    std::vector<DmaSegment> list(*rc::gen::inRange<std::size_t>(0, 5));
-    for (DmaSegment& it : list) {
-      it = {any_address(), *rc::gen::weightedOneOf<std::uint64_t>(
-                               {{3, rc::gen::inRange<std::uint64_t>(0, 64)},
-                                {2, rc::gen::inRange<std::uint64_t>(0, 3 * kPage)}})};
-    }
-    return list;
-  }
-  void read_list() {
-    const auto list = any_list();
-    std::vector<std::byte> expected(*rc::gen::inRange<std::size_t>(0, 9000), std::byte{0xee});
-    std::vector<std::byte> found = expected;
-    const DmaResult wanted =
-        model.walk(list, expected.size(), DmaAccess::kRead,
-                   [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
-    RC_ASSERT(space().read(list, found) == wanted);
-    RC_ASSERT(found == expected);
-  }
-  void write_list() {
-    const auto list = any_list();
-    const auto from = noise(*rc::gen::inRange<std::size_t>(0, 9000), 200);
-    const DmaResult wanted = model.walk(list, from.size(), DmaAccess::kWrite,
-                                        [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
-    RC_ASSERT(space().write(list, from) == wanted);
-  }
-  void fill_list() {
-    const auto list = any_list();
-    const auto value = static_cast<std::byte>(*rc::gen::arbitrary<std::uint8_t>());
-    const DmaResult wanted = model.walk(list, UINT64_MAX, DmaAccess::kWrite,
-                                        [&](std::byte& byte, std::uint64_t) { byte = value; });
-    RC_ASSERT(space().fill(list, value) == wanted);
-  }
-  void copy_range() {
-    const std::uint64_t from = any_address();
-    const std::uint64_t to = *rc::gen::inRange(0, 2) == 0
-                                 ? any_address()
-                                 : from + *rc::gen::inRange<std::uint64_t>(0, 6000);
-    const auto bytes = *rc::gen::inRange<std::uint64_t>(0, 5 * kPage);
-    const DmaResult wanted = model.copy(to, from, bytes);
-    RC_ASSERT(space().copy(to, from, bytes) == wanted);
-  }
-  void read_and_write_range() {
-    const std::vector<DmaSegment> one{{any_address(), *rc::gen::inRange<std::uint64_t>(0, 9000)}};
-    std::vector<std::byte> expected(one[0].bytes);
-    std::vector<std::byte> found(one[0].bytes);
-    const DmaResult wanted =
-        model.walk(one, expected.size(), DmaAccess::kRead,
-                   [&](std::byte& byte, std::uint64_t i) { expected[i] = byte; });
-    RC_ASSERT(space().read(one[0].address, found) == wanted);
-    RC_ASSERT(found == expected);
-    const auto from = noise(one[0].bytes, 31);
-    const DmaResult written = model.walk(one, from.size(), DmaAccess::kWrite,
-                                         [&](std::byte& byte, std::uint64_t i) { byte = from[i]; });
-    RC_ASSERT(space().write(one[0].address, from) == written);
-  }
-  void load_word() {
-    const std::uint64_t at = any_address();
-    std::uint32_t expected = 0;
-    std::uint32_t found = 0;
-    DmaResult wanted =
-        model.walk({{at, 4}}, 4, DmaAccess::kRead, [&](std::byte& byte, std::uint64_t i) {
-          expected |= std::to_integer<std::uint32_t>(byte) << (8 * i);
-        });
-    if (!wanted.ok()) wanted.done = 0;
-    RC_ASSERT(space().load(at, found) == wanted);
-    if (wanted.ok()) RC_ASSERT(found == expected);
-  }
-
-  PagedModel model;
-};
-
-RC_GTEST_PROP(DmaIommuProperty, EveryByteIsTheModels, ()) {
-  PropertyWorld world;
-  const int steps = *rc::gen::inRange(1, 200);
-  for (int i = 0; i < steps; ++i) world.step();
-  world.check_memory();
 }
 
 // --- Beside changes.

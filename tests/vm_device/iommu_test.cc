@@ -2,12 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
 #include <array>
 #include <atomic>
 #include <functional>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -465,146 +463,6 @@ TEST(IommuFaultReasonTest, EveryReasonHasANameOfItsOwn) {
   }
   EXPECT_EQ(names.size(), 4u);
   EXPECT_FALSE(names.contains("unknown"));
-}
-
-// --- A table of single pages, by a std::map.
-
-class PageModel {
- public:
-  struct Page {
-    std::uint64_t to;
-    DmaAccess permitted;
-  };
-
-  absl::StatusCode map(std::uint64_t iova, std::uint64_t bytes, std::uint64_t to,
-                       DmaAccess permitted) {
-    if (!within(iova, bytes).empty()) return absl::StatusCode::kAlreadyExists;
-    for (std::uint64_t i = 0; i < bytes; i += kPage) pages_[iova + i] = {to + i, permitted};
-    return absl::StatusCode::kOk;
-  }
-  absl::StatusCode unmap(std::uint64_t iova, std::uint64_t bytes) {
-    const auto found = within(iova, bytes);
-    if (found.size() != bytes / kPage) return absl::StatusCode::kNotFound;
-    erase(found);
-    return absl::StatusCode::kOk;
-  }
-  std::uint64_t unmap_within(std::uint64_t iova, std::uint64_t bytes) {
-    const auto found = within(iova, bytes);
-    erase(found);
-    return found.size() * kPage;
-  }
-  // The bytes that are reached, and where they lie.
-  std::vector<GuestSegment> translate(DmaSegment range, DmaAccess access) const {
-    std::vector<GuestSegment> out;
-    for (std::uint64_t done = 0; done < range.bytes;) {
-      const std::uint64_t at = range.address + done;
-      const auto it = pages_.find(at / kPage * kPage);
-      const auto need = static_cast<int>(access);
-      if (it == pages_.end() || (static_cast<int>(it->second.permitted) & need) != need) break;
-      const std::uint64_t bytes = std::min(range.bytes - done, kPage - at % kPage);
-      const std::uint64_t to = it->second.to + at % kPage;
-      if (!out.empty() && out.back().address.value + out.back().bytes == to) {
-        out.back().bytes += bytes;
-      } else {
-        out.push_back({GuestAddress{to}, bytes});
-      }
-      done += bytes;
-    }
-    return out;
-  }
-
- private:
-  std::vector<std::uint64_t> within(std::uint64_t iova, std::uint64_t bytes) const {
-    std::vector<std::uint64_t> found;
-    for (auto it = pages_.lower_bound(iova); it != pages_.end() && it->first - iova < bytes; ++it) {
-      found.push_back(it->first);
-    }
-    return found;
-  }
-  void erase(const std::vector<std::uint64_t>& pages) {
-    for (const std::uint64_t page : pages) pages_.erase(page);
-  }
-
-  std::map<std::uint64_t, Page> pages_;
-};
-
-// Where pages of 2 MiB and 1 GiB may begin, and a few small pages away from there.
-std::uint64_t any_page(std::uint64_t top) {
-  const auto base = *rc::gen::elementOf(
-      std::vector<std::uint64_t>{0, kMega2, 2 * kMega2, kGiga - kMega2, kGiga, top});
-  const auto pages = *rc::gen::weightedOneOf<std::uint64_t>(
-      {{2, rc::gen::just<std::uint64_t>(0)}, {1, rc::gen::inRange<std::uint64_t>(0, 20)}});
-  return base == top ? base - pages * kPage : base + pages * kPage;
-}
-
-std::uint64_t any_length() {
-  return kPage * *rc::gen::weightedOneOf<std::uint64_t>(
-                     {{5, rc::gen::inRange<std::uint64_t>(1, 12)},
-                      {2, rc::gen::elementOf(std::vector<std::uint64_t>{511, 512, 513, 1024})}});
-}
-
-DmaAccess any_access() {
-  return *rc::gen::element(DmaAccess::kRead, DmaAccess::kWrite, DmaAccess::kReadWrite);
-}
-
-class IommuWorld {
- public:
-  IommuWorld() : iommu_(std::move(Iommu::create({}).value())), domain_(*iommu_->create_domain()) {
-    RC_ASSERT(iommu_->add_device(kDevice).ok());
-    RC_ASSERT(iommu_->attach(kDevice, domain_).ok());
-  }
-
-  void step() {
-    const DmaSegment range{any_page(kTop), any_length()};
-    if (range.bytes - 1 > UINT64_MAX - range.address) return;
-    switch (*rc::gen::inRange(0, 6)) {
-      case 0:
-      case 1: return map(range);
-      case 2:
-        RC_ASSERT(iommu_->unmap(domain_, range).code() == model_.unmap(range.address, range.bytes));
-        return;
-      case 3:
-        RC_ASSERT(iommu_->unmap_within(domain_, range).value() ==
-                  model_.unmap_within(range.address, range.bytes));
-        return;
-      default: return translate(range);
-    }
-  }
-
- private:
-  static constexpr std::uint64_t kTop = UINT64_MAX - (kPage - 1);
-
-  void map(const DmaSegment& range) {
-    const std::uint64_t to = any_page(std::uint64_t{1} << 40);
-    const DmaAccess permitted = any_access();
-    RC_ASSERT(iommu_->map(domain_, range, GuestAddress{to}, permitted).code() ==
-              model_.map(range.address, range.bytes, to, permitted));
-  }
-  void translate(DmaSegment range) {
-    const auto skip = *rc::gen::inRange<std::uint64_t>(0, kPage);
-    const DmaSegment part{range.address + skip, range.bytes - skip};
-    const DmaAccess access = any_access();
-    const auto wanted = model_.translate(part, access);
-    std::vector<GuestSegment> found(wanted.size() + 1);
-    const auto result = iommu_->translate(kDevice, part, access, found);
-    found.resize(result.segments);
-    RC_ASSERT(found == wanted);
-    std::uint64_t bytes = 0;
-    for (const GuestSegment& it : wanted) bytes += it.bytes;
-    RC_ASSERT(result.done == bytes);
-    RC_ASSERT(result.ok() == (bytes == part.bytes));
-    if (!result.ok()) RC_ASSERT(result.at == part.address + bytes);
-  }
-
-  std::unique_ptr<Iommu> iommu_;
-  IommuDomainId domain_;
-  PageModel model_;
-};
-
-RC_GTEST_PROP(IommuProperty, EveryChangeAndTranslationIsTheModels, ()) {
-  IommuWorld world;
-  const int steps = *rc::gen::inRange(1, 400);
-  for (int i = 0; i < steps; ++i) world.step();
 }
 
 }  // namespace
