@@ -1,153 +1,152 @@
-// Copies as machine code: emit_memcpy_call writes x86-64 instructions into a buffer
-// of the caller's, for a JIT of any make to run inside its own code. The code is
-// position independent and follows the System V ABI where it calls.
+// Guest memory as machine code: loads, stores, copies and fills are written into a buffer
+// of the caller's, for a JIT of any make to run inside its own code. The code is position
+// independent and follows the ABI of its ISA (System V, AAPCS64) where it calls.
+//
+// A block of a JIT: emit_load, emit_store, emit_memcpy_call, emit_memset_call where they
+// belong; after its last instruction emit_slow_paths, once.
+//
+// On every error the buffer is as it was.
 #ifndef VM_ENGINE_EMIT_H_
 #define VM_ENGINE_EMIT_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "vm_engine/emit_config.h"
 
 namespace vm_engine {
 
-// General purpose registers, numbered as instructions encode them.
-enum class Reg : std::uint8_t {
-  kRax,
-  kRcx,
-  kRdx,
-  kRbx,
-  kRsp,
-  kRbp,
-  kRsi,
-  kRdi,
-  kR8,
-  kR9,
-  kR10,
-  kR11,
-  kR12,
-  kR13,
-  kR14,
-  kR15,
-};
-
-// A set of general purpose registers, bit i for register i.
-using RegSet = std::uint16_t;
-constexpr RegSet reg_bit(Reg reg) { return static_cast<RegSet>(1u << static_cast<unsigned>(reg)); }
-// A set of vector registers, bit i for xmm<i>, ymm<i>, zmm<i>.
-using VectorSet = std::uint32_t;
-
-// What a System V call may change: rax, rcx, rdx, rsi, rdi, r8 to r11.
-inline constexpr RegSet kCallerSaved = 0x0fc7;
-inline constexpr VectorSet kLowVectors = 0x0000ffff;
-inline constexpr VectorSet kAllVectors = 0xffffffff;  // with AVX-512
-
-// How many bytes to copy: known when the code is emitted, or in a register then.
-class CopySize {
- public:
-  static constexpr CopySize constant(std::uint64_t bytes) {
-    return CopySize(bytes, Reg::kRax, false);
-  }
-  static constexpr CopySize in(Reg reg) { return CopySize(0, reg, true); }
-
-  constexpr bool in_register() const { return in_register_; }
-  constexpr std::uint64_t bytes() const { return bytes_; }
-  constexpr Reg reg() const { return reg_; }
-
- private:
-  constexpr CopySize(std::uint64_t bytes, Reg reg, bool in_register)
-      : bytes_(bytes), reg_(reg), in_register_(in_register) {}
-
-  std::uint64_t bytes_;
-  Reg reg_;
-  bool in_register_;
-};
-
-// An instruction whose fault the engine would catch.
-struct FaultSite {
-  std::size_t code_offset = 0;
-  std::uint16_t cookie = 0;
-};
-
-// Where code goes: appended at bytes[used], which moves on. No code that is emitted
-// in either address mode relies on a caught fault, so fault_sites stays as it is.
-struct CodeBuffer {
-  std::span<std::byte> bytes;
-  std::size_t used = 0;
-  std::vector<FaultSite> fault_sites;
-};
-
-enum class VectorLevel : std::uint8_t { kSse2, kAvx2, kAvx512 };
-
-enum class AddressMode : std::uint8_t {
-  // The registers hold host pointers to disjoint ranges. Nothing is promised about words:
-  // guest memory that other vCPUs reach takes kGuest.
-  kHostPointer,
-  // They hold guest virtual addresses; the copy is vme_copy's, with its guarantees.
-  kGuest,
-};
-
-struct EmitConfig {
-  VectorLevel level = VectorLevel::kSse2;
-  AddressMode address_mode = AddressMode::kHostPointer;
-  // Units:  bytes. Host pointers: constant sizes up to here are copied in line.
-  std::size_t inline_max = 64;
-
-  // What the emitted code may change. Code in line uses the lowest of these. A call
-  // saves and restores what it would change beyond them, vectors at the width of
-  // `level`. Vectors 16 to 31 need kAvx512.
-  RegSet scratch = kCallerSaved;
-  VectorSet scratch_vectors = kLowVectors;
-
-  // kGuest: the register that holds the vme_cpu*, that which gets the bytes not done
-  // (it may always change), and the flags of vme_copy.
-  Reg cpu = Reg::kR15;
-  Reg result = Reg::kRax;
-  std::uint32_t flags = 0;
-
-  // rsp modulo 16 where the code begins: 0 or 8.
-  unsigned rsp_mod_16 = 0;
-  // Units:  bytes below rsp that the caller uses and a call must step over; a
-  //         multiple of 8. 128 is the ABI's red zone.
-  std::uint32_t red_zone_bytes = 128;
-};
-
-// The widest level of this CPU, every vector that it has as scratch, host pointers,
-// everything else as above.
+// The ISA and the widest level of this CPU, every vector that it has as scratch, host
+// pointers, everything else as EmitConfig has it.
 EmitConfig default_emit_config();
+// For code that runs elsewhere: the caller-saved registers of `isa` as scratch, its
+// lowest level, x28 (r15) for the vCPU, x27 (r14) for fastmem. Calls want `helpers`.
+EmitConfig default_emit_config(Isa isa);
 
 // Appends the copy of `size` bytes from [src] to [dst].
 //
-// constant 0           nothing (kGuest: the result register becomes 0)
-// constant 1 to 16     in line, in pieces of 16, 8, 4, 2 and 1: no byte is stored twice
-// up to inline_max     in line, every load before the first store; the last two pieces
-//                      may overlap, each byte of them stored twice with one value
-// above, or register   a call of vm_mem::memcpy_raw, or of vme_copy in kGuest, where
-//                      this is the form of every size but 0
+// kHostPointer
+//   constant 0           nothing
+//   constant 1 to 16     in line, in pieces of 16, 8, 4, 2 and 1: no byte is stored twice
+//   up to inline_max     in line, every load before the first store; the last two pieces
+//                        may overlap, each byte of them stored twice with one value
+//   up to stub_max       a near stub, where there are stubs: every load before the first
+//                        store, the last pieces overlap
+//   above                a call of vm_mem::memcpy_raw
+//   register             kAvx512: up to 64 bytes by one masked move, in line; else a
+//                        near stub, where there are stubs; else the call
+// kGuest
+//   constant 0           `result` becomes 0
+//   all else             a call of vme_copy; `result` is what it returns
+// kSoftTlb, kFastmem
+//   constant 0           nothing
+//   up to inline_max     in line, where both ranges are in one page of plain memory each
+//                        (kFastmem: where nothing faults), every load before the first
+//                        store; else vme_copy. It is as vme_copy with the config's flags
+//                        would have it, faults and overlap included
+//   all else             a call of vme_copy
+//                        Where bytes are left, the code goes on at config.exit.
+// emit_policy says which form a size takes, and why.
 //
-// What changes in line: one register of `scratch` (sizes 1 to 15 and pieces of them),
-// the vectors used, nothing else: no flags, no stack. Where ymm or zmm registers are
-// used and all of vectors 0 to 15 may change, vzeroupper ends the code; else the
-// caller, who has vectors in use, gets their upper halves as they are.
-// What changes at a call: the flags, `scratch`, `scratch_vectors`, `result`, mask
-// registers, and the stack below rsp - red_zone_bytes. Of vectors that are not in
+// What changes in line: in kHostPointer with a constant size one register of `scratch`
+// (sizes 1 to 15 and pieces of them), the vectors used, nothing else: no flags, no stack.
+// Otherwise also the flags, more of `scratch`, and k1 in the masked form. Where ymm or zmm
+// registers are used and all of vectors 0 to 15 may change, vzeroupper ends the code; else
+// the caller, who has vectors in use, gets their upper halves as they are.
+// What changes at a call: the flags, `scratch`, `scratch_vectors`, `result` (guest modes),
+// mask registers, and the stack below rsp - red_zone_bytes. Of vectors that are not in
 // scratch_vectors the width of `level` survives; wider halves do not. `dst`, `src`,
 // the size and `cpu` survive unless they are in `scratch`.
 //
-// Needs:   rsp as rsp_mod_16 says; the direction flag clear.
-// Errors:  kInvalidArgument    rsp as a register; operands that coincide where they
+// Needs:   rsp as rsp_mod_16 says; the direction flag clear. In the guest modes what
+//          `config` says of its registers; for kFastmem, the fault_sites registered
+//          (vme_code_register) before the code runs.
+// Errors:  kInvalidArgument    no such register; operands that coincide where they
 //                              must not (dst and src as host pointers; cpu with any
-//                              operand or the result); the config's own numbers
-//          kFailedPrecondition the size wants more scratch registers, apart from dst
-//                              and src, than there are
+//                              operand or the result); the config's own numbers; a level
+//                              that the ISA does not have; helpers without addresses for
+//                              another ISA than this process's; no exit
+//          kFailedPrecondition the size wants more scratch registers, apart from the
+//                              operands, than there are; a stub out of reach
 //          kResourceExhausted  the buffer is too small; the message has the bytes
 //                              needed
-//          On an error the buffer is as it was.
+//          kUnimplemented      the ISA does not have this form
 // Source:  System V ABI, AMD64, 3.2.
 absl::Status emit_memcpy_call(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg src,
                               CopySize size);
+
+// Appends the fill of `size` bytes at [dst] with one byte: in line up to inline_max where
+// the size is constant, else a call of vm_mem::memset_raw or vme_fill.
+//
+// What changes, Needs, Errors: as emit_memcpy_call; in line sizes take scratch registers
+// for the byte too.
+absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg dst, FillByte value,
+                              CopySize size);
+
+// Appends the load of op.bytes at guest virtual address (kHostPointer: host address)
+// `gva` into all 64 bits of `dst`.
+//
+// kHostPointer, kFastmem  one instruction, and one or two more for ByteOrder::kBig (two
+//                         more again where gva_bits exceeds arena_bits)
+// kSoftTlb                ten on the hit path, and the byte order's; two scratch registers
+// kGuest                  the call of vme_load, in line
+//
+// What changes: `dst`, but not where the code goes on at config.exit; the flags; on a hit
+// two registers of `scratch`, on the slow path what a call changes (emit_memcpy_call).
+// Memory:  an aligned access is single-copy atomic, a relaxed one; x86-64 hosts give more.
+// Errors:  as emit_memcpy_call; kInvalidArgument: op.bytes is not 1, 2, 4 or 8; `dst` is
+//          the register of the vCPU or of fastmem_base.
+absl::Status emit_load(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg gva, MemOp op);
+
+// Appends the store of the low op.bytes of `value` at `gva`. As emit_load; a third scratch
+// register for ByteOrder::kBig. op.extend is not looked at.
+absl::Status emit_store(CodeBuffer& buffer, const EmitConfig& config, Reg gva, Reg value, MemOp op);
+
+// Appends what the code emitted since needs out of line, and ties both together: call it
+// where nothing falls through. Fills in land_off of the fault sites.
+// Errors:  kResourceExhausted  the buffer is too small; the message has the bytes needed,
+//                              as slow_path_bytes does
+//          kFailedPrecondition a branch does not reach (AArch64: +-1 MiB of a condition)
+absl::Status emit_slow_paths(CodeBuffer& buffer);
+std::size_t slow_path_bytes(const CodeBuffer& buffer);
+
+// Appends near stubs for code of the same config (but inline_max, operands, flags and
+// exits, which stubs do not depend on), and says in `stubs` where they are. Once per code
+// mapping; jumps must reach them: within 2 GiB (AArch64: 128 MiB).
+// Needs:   nothing falls through into them; `stubs` outlives the emission of the code that
+//          uses them.
+// Errors:  as emit_memcpy_call; kFailedPrecondition: fewer than three scratch registers, or
+//          no scratch vectors to speak of.
+absl::Status emit_stubs(CodeBuffer& buffer, const EmitConfig& config, Stubs& stubs);
+
+// What is emitted for a size.
+enum class EmitForm : std::uint8_t {
+  kNothing,
+  kWords,    // in line, general purpose registers
+  kVectors,  // in line, vector registers
+  kMasked,   // in line, one masked vector
+  kStub,     // a call of a near stub
+  kCall,     // a call of the helper or the copy core
+};
+std::string_view emit_form_name(EmitForm form);  // "nothing", "words", "vectors", ...
+
+// Sizes min_bytes to max_bytes take `form`; `in_register`: sizes known at run time.
+struct EmitPolicyRow {
+  std::uint64_t min_bytes = 0;
+  std::uint64_t max_bytes = 0;
+  bool in_register = false;
+  EmitForm form = EmitForm::kCall;
+  std::string_view why;
+};
+
+// What emit_memcpy_call does with this config, ascending, constant sizes first. It is what
+// the emitter itself asks; inline_max, stub_max and `stubs` override it.
+// Errors:  kInvalidArgument as emit_memcpy_call, of the config's own numbers.
+absl::StatusOr<std::vector<EmitPolicyRow>> emit_policy(const EmitConfig& config);
 
 }  // namespace vm_engine
 

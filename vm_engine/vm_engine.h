@@ -235,6 +235,19 @@ vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32
 void vme_tlb_flush(vme_cpu* cpu);
 void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva);
 
+/* An instruction of emitted code that may fault, and where the thread then goes on. */
+typedef struct vme_site {
+  uint32_t pc_off;   /* the instruction, from the base of the code */
+  uint32_t land_off; /* where it goes on */
+  uint8_t access;    /* VME_ACCESS_READ or VME_ACCESS_WRITE */
+  uint8_t size_log2; /* bytes that the instruction moves, 0..6 */
+  uint8_t side;      /* VME_SIDE_* */
+  uint8_t flags;     /* 0 */
+  uint16_t cookie;   /* the JIT's, for vme_fault::site */
+  uint16_t adj;      /* bytes of the copy that are done before it */
+  uint64_t guest_pc;
+} vme_site;
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif

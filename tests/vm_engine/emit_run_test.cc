@@ -318,5 +318,19 @@ TEST_P(EmitRunTest, AnyRegistersServeAsGuestOperands) {
   }
 }
 
+TEST(EmitDefaultTest, TheDefaultLevelIsTheCpus) {
+  const EmitConfig config = default_emit_config();
+  EXPECT_EQ(config.isa, Isa::kX86_64);
+  EXPECT_EQ(config.level == VectorLevel::kAvx512, vm_mem::has_avx512());
+  EXPECT_EQ(config.level != VectorLevel::kSse2, vm_mem::has_avx2());
+  EXPECT_EQ(config.inline_max, 64u);
+  EXPECT_EQ(config.scratch_vectors, vm_mem::has_avx512() ? kAllVectors : kLowVectors);
+  // Nothing to save: the call is what it would be by hand.
+  std::array<std::byte, 48> bytes{};
+  CodeBuffer buffer{.bytes = bytes};
+  const CopySize size = CopySize::constant(100);
+  EXPECT_TRUE(emit_memcpy_call(buffer, config, Reg::kRdi, Reg::kRsi, size).ok());
+}
+
 }  // namespace
 }  // namespace vm_engine

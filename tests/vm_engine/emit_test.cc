@@ -7,8 +7,6 @@
 #include <cstring>
 #include <string>
 
-#include "vm_mem/simd_memcpy.h"
-
 namespace vm_engine {
 namespace {
 
@@ -131,16 +129,6 @@ TEST(EmitTest, TooFewScratchRegistersAreRefused) {
   EXPECT_EQ(emitted.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(emitted.status.message()), HasSubstr("take 3 scratch vectors"));
   EXPECT_TRUE(emit(config, CopySize::constant(65)).status.ok());
-}
-
-TEST(EmitTest, TheDefaultLevelIsTheCpus) {
-  const EmitConfig config = default_emit_config();
-  EXPECT_EQ(config.level == VectorLevel::kAvx512, vm_mem::has_avx512());
-  EXPECT_EQ(config.level != VectorLevel::kSse2, vm_mem::has_avx2());
-  EXPECT_EQ(config.inline_max, 64u);
-  EXPECT_EQ(config.scratch_vectors, vm_mem::has_avx512() ? kAllVectors : kLowVectors);
-  // Nothing to save: the call is what it would be by hand.
-  EXPECT_LE(emit(config, CopySize::constant(100)).code.size(), 2u * 48);
 }
 
 }  // namespace

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "vm_engine/vm_engine.h"
-#include "vm_mem/simd_memcpy.h"
-
 namespace vm_engine::internal {
 namespace {
 
@@ -37,11 +34,10 @@ x86::Vec vector_reg(unsigned id, unsigned bytes) {
 
 unsigned widest(VectorLevel level) {
   switch (level) {
-    case VectorLevel::kSse2: return 16;
     case VectorLevel::kAvx2: return 32;
     case VectorLevel::kAvx512: return 64;
+    default: return 16;
   }
-  return 16;
 }
 
 unsigned take_lowest(VectorSet& vectors) {
@@ -202,10 +198,9 @@ void CopyCode::call(CopySize size) {
   enter(saved);
   move_together(moves);
   if (!size.in_register()) a_.mov(gpq(size_arg), size.bytes());
+  if (size.is_low_half()) a_.mov(word_reg(size_arg, 4), word_reg(size_arg, 4));
   if (guest) a_.mov(x86::r8d, config_.flags);
-  const auto helper = guest ? reinterpret_cast<std::uintptr_t>(&vme_copy)
-                            : reinterpret_cast<std::uintptr_t>(&vm_mem::memcpy_raw);
-  a_.mov(x86::rax, std::uint64_t{helper});
+  a_.mov(x86::rax, guest ? config_.helpers.copy : config_.helpers.memcpy_raw);
   a_.call(x86::rax);
   if (guest && config_.result != Reg::kRax) a_.mov(gpq(config_.result), x86::rax);
   leave(saved);

@@ -1,0 +1,7 @@
+#include "vm_engine/internal/native_isa.h"
+
+namespace vm_engine::internal {
+
+Isa native_isa() { return Isa::kAArch64; }
+
+}  // namespace vm_engine::internal
