@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "vm_engine/internal/attached_thread.h"
 #include "vm_engine/internal/cpu.h"
 #include "vm_engine/internal/guest_memory.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 using vm_engine::internal::Cpu;
 using vm_engine::internal::GuestMemory;
+using vm_engine::internal::is_engine;
 using vm_engine::internal::kPageBytes;
 using vm_engine::internal::kPageMask;
 using vm_engine::internal::PageKind;
@@ -19,10 +21,6 @@ using vm_engine::internal::Subject;
 
 constexpr std::uint32_t kAccesses[] = {VME_ACCESS_READ, VME_ACCESS_WRITE, VME_ACCESS_EXECUTE};
 constexpr std::uint32_t kAnyAccess = VME_ACCESS_READ | VME_ACCESS_WRITE | VME_ACCESS_EXECUTE;
-
-bool is_engine(const vme_engine* engine) {
-  return engine != nullptr && engine->magic == vme_engine::kMagic;
-}
 
 vme_rc check(const vme_config& config) {
   if (config.abi_version != VME_ABI_VERSION) return VME_EABI;
@@ -81,6 +79,7 @@ vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out) {
 void vme_cpu_destroy(vme_cpu* cpu) {
   Cpu* own = Cpu::from(cpu);
   if (own == nullptr) return;
+  vm_engine::internal::detach_from_its_thread(*own);
   own->reserved = 0;
   delete own;
 }

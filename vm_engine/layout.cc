@@ -22,3 +22,4 @@ static_assert(offsetof(vme_cpu, opaque) == VME_CPU_OPAQUE_OFFSET);
 static_assert(sizeof(vme_cpu) == VME_CPU_BYTES);
 static_assert(offsetof(vme_fault, rc) == VME_FAULT_RC_OFFSET);
 static_assert(offsetof(vme_fault, done) == VME_FAULT_DONE_OFFSET);
+static_assert(sizeof(vme_site) == 24);

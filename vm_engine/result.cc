@@ -18,6 +18,7 @@ const char* vme_rc_name(vme_rc rc) {
     case VME_ENOMEM: return "VME_ENOMEM";
     case VME_ENOTSUP: return "VME_ENOTSUP";
     case VME_EABI: return "VME_EABI";
+    case VME_EBUSY: return "VME_EBUSY";
   }
   return "unknown";
 }

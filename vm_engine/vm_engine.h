@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-enum { VME_ABI_VERSION = 1 };
+enum { VME_ABI_VERSION = 2 };
 
 /* Result codes; the numbers are stable. */
 typedef enum vme_rc {
@@ -32,7 +32,8 @@ typedef enum vme_rc {
   VME_EINVAL = 16,
   VME_ENOMEM = 17,
   VME_ENOTSUP = 18,
-  VME_EABI = 19 /* vme_config::abi_version is not this library's */
+  VME_EABI = 19, /* vme_config::abi_version is not this library's */
+  VME_EBUSY = 20 /* still in use */
 } vme_rc;
 
 enum { VME_ACCESS_READ = 1, VME_ACCESS_WRITE = 2, VME_ACCESS_EXECUTE = 4 };
@@ -235,18 +236,99 @@ vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32
 void vme_tlb_flush(vme_cpu* cpu);
 void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva);
 
-/* An instruction of emitted code that may fault, and where the thread then goes on. */
+/* --- Faults of emitted code.
+ *
+ * An instruction that reaches guest memory directly (through the fastmem arena, or by a
+ * host pointer that may fail) can fault. It is a site: what is known of it is told here,
+ * and on a fault the thread goes on at its landing pad, as if by a jump. Everything that
+ * a site needs lives in the code's own registers: nothing else of the thread changes.
+ *
+ * A fault is taken where the kernel raised it (SIGSEGV or SIGBUS), this thread has a
+ * vCPU attached, the instruction is a site of that vCPU's engine, and the address lies in
+ * the vCPU's arena or its guards, or can be no address of a process at all (an index
+ * that was not masked). Every other fault goes to the handler that was there before.
+ *
+ * The record is vme_cpu::fault: rc VME_BUS for SIGBUS, VME_MMIO for a device,
+ * VME_UNMAPPED where nothing is mapped or the address was lost, else VME_PROT; gva the
+ * address less fastmem_base (~0: lost), which is the lowest byte that is out of reach;
+ * acc_size, access, side, site, guest_pc and done (adj) as the site says; acc_gva = gva,
+ * since where the access began is in the code's registers; gpa ~0. A landing pad that
+ * makes the same access by a helper gets the exact record. */
 typedef struct vme_site {
   uint32_t pc_off;   /* the instruction, from the base of the code */
   uint32_t land_off; /* where it goes on */
   uint8_t access;    /* VME_ACCESS_READ or VME_ACCESS_WRITE */
   uint8_t size_log2; /* bytes that the instruction moves, 0..6 */
   uint8_t side;      /* VME_SIDE_* */
-  uint8_t flags;     /* 0 */
+  uint8_t flags;     /* VME_SITE_* */
   uint16_t cookie;   /* the JIT's, for vme_fault::site */
   uint16_t adj;      /* bytes of the copy that are done before it */
   uint64_t guest_pc;
 } vme_site;
+
+/* The address is a host pointer that need not lie in the arena: vme_fault::gva is then
+ * the host address. */
+enum { VME_SITE_HOST_POINTER = 1 };
+
+typedef struct vme_code vme_code;
+
+/* Makes the sites of [base, base + len) known, in ascending order of pc_off; they are
+ * copied. `base` is where the code runs, not where a second view of it is written.
+ *
+ * Memory:  may be called while other threads run and fault in other code. A site is in
+ *          force when the call has returned.
+ * Errors:  VME_EINVAL: a null pointer (sites may be null with n = 0), len 0 or above 4
+ *          GiB, a site outside of the code, out of order or with fields out of range, code
+ *          that is not mapped executable, or that overlaps what is registered. VME_ENOMEM.
+ *          *out is written on success only.
+ * Cost:    a wait for the handlers that run, and a copy of some KiB. The first one in a
+ *          mapping reads /proc/self/maps. */
+vme_rc vme_code_register(vme_engine* engine, void* base, uint64_t len, const vme_site* sites,
+                         uint64_t n, vme_code** out);
+/* Forgets them, and returns once no handler looks at them. NULL is ignored.
+ *
+ * Needs:   no thread runs the code, or comes to: a fault there is the previous handler's
+ *          from here on. Before vme_engine_destroy.
+ * Errors:  VME_EBUSY, with nothing changed: the cur_blk range of an attached vCPU holds
+ *          the guest_pc of one of the sites, so it is running. A JIT that keeps cur_blk
+ *          empty is not told. */
+vme_rc vme_code_unregister(vme_code* code);
+
+/* Installs the handler of SIGSEGV and SIGBUS, once in a process; see vm_mem/host_fault.h,
+ * whose handler it is. `flags` is 0.
+ * Errors:  VME_EINVAL (flags), VME_ENOTSUP (the host refused). */
+vme_rc vme_fault_install(uint32_t flags);
+/* For an embedder that owns the handler, installed with SA_SIGINFO: 1 where the fault was
+ * the library's (emitted code, or guest memory that failed under a copy) and the handler
+ * returns at once; 0, with nothing touched, where it was not.
+ * Memory:  async-signal-safe, no lock. errno is kept. */
+int vme_fault_try(int signal, void* siginfo, void* ucontext);
+
+/* Faults of this thread's emitted code are those of `cpu` from here on; a vCPU that it had
+ * before is detached. Gives the thread an alternate signal stack where it has none, and
+ * unblocks SIGSEGV and SIGBUS. The end of the thread, or of the vCPU, detaches.
+ * Errors:  VME_EINVAL (no vCPU, or attached to another thread), VME_ENOMEM. */
+vme_rc vme_thread_attach(vme_cpu* cpu);
+/* Takes the alternate stack away if it is the library's. Does nothing where no vCPU is
+ * attached. */
+void vme_thread_detach(void);
+
+/* Sites that fault again and again, so that the JIT can emit them in another form. */
+typedef struct vme_hot_site {
+  vme_code* code;
+  uint64_t index;  /* in the array that was registered */
+  uint64_t faults; /* so far */
+  vme_site site;
+} vme_hot_site;
+typedef void (*vme_hot_fn)(void* opaque, const vme_hot_site* site);
+
+/* After how many faults a site is hot: at devices, and at all other memory. 0: never. In
+ * the beginning 1 and 16. A null engine is ignored. */
+void vme_hot_limits(vme_engine* engine, uint32_t device_faults, uint32_t other_faults);
+/* Calls `fn` once for each site that has become hot since it was told last, outside of
+ * any handler, on this thread; returns how many. fn may register and unregister code.
+ * Cost:  one load where none is hot: for a JIT's loop. */
+uint64_t vme_hot_take(vme_engine* engine, vme_hot_fn fn, void* opaque);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -1,5 +1,7 @@
 #include "vm_mem/host_fault.h"
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
@@ -26,10 +28,23 @@ std::mutex install_mutex;
 bool bus_installed = false;
 bool segv_installed = false;
 
+// Filled from the front, never emptied.
+constinit std::array<std::atomic<HostFaultSource*>, kMostHostFaultSources> fault_sources{};
+
 bool replaced_by_zeros(int signal, const siginfo_t& information) {
   // A machine check (BUS_MCEERR_AR) is not papered over.
   return signal == SIGBUS && information.si_code == BUS_ADRERR &&
          internal::map_zero_page(reinterpret_cast<std::uintptr_t>(information.si_addr));
+}
+
+bool recovered_by_source(const siginfo_t& information, void* context) {
+  HostFault fault(information, context);
+  for (const std::atomic<HostFaultSource*>& slot : fault_sources) {
+    HostFaultSource* const source = slot.load(std::memory_order_acquire);
+    if (source == nullptr) return false;
+    if (source->recover(fault)) return true;
+  }
+  return false;
 }
 
 bool redirected(void* context) {
@@ -61,6 +76,12 @@ absl::Status install_for(int signal, bool& installed) {
 
 }  // namespace
 
+std::uintptr_t HostFault::program_counter() const { return internal::program_counter(context_); }
+
+void HostFault::go_on_at(std::uintptr_t instruction) {
+  internal::set_program_counter(context_, instruction);
+}
+
 absl::Status install_host_fault_handler() {
   internal::copy_state();  // no recoverable copy comes before
   const std::lock_guard lock(install_mutex);
@@ -68,11 +89,23 @@ absl::Status install_host_fault_handler() {
   return install_for(SIGSEGV, segv_installed);
 }
 
+absl::Status add_host_fault_source(HostFaultSource* source) {
+  const std::lock_guard lock(install_mutex);
+  for (std::atomic<HostFaultSource*>& slot : fault_sources) {
+    HostFaultSource* const there = slot.load(std::memory_order_relaxed);
+    if (there == nullptr) slot.store(source, std::memory_order_release);
+    if (there == nullptr || there == source) return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "there are %d sources of host faults: there can be no more", kMostHostFaultSources));
+}
+
 bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept {
   if (signal != SIGBUS && signal != SIGSEGV) return false;
   if (internal::was_sent(signal, *information)) return false;
   const int error = errno;
-  const bool recovered = replaced_by_zeros(signal, *information) || redirected(context);
+  const bool recovered = replaced_by_zeros(signal, *information) ||
+                         recovered_by_source(*information, context) || redirected(context);
   errno = error;
   return recovered;
 }

@@ -3,12 +3,15 @@
 // kernel raises SIGBUS or SIGSEGV; accesses to recoverable regions turn that into
 // AccessFault::kHostFault with an exact count.
 //
-// Only faults of the library's own instructions, and of pages of regions with
-// HostFaultPolicy::kZeroPage, are taken. Every other signal is the previous handler's.
+// Only faults of the library's own instructions, of pages of regions with
+// HostFaultPolicy::kZeroPage, and those that a HostFaultSource recognizes, are taken.
+// Every other signal is the previous handler's.
 #ifndef VM_MEM_HOST_FAULT_H_
 #define VM_MEM_HOST_FAULT_H_
 
 #include <signal.h>
+
+#include <cstdint>
 
 #include "absl/status/status.h"
 
@@ -34,6 +37,51 @@ absl::Status install_host_fault_handler();
 //
 // Memory:  async-signal-safe; errno is kept.
 bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept;
+
+// One fault of this thread, as its handler sees it.
+class HostFault {
+ public:
+  HostFault(const siginfo_t& information, void* context)
+      : information_(information), context_(context) {}
+
+  // si_signo is SIGBUS or SIGSEGV.
+  const siginfo_t& information() const { return information_; }
+  std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(information_.si_addr); }
+  // Of the instruction that faulted.
+  std::uintptr_t program_counter() const;
+  // Where the thread runs on when the handler has returned; it stays where it faulted
+  // otherwise, and tries again.
+  void go_on_at(std::uintptr_t instruction);
+
+ private:
+  const siginfo_t& information_;
+  void* context_;
+};
+
+// Code outside of vm_mem whose instructions may fault: what a translator has emitted. One
+// handler serves them all, so that no two have to know each other.
+class HostFaultSource {
+ public:
+  // True where the fault is one of this source's and has been dealt with; false, with
+  // nothing touched, where it is not. Called for faults that the kernel raised, never for
+  // signals that were sent, on the thread that faulted.
+  //
+  // Memory:  async-signal-safe, and no lock. errno is kept for it.
+  virtual bool recover(HostFault& fault) noexcept = 0;
+
+ protected:
+  ~HostFaultSource() = default;
+};
+
+inline constexpr int kMostHostFaultSources = 8;
+
+// From here on `source` is asked about every fault, before the library's own instructions
+// are looked at. A second call with the same one does nothing. The handler itself is
+// installed by install_host_fault_handler(), or is the embedder's.
+//
+// Needs:   it lives until the process ends: a fault may be with it at any time.
+// Errors:  kResourceExhausted  kMostHostFaultSources were added
+absl::Status add_host_fault_source(HostFaultSource* source);
 
 // Unblocks SIGBUS and SIGSEGV in this thread: a thread that blocks them is killed by a
 // fault, whatever handler there is. The first access of each thread to a recoverable

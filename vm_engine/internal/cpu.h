@@ -3,6 +3,7 @@
 #define VM_ENGINE_INTERNAL_CPU_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,9 +20,20 @@ struct vme_engine {
   void* memory_opaque = nullptr;
   vme_translate_fn translate = nullptr;
   void* translate_opaque = nullptr;
+
+  // Faults until a site of emitted code is hot; 0: never.
+  std::atomic<std::uint32_t> hot_at_devices{1};
+  std::atomic<std::uint32_t> hot_elsewhere{16};
+  // Sites that became hot and were not told of.
+  std::atomic<std::uint64_t> untold_hot_sites{0};
 };
 
 namespace vm_engine::internal {
+
+// As far as the block shows.
+inline bool is_engine(const vme_engine* engine) {
+  return engine != nullptr && engine->magic == vme_engine::kMagic;
+}
 
 // One operand of an access, for the fault record.
 struct Subject {
@@ -66,6 +78,7 @@ class Cpu : public vme_cpu {
   // Records a fault at `at`, the first byte of `subject` that is out of reach.
   vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
 
+  const vme_engine& engine() const { return engine_; }
   GuestMemory& memory() { return *memory_; }
   std::span<std::byte> bounce() { return bounce_; }
 
