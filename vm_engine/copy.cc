@@ -1,10 +1,13 @@
-// The helpers that move guest virtual memory.
+// The helpers that move guest virtual memory, in bulk and by words.
 #include "vm_engine/internal/cpu.h"
 #include "vm_engine/internal/transfer.h"
+#include "vm_engine/soft_tlb.h"
 #include "vm_engine/vm_engine.h"
 
 namespace {
 
+using vm_engine::detail::load_host;
+using vm_engine::detail::store_host;
 using vm_engine::internal::Cpu;
 using vm_engine::internal::Transfer;
 using vm_engine::internal::TransferKind;
@@ -13,6 +16,46 @@ using vm_engine::internal::TransferRequest;
 std::uint64_t run(vme_cpu* block, const TransferRequest& request) {
   Cpu* cpu = Cpu::from(block);
   return cpu == nullptr ? request.bytes : Transfer(*cpu, request).run();
+}
+
+constexpr std::uint32_t kOrderMask = 3u << 18;
+constexpr std::uint32_t kModeMask = 0xf;
+// Modes that exist, elements that do.
+constexpr std::uint32_t kPlainWordFlags = VME_NO_MMIO | VME_ONCE | 0x377;
+constexpr std::uint32_t kWordFlags = kOrderMask | VME_NO_MMIO | VME_ONCE | 0x7ff;
+
+std::uint64_t word_bytes(std::uint32_t flags) {
+  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & 7);
+}
+
+bool is_plain(std::uint32_t flags) { return (flags & ~kPlainWordFlags) == 0; }
+
+std::uint64_t load_word(const std::byte* host, unsigned bytes) {
+  const auto at = reinterpret_cast<std::uint64_t>(host);
+  switch (bytes) {
+    case 1: return load_host<std::uint8_t>(at);
+    case 2: return load_host<std::uint16_t>(at);
+    case 4: return load_host<std::uint32_t>(at);
+    default: return load_host<std::uint64_t>(at);
+  }
+}
+
+void store_word(std::byte* host, std::uint64_t value, unsigned bytes) {
+  const auto at = reinterpret_cast<std::uint64_t>(host);
+  switch (bytes) {
+    case 1: return store_host(at, static_cast<std::uint8_t>(value));
+    case 2: return store_host(at, static_cast<std::uint16_t>(value));
+    case 4: return store_host(at, static_cast<std::uint32_t>(value));
+    default: return store_host(at, value);
+  }
+}
+
+// A word's flags as those of a transfer of one element, which refuses what it does not know.
+// One element is ordered as an element.
+std::uint32_t word_transfer(std::uint32_t flags) {
+  if ((flags & ~kWordFlags) != 0) return ~0u;
+  return (flags & kOrderMask) == VME_ORDER_ACQREL_ENDS ? (flags & ~kOrderMask) | VME_ORDER_TSO_ELEM
+                                                       : flags;
 }
 
 }  // namespace
@@ -47,4 +90,44 @@ uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n,
                    .flags = flags,
                    .destination_gva = dst_gva,
                    .host_from = static_cast<const std::byte*>(host)});
+}
+
+vme_value vme_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
+  const std::uint64_t bytes = word_bytes(flags);
+  Cpu* cpu = Cpu::from(block);
+  if (cpu == nullptr) return {.value = 0, .left = bytes};
+  if (is_plain(flags)) {
+    const unsigned mode = (flags >> VME_MMU_SRC_SHIFT) & kModeMask;
+    const auto size = static_cast<unsigned>(bytes);
+    if (const std::byte* host = cpu->direct_word(gva, size, VME_ACCESS_READ, mode)) {
+      return {.value = load_word(host, size), .left = 0};
+    }
+  }
+  std::uint64_t value = 0;
+  const std::uint64_t left = run(block, {.kind = TransferKind::kRead,
+                                         .bytes = bytes,
+                                         .flags = word_transfer(flags),
+                                         .source_gva = gva,
+                                         .host_to = reinterpret_cast<std::byte*>(&value)});
+  return {.value = left == 0 ? value : 0, .left = left};
+}
+
+uint64_t vme_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t flags) {
+  const std::uint64_t bytes = word_bytes(flags);
+  Cpu* cpu = Cpu::from(block);
+  if (cpu == nullptr) return bytes;
+  if (is_plain(flags)) {
+    const unsigned mode = (flags >> VME_MMU_DST_SHIFT) & kModeMask;
+    const auto size = static_cast<unsigned>(bytes);
+    if (std::byte* host = cpu->direct_word(gva, size, VME_ACCESS_WRITE, mode)) {
+      store_word(host, value, size);
+      cpu->mark_word(gva, mode);
+      return 0;
+    }
+  }
+  return run(block, {.kind = TransferKind::kWrite,
+                     .bytes = bytes,
+                     .flags = word_transfer(flags),
+                     .destination_gva = gva,
+                     .host_from = reinterpret_cast<const std::byte*>(&value)});
 }

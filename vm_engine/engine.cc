@@ -112,6 +112,18 @@ void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva) {
   if (Cpu* own = Cpu::from(cpu); own != nullptr) own->flush_page(gva);
 }
 
+void vme_tlb_flush_range(vme_cpu* cpu, uint64_t gva, uint64_t n) {
+  if (Cpu* own = Cpu::from(cpu); own != nullptr) own->flush_range(gva, n);
+}
+
+void vme_cpu_refresh(vme_cpu* cpu) {
+  if (Cpu* own = Cpu::from(cpu); own != nullptr) own->sync();
+}
+
+void vme_cpu_park(vme_cpu* cpu) {
+  if (Cpu* own = Cpu::from(cpu); own != nullptr) own->park();
+}
+
 namespace vm_engine {
 
 absl::StatusOr<vme_engine*> create_engine(vm_mem::MemoryManager& memory, EngineOptions options) {

@@ -69,7 +69,7 @@ typedef struct vme_fault {
  * helper call, TLB miss or refresh after a harvest of dirty pages. What a vCPU stores in
  * between may therefore be told by the next harvest after that one; a harvest that has to
  * be exact comes after the vCPU was parked. */
-enum { VME_PAGE_BITS = 12, VME_TLB_SLOW = 1 << 10, VME_TLB_ENTRIES = 256, VME_MMU_MODES = 4 };
+enum { VME_PAGE_BITS = 12, VME_TLB_SLOW = 1 << 10, VME_TLB_ENTRIES = 256, VME_MMU_MODES = 8 };
 
 typedef struct vme_tlb_entry {
   uint64_t read;
@@ -109,13 +109,13 @@ enum {
   VME_TLB_ENTRY_WRITE_OFFSET = 8,
   VME_TLB_ENTRY_EXECUTE_OFFSET = 16,
   VME_TLB_ENTRY_ADDEND_OFFSET = 24,
-  VME_CPU_FASTMEM_BASE_OFFSET = 64,
-  VME_CPU_EXIT_REQUEST_OFFSET = 72,
-  VME_CPU_FAULT_OFFSET = 80,
-  VME_CPU_CUR_BLK_LO_OFFSET = 144,
-  VME_CPU_CUR_BLK_HI_OFFSET = 152,
-  VME_CPU_OPAQUE_OFFSET = 160,
-  VME_CPU_BYTES = 168,
+  VME_CPU_FASTMEM_BASE_OFFSET = 128,
+  VME_CPU_EXIT_REQUEST_OFFSET = 136,
+  VME_CPU_FAULT_OFFSET = 144,
+  VME_CPU_CUR_BLK_LO_OFFSET = 208,
+  VME_CPU_CUR_BLK_HI_OFFSET = 216,
+  VME_CPU_OPAQUE_OFFSET = 224,
+  VME_CPU_BYTES = 232,
   VME_FAULT_RC_OFFSET = 0,
   VME_FAULT_DONE_OFFSET = 40
 };
@@ -173,6 +173,18 @@ vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out);
 /* NULL is ignored. */
 void vme_cpu_destroy(vme_cpu* cpu);
 
+/* Both on the vCPU's own thread; what is no vCPU is ignored.
+ *
+ * refresh takes up a change of the memory map and a harvest of dirty pages, as every
+ * helper call does too. A vCPU loop calls it once per
+ * block or batch of instructions, and after each exit. Cost: a few loads and compares
+ * where nothing changed.
+ *
+ * park forgets all translations and lets go of the memory map: a vCPU that sits idle
+ * does not keep removed memory alive. The next helper call or refresh takes it up again. */
+void vme_cpu_refresh(vme_cpu* cpu);
+void vme_cpu_park(vme_cpu* cpu);
+
 /* Flags of the helpers: bits 0-3 and 4-7 are the mmu mode of the source and the
  * destination; bits 8-10 the log2 of the element size (0..3). */
 enum {
@@ -185,7 +197,11 @@ enum {
   VME_OVERLAP_DISJOINT = 2 << 12,  /* the caller knows that they do not overlap */
   VME_ATOMIC_OR_NOTHING = 1 << 14, /* nothing is written unless all of it can be */
   VME_POLL = 1 << 15,              /* look at exit_request once a page */
-  VME_NO_MMIO = 1 << 16            /* stop at a device instead of calling it */
+  VME_NO_MMIO = 1 << 16,           /* stop at a device instead of calling it */
+  VME_ONCE = 1 << 17,              /* no byte of guest memory is stored twice */
+  VME_ORDER_RELAXED = 0 << 18,
+  VME_ORDER_ACQREL_ENDS = 1 << 18, /* a full fence before the first byte and after the last */
+  VME_ORDER_TSO_ELEM = 2 << 18     /* element by element: load acquire, store release */
 };
 
 /* The helpers. Each returns the bytes NOT done; 0 = complete, and cpu->fault says why
@@ -214,7 +230,13 @@ enum {
  *           thread's hand after that is a fault with nothing reported done.
  * All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
  *           VME_MMIO, since what a device did cannot be undone. It does not poll.
- * Memory    Relaxed. An aligned access of 1, 2, 4 or 8 bytes is single-copy atomic.
+ * Memory    Relaxed, unless VME_ORDER_* says more. An aligned access of 1, 2, 4 or 8
+ *           bytes is single-copy atomic. With VME_ORDER_TSO_ELEM every element is loaded
+ *           and stored by itself, in the order of progress, or in the opposite one where a
+ *           MEMMOVE's overlap forces it; slow.
+ * Stores    Up to 16 bytes, and with VME_ONCE always, no byte of guest memory is stored
+ *           twice: a store that another vCPU made on seeing the first one is not undone
+ *           by a second. Longer copies may store a byte's value twice.
  * Errors    VME_EINVAL: unknown flags, a mode that does not exist, n not a multiple of
  *           the element size, a null pointer. A vCPU that is null or was not made by
  *           vme_cpu_create yields n with nothing recorded. VME_CODE_HIT is reserved. */
@@ -224,6 +246,27 @@ uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, 
 uint64_t vme_read(vme_cpu* cpu, void* host, uint64_t src_gva, uint64_t n, uint32_t flags);
 uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags);
 
+/* One word, for the slow paths of emitted loads and stores: elements of 1, 2, 4 or 8 bytes,
+ * as VME_ELEM_SHIFT says. vme_load takes its mmu mode from the source's bits and
+ * zero-extends; vme_store takes it from the destination's, and the low bytes of `value`.
+ * `left` and vme_store's result are the bytes not done: 0, or the element's size. They are
+ * returned in two registers and one.
+ *
+ * Devices   One access of the element's size; as the helpers where it is misaligned.
+ * Memory    Single-copy atomic where naturally aligned, else byte by byte. Relaxed; with
+ *           either other VME_ORDER_* a load acquires and a store releases.
+ * Errors    As the helpers; flags other than VME_NO_MMIO and VME_ONCE beyond these are
+ *           VME_EINVAL. What is no vCPU: the element's size, nothing recorded.
+ * Cost      A miss whose page is RAM enters it into the TLB, and then costs what the
+ *           access does. */
+typedef struct vme_value {
+  uint64_t value; /* 0 where left is not */
+  uint64_t left;
+} vme_value;
+
+vme_value vme_load(vme_cpu* cpu, uint64_t gva, uint32_t flags);
+uint64_t vme_store(vme_cpu* cpu, uint64_t gva, uint64_t value, uint32_t flags);
+
 /* Whether [gva, gva + n) permits every access in the mask `access`. *host_or_null (it
  * may be null itself) gets the host pointer where the page is RAM or ROM, else null;
  * it is good until this vCPU's next helper call or refresh. Asking for
@@ -232,9 +275,11 @@ uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n,
 vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32_t mmu_mode,
                  void** host_or_null);
 
-/* Forget translations. On this vCPU's own thread. */
+/* Forget translations, of all modes. On this vCPU's own thread; what is no vCPU is ignored.
+ * A range may wrap around the top; n = 0 is nothing. */
 void vme_tlb_flush(vme_cpu* cpu);
 void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva);
+void vme_tlb_flush_range(vme_cpu* cpu, uint64_t gva, uint64_t n);
 
 /* --- Faults of emitted code.
  *

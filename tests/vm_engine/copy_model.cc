@@ -45,8 +45,8 @@ unsigned CopyModel::piece_at(std::uint64_t gpa, std::uint64_t left) {
 }
 
 bool CopyModel::valid(const Operation& operation) const {
-  return element_ <= 8 && operation.bytes % element_ == 0 && operation.flags < (1u << 17) &&
-         (operation.flags & kOverlap) != kOverlap && (operation.flags & 0xcc) == 0;
+  return element_ <= 8 && operation.bytes % element_ == 0 && operation.flags < (3u << 18) &&
+         (operation.flags & kOverlap) != kOverlap && (operation.flags & 0x88) == 0;
 }
 
 std::uint64_t CopyModel::run(const Operation& operation, std::vector<std::byte>& host) {

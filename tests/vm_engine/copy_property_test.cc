@@ -56,7 +56,12 @@ std::uint32_t some_flags() {
   if (one_in(8)) flags |= VME_ATOMIC_OR_NOTHING;
   if (one_in(3)) flags |= VME_POLL;
   if (one_in(6)) flags |= VME_NO_MMIO;
-  if (one_in(30)) flags ^= 1u << below(20);
+  if (one_in(6)) flags |= VME_ONCE;
+  if (one_in(8))
+    flags |= VME_ORDER_TSO_ELEM;
+  else if (one_in(8))
+    flags |= VME_ORDER_ACQREL_ENDS;
+  if (one_in(30)) flags ^= 1u << below(22);
   return flags;
 }
 

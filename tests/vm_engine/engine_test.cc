@@ -197,6 +197,83 @@ TEST(EngineTest, FlushingAPageForgetsItAlone) {
   EXPECT_EQ(value, 0u);
 }
 
+TEST(EngineTest, EntriesThatWereReplacedLastComeBackWithoutAWalk) {
+  PageTable table;
+  constexpr std::uint64_t kAway = VME_TLB_ENTRIES * kPage;
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    table.pages[0x5000 + i * kAway] = {Machine::kRam + i % 8 * kPage};
+  }
+  Machine m(table);
+  const auto touch = [&](std::uint64_t i) {
+    std::uint32_t value = 0;
+    EXPECT_EQ(load(*m.cpu, 0x5000 + i * kAway, value), VME_OK);
+    return value;
+  };
+  for (std::uint64_t i = 0; i < 9; ++i) {
+    ASSERT_EQ(store(*m.cpu, 0x5000 + i * kAway, static_cast<std::uint32_t>(i)), VME_OK);
+  }
+  const auto walks = table.walks;
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 1; i < 9; ++i) EXPECT_EQ(touch(i), i);
+  }
+  EXPECT_EQ(table.walks, walks);
+  touch(9);
+  EXPECT_EQ(table.walks, walks + 1);
+  touch(3);
+  vme_tlb_flush_page(m.cpu.get(), 0x5000 + 9 * kAway);
+  touch(9);
+  EXPECT_GE(table.walks, walks + 2);
+}
+
+TEST(EngineTest, AFlushedRangeIsForgottenWhereverItsPagesAre) {
+  PageTable table;
+  constexpr std::uint64_t kTop = ~std::uint64_t{0} - kPage + 1;
+  for (const std::uint64_t page : {std::uint64_t{0}, std::uint64_t{0x1000}, kTop - kPage, kTop}) {
+    table.pages[page] = {Machine::kRam};
+  }
+  table.pages[0x101000] = {Machine::kRam + kPage};  // drives 0x1000 out
+  Machine m(table);
+  const auto walks_of = [&](std::uint64_t gva) {
+    const auto before = table.walks;
+    std::uint8_t value = 0;
+    EXPECT_EQ(load(*m.cpu, gva, value), VME_OK);
+    return table.walks - before;
+  };
+  const auto enter_all = [&] {
+    for (const auto& [page, entry] : table.pages) walks_of(page);
+    walks_of(0x101000);
+  };
+  enter_all();
+  vme_tlb_flush_range(m.cpu.get(), kTop + 5, 2 * kPage - 10);
+  EXPECT_EQ(walks_of(kTop), 1u);
+  EXPECT_EQ(walks_of(0), 1u);
+  EXPECT_EQ(walks_of(0x1000), 0u);
+  EXPECT_EQ(walks_of(kTop - kPage), 0u);
+  enter_all();
+  vme_tlb_flush_range(m.cpu.get(), 0x1fff, 1);
+  EXPECT_EQ(walks_of(0x101000), 0u);
+  EXPECT_EQ(walks_of(0x1000), 1u);
+  vme_tlb_flush_range(m.cpu.get(), 0x5000, 0);
+  EXPECT_EQ(walks_of(kTop), 0u);
+  vme_tlb_flush_range(m.cpu.get(), 0x5123, ~std::uint64_t{0});
+  EXPECT_EQ(walks_of(kTop), 1u);
+  EXPECT_EQ(walks_of(0x1000), 1u);
+}
+
+TEST(EngineTest, ACpuIsParkedAndRefreshedThroughTheCInterface) {
+  Machine m;
+  ASSERT_EQ(store(*m.cpu, Machine::kRam, std::uint32_t{77}), VME_OK);
+  vme_cpu_park(m.cpu.get());
+  ASSERT_TRUE(m.memory->remove_region(m.ram, RemovePolicy::kWait).ok());
+  vme_cpu_refresh(m.cpu.get());
+  std::uint32_t value = 0;
+  EXPECT_EQ(load(*m.cpu, Machine::kRam, value), VME_UNMAPPED);
+  vme_cpu foreign{};
+  vme_cpu_park(&foreign);
+  vme_cpu_refresh(nullptr);
+  vme_tlb_flush_range(&foreign, 0, 1);
+}
+
 TEST(EngineTest, AStaleEntryNeverDanglesAndFaultsAfterRefresh) {
   Machine m;
   ASSERT_EQ(store(*m.cpu, Machine::kRam, std::uint32_t{77}), VME_OK);

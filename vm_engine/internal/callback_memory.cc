@@ -2,6 +2,7 @@
 // pointers, so every access comes here.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <new>
 
 #include "vm_engine/internal/guest_memory.h"
@@ -51,6 +52,15 @@ class CallbackMemory : public GuestMemory {
   Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) override {
     vm_mem::memset_raw(bounce_.data(), std::to_integer<int>(value), bytes);
     return write(gpa, std::span<const std::byte>(bounce_).first(bytes));
+  }
+  Outcome load(std::uint64_t gpa, std::span<std::byte> to) override {
+    const Outcome got = read(gpa, to);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return got;
+  }
+  Outcome store(std::uint64_t gpa, std::span<const std::byte> from) override {
+    std::atomic_thread_fence(std::memory_order_release);
+    return write(gpa, from);
   }
 
  private:

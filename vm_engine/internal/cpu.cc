@@ -5,11 +5,7 @@
 namespace vm_engine::internal {
 namespace {
 
-constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
-constexpr std::uint64_t kSlow = VME_TLB_SLOW;
 constexpr std::uint32_t kEverything = VME_ACCESS_READ | VME_ACCESS_WRITE | VME_ACCESS_EXECUTE;
-
-constexpr vme_tlb_entry kEmptyEntry = {kEmpty, kEmpty, kEmpty, 0};
 
 }  // namespace
 
@@ -18,9 +14,8 @@ Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
   reserved = kMagic;
   for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) {
     tlb[mode].mask = std::uint64_t{VME_TLB_ENTRIES - 1} * VME_TLB_ENTRY_BYTES;
-    tlb[mode].table = tables_[mode].data();
+    tlb[mode].table = modes_[mode].table();
   }
-  for (Table& table : tables_) table.fill(kEmptyEntry);
   memory_->renew();
 }
 
@@ -44,28 +39,19 @@ void Cpu::park() {
 }
 
 void Cpu::flush() {
-  for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) {
-    for (std::size_t index = 0; index < VME_TLB_ENTRIES; ++index) drop(mode, index);
-  }
+  for (TlbMode& mode : modes_) mode.forget_all();
 }
 
 void Cpu::flush_page(std::uint64_t gva) {
-  for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) drop(mode, index_of(gva));
+  for (TlbMode& mode : modes_) mode.forget_page(gva);
 }
 
-// A page that is open for direct stores was marked when it was opened. Marked again after
-// the last of them, it is not lost to a harvest that came in between.
-void Cpu::drop(unsigned mode, std::size_t index) {
-  vme_tlb_entry& entry = tables_[mode][index];
-  const Detail& detail = details_[mode][index];
-  if (detail.dirty_log != nullptr && entry.write != kEmpty && (entry.write & kSlow) == 0) {
-    detail.dirty_log->mark(detail.region_offset, kPageBytes);
-  }
-  entry = kEmptyEntry;
-}
-
-std::size_t Cpu::index_of(std::uint64_t gva) {
-  return (gva >> VME_PAGE_BITS) & (VME_TLB_ENTRIES - 1);
+void Cpu::flush_range(std::uint64_t gva, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const std::uint64_t first = gva & kPageMask;
+  const bool everything = bytes > ~std::uint64_t{0} - (gva - first);
+  const std::uint64_t last = everything ? first - kPageBytes : (gva + bytes - 1) & kPageMask;
+  for (TlbMode& mode : modes_) mode.forget_range(first, last);
 }
 
 std::uint64_t& Cpu::comparator(vme_tlb_entry& entry, std::uint32_t access) {
@@ -74,10 +60,9 @@ std::uint64_t& Cpu::comparator(vme_tlb_entry& entry, std::uint32_t access) {
 }
 
 Place Cpu::resolve(std::uint64_t gva, std::uint32_t access, unsigned mode) {
-  vme_tlb_entry& entry = tables_[mode][index_of(gva)];
-  const Detail& detail = details_[mode][index_of(gva)];
-  if ((comparator(entry, access) & ~kSlow) != (gva & kPageMask)) {
-    std::uint64_t gpa_page = kEmpty;
+  TlbMode& own = modes_[mode];
+  if (!own.find(gva) || comparator(own.entry_of(gva), access) == kEmptyComparator) {
+    std::uint64_t gpa_page = kEmptyComparator;
     std::uint32_t permitted = 0;
     vme_rc rc = translate(gva, access, mode, gpa_page, permitted);
     if (rc != VME_OK) return Place{.rc = rc};
@@ -85,7 +70,8 @@ Place Cpu::resolve(std::uint64_t gva, std::uint32_t access, unsigned mode) {
     if (page.rc != VME_OK) return Place{.rc = page.rc, .gpa = gpa_page | (gva & ~kPageMask)};
     install(gva, mode, gpa_page, page, permitted);
   }
-  if (access == VME_ACCESS_WRITE) open_for_writing(entry, detail);
+  if (access == VME_ACCESS_WRITE) own.open_for_writing(gva);
+  const TlbDetail& detail = own.detail_of(gva);
   return Place{.gpa = detail.gpa_page | (gva & ~kPageMask), .kind = detail.kind};
 }
 
@@ -110,34 +96,45 @@ void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, cons
                   std::uint32_t permitted) {
   vme_tlb_entry entry = kEmptyEntry;
   const std::uint64_t fast = gva & kPageMask;
-  const std::uint64_t tag = page.host != nullptr ? fast : fast | kSlow;
+  const std::uint64_t tag = page.host != nullptr ? fast : fast | kSlowComparator;
   for (const std::uint32_t access :
        {std::uint32_t{VME_ACCESS_READ}, std::uint32_t{VME_ACCESS_WRITE},
         std::uint32_t{VME_ACCESS_EXECUTE}}) {
     if ((permitted & access) == 0) continue;
     const Page other = memory_->page(gpa_page, access);
     if (other.rc != VME_OK || other.kind != page.kind) continue;
-    comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlow : tag;
+    comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlowComparator : tag;
   }
   entry.addend = reinterpret_cast<std::uintptr_t>(page.host) - fast;
-  drop(mode, index_of(gva));
-  tables_[mode][index_of(gva)] = entry;
-  details_[mode][index_of(gva)] = Detail{.gpa_page = gpa_page,
-                                         .kind = page.kind,
-                                         .has_host = page.host != nullptr,
-                                         .dirty_log = page.dirty_log,
-                                         .region_offset = page.region_offset};
-}
-
-void Cpu::open_for_writing(vme_tlb_entry& entry, const Detail& detail) {
-  if (!detail.has_host || (entry.write & kSlow) == 0) return;
-  if (detail.dirty_log != nullptr) detail.dirty_log->mark(detail.region_offset, kPageBytes);
-  entry.write &= ~kSlow;
+  modes_[mode].enter(entry, TlbDetail{.gva_page = fast,
+                                      .gpa_page = gpa_page,
+                                      .kind = page.kind,
+                                      .has_host = page.host != nullptr,
+                                      .recoverable = page.recoverable,
+                                      .dirty_log = page.dirty_log,
+                                      .region_offset = page.region_offset});
 }
 
 std::byte* Cpu::host_pointer(std::uint64_t gva, unsigned mode) {
-  if (!details_[mode][index_of(gva)].has_host) return nullptr;
-  return reinterpret_cast<std::byte*>(gva + tables_[mode][index_of(gva)].addend);
+  if (!modes_[mode].detail_of(gva).has_host) return nullptr;
+  return reinterpret_cast<std::byte*>(gva + modes_[mode].entry_of(gva).addend);
+}
+
+std::byte* Cpu::direct_word(std::uint64_t gva, unsigned bytes, std::uint32_t access,
+                            unsigned mode) {
+  sync();
+  if ((gva & ~kPageMask) > kPageBytes - bytes) return nullptr;
+  if (resolve(gva, access, mode).rc != VME_OK) return nullptr;
+  if (modes_[mode].detail_of(gva).recoverable) return nullptr;
+  vme_tlb_entry& entry = modes_[mode].entry_of(gva);
+  if (comparator(entry, access) != (gva & kPageMask)) return nullptr;
+  return reinterpret_cast<std::byte*>(gva + entry.addend);
+}
+
+void Cpu::mark_word(std::uint64_t gva, unsigned mode) {
+  const TlbDetail& detail = modes_[mode].detail_of(gva);
+  if (detail.dirty_log == nullptr) return;
+  detail.dirty_log->mark(detail.region_offset + (gva & ~kPageMask), 1);
 }
 
 vme_rc Cpu::fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa) {

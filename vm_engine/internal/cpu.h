@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "vm_engine/internal/guest_memory.h"
+#include "vm_engine/internal/tlb_mode.h"
 #include "vm_engine/vm_engine.h"
 
 struct vme_engine {
@@ -67,6 +68,7 @@ class Cpu : public vme_cpu {
   void park();
   void flush();
   void flush_page(std::uint64_t gva);
+  void flush_range(std::uint64_t gva, std::uint64_t bytes);
 
   // Translates the page of `gva` for one VME_ACCESS_* bit, from the TLB if it can,
   // and enters the answer there.
@@ -74,6 +76,12 @@ class Cpu : public vme_cpu {
 
   // The host pointer of `gva`, which resolve() has just answered; null without one.
   std::byte* host_pointer(std::uint64_t gva, unsigned mode);
+
+  // The host pointer of the word at `gva` where an ordinary load or store may reach it there,
+  // entered into the TLB if it has to be. Null where that takes more, a fault included.
+  std::byte* direct_word(std::uint64_t gva, unsigned bytes, std::uint32_t access, unsigned mode);
+  // After a store through direct_word().
+  void mark_word(std::uint64_t gva, unsigned mode);
 
   // Records a fault at `at`, the first byte of `subject` that is out of reach.
   vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
@@ -85,30 +93,15 @@ class Cpu : public vme_cpu {
  private:
   static constexpr std::uint32_t kMagic = 0x55504302;
 
-  // What an entry's comparators do not say.
-  struct Detail {
-    std::uint64_t gpa_page = 0;
-    PageKind kind = PageKind::kPlain;
-    bool has_host = false;
-    vm_mem::DirtyLog* dirty_log = nullptr;
-    std::uint64_t region_offset = 0;
-  };
-  using Table = std::array<vme_tlb_entry, VME_TLB_ENTRIES>;
-  using Details = std::array<Detail, VME_TLB_ENTRIES>;
-
-  static std::size_t index_of(std::uint64_t gva);
   static std::uint64_t& comparator(vme_tlb_entry& entry, std::uint32_t access);
   vme_rc translate(std::uint64_t gva, std::uint32_t access, unsigned mode, std::uint64_t& gpa_page,
                    std::uint32_t& permitted) const;
   void install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
                std::uint32_t permitted);
-  static void open_for_writing(vme_tlb_entry& entry, const Detail& detail);
-  void drop(unsigned mode, std::size_t index);
 
   const vme_engine& engine_;
   std::unique_ptr<GuestMemory> memory_;
-  std::array<Table, VME_MMU_MODES> tables_;
-  std::array<Details, VME_MMU_MODES> details_;
+  std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;
 };
 

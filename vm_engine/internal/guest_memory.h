@@ -25,6 +25,7 @@ struct Page {
   std::byte* host = nullptr;              // null: reachable through calls alone
   vm_mem::DirtyLog* dirty_log = nullptr;  // null: writes are not tracked
   std::uint64_t region_offset = 0;        // of the page, for the dirty log
+  bool recoverable = false;               // the host may fail to provide it
 };
 
 // How far a run got. `done` counts from its start; `rc` is VME_OK where that is all.
@@ -53,13 +54,18 @@ class GuestMemory {
   // Needs:  `gpa` at the start of a page; `access` one VME_ACCESS_* bit.
   virtual Page page(std::uint64_t gpa, std::uint32_t access) = 0;
 
-  // Needs, all four:  every range within one page.
+  // Needs, all of them:  every range within one page.
   virtual Outcome read(std::uint64_t gpa, std::span<std::byte> to) = 0;
   virtual Outcome write(std::uint64_t gpa, std::span<const std::byte> from) = 0;
   // Where the source stops inside a unit, nothing of that unit is written.
   virtual Outcome copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
                        std::uint64_t unit) = 0;
   virtual Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) = 0;
+
+  // One element of 1, 2, 4 or 8 bytes in plain memory, single-copy atomic where naturally
+  // aligned: a load acquires, a store releases.
+  virtual Outcome load(std::uint64_t gpa, std::span<std::byte> to) = 0;
+  virtual Outcome store(std::uint64_t gpa, std::span<const std::byte> from) = 0;
 };
 
 // Null where the host has no memory for it.

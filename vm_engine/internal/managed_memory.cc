@@ -1,4 +1,6 @@
 // Guest memory that is a MemoryManager.
+#include <atomic>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -78,7 +80,8 @@ class ManagedMemory : public GuestMemory {
     const std::uint64_t offset = gpa - section->range.begin().value;
     return Page{.host = section->host + offset,
                 .dirty_log = section->dirty_log,
-                .region_offset = section->region_offset + offset};
+                .region_offset = section->region_offset + offset,
+                .recoverable = section->recoverable};
   }
 
   Outcome read(std::uint64_t gpa, std::span<std::byte> to) override {
@@ -93,8 +96,38 @@ class ManagedMemory : public GuestMemory {
   Outcome fill(std::uint64_t gpa, std::byte value, std::uint64_t bytes) override {
     return outcome_of(reader_.fill_block(GuestAddress{gpa}, value, bytes));
   }
+  Outcome load(std::uint64_t gpa, std::span<std::byte> to) override {
+    switch (to.size()) {
+      case 1: return load_word<std::uint8_t>(gpa, to);
+      case 2: return load_word<std::uint16_t>(gpa, to);
+      case 4: return load_word<std::uint32_t>(gpa, to);
+      default: return load_word<std::uint64_t>(gpa, to);
+    }
+  }
+  Outcome store(std::uint64_t gpa, std::span<const std::byte> from) override {
+    switch (from.size()) {
+      case 1: return store_word<std::uint8_t>(gpa, from);
+      case 2: return store_word<std::uint16_t>(gpa, from);
+      case 4: return store_word<std::uint32_t>(gpa, from);
+      default: return store_word<std::uint64_t>(gpa, from);
+    }
+  }
 
  private:
+  template <typename Word>
+  Outcome load_word(std::uint64_t gpa, std::span<std::byte> to) {
+    Word word = 0;
+    const AccessResult result = reader_.load(GuestAddress{gpa}, word, std::memory_order_acquire);
+    if (result.ok()) std::memcpy(to.data(), &word, sizeof word);
+    return outcome_of(result);
+  }
+  template <typename Word>
+  Outcome store_word(std::uint64_t gpa, std::span<const std::byte> from) {
+    Word word = 0;
+    std::memcpy(&word, from.data(), sizeof word);
+    return outcome_of(reader_.store(GuestAddress{gpa}, word, std::memory_order_release));
+  }
+
   vm_mem::MemoryReader reader_;
   std::shared_ptr<const vm_mem::MemoryMap> held_;
   std::uint64_t dirty_epoch_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <span>
 
@@ -13,7 +14,9 @@ namespace {
 constexpr std::uint32_t kModeMask = 0xf;
 constexpr std::uint32_t kElementMask = 7;
 constexpr std::uint32_t kOverlapMask = 3u << 12;
-constexpr std::uint32_t kKnownFlags = (std::uint32_t{VME_NO_MMIO} << 1) - 1;
+constexpr std::uint32_t kOrderMask = 3u << 18;
+constexpr std::uint32_t kKnownFlags = kOrderMask | (kOrderMask - 1);
+constexpr std::uint64_t kStoredOnce = 16;  // what one call below stores no byte of twice
 
 std::uint64_t page_rest_above(std::uint64_t gva) { return kPageBytes - (gva & ~kPageMask); }
 std::uint64_t page_rest_below(std::uint64_t end) { return ((end - 1) & ~kPageMask) + 1; }
@@ -29,6 +32,7 @@ Transfer::Transfer(Cpu& cpu, const TransferRequest& request)
       request_(request),
       element_(element_bytes(request.flags)),
       progress_((request.flags & VME_BACKWARD) != 0 ? Order::kDescending : Order::kAscending),
+      data_order_(progress_),
       source_{.gva = request.source_gva,
               .access = request.read_access,
               .side = VME_SIDE_SOURCE,
@@ -37,6 +41,7 @@ Transfer::Transfer(Cpu& cpu, const TransferRequest& request)
                    .access = VME_ACCESS_WRITE,
                    .side = VME_SIDE_DESTINATION,
                    .mode = (request.flags >> VME_MMU_DST_SHIFT) & kModeMask},
+      ordered_((request.flags & kOrderMask) == VME_ORDER_TSO_ELEM),
       devices_allowed_((request.flags & (VME_NO_MMIO | VME_ATOMIC_OR_NOTHING)) == 0) {}
 
 std::uint64_t Transfer::run() {
@@ -47,6 +52,14 @@ std::uint64_t Transfer::run() {
               reads_guest() ? source_.gva : destination_.gva, ~std::uint64_t{0});
     return finish(0);
   }
+  if ((request_.flags & kOrderMask) != VME_ORDER_ACQREL_ENDS) return run_relaxed();
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const std::uint64_t left = run_relaxed();
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return left;
+}
+
+std::uint64_t Transfer::run_relaxed() {
   const bool poll = (request_.flags & VME_POLL) != 0;
   const bool atomic = (request_.flags & VME_ATOMIC_OR_NOTHING) != 0;
   const Step all{.offset = 0, .bytes = request_.bytes};
@@ -57,9 +70,9 @@ std::uint64_t Transfer::run() {
   if (!against_its_order()) return finish(walk(all, progress_, false, &Transfer::move));
   const bool up = progress_ == Order::kAscending;
   const Step reached{.offset = up ? 0 : request_.bytes - reach, .bytes = reach};
-  const Order order = up ? Order::kDescending : Order::kAscending;
+  data_order_ = up ? Order::kDescending : Order::kAscending;
   const vme_fault why = cpu_.fault;
-  if (walk(reached, order, false, &Transfer::move) != reach) return finish(0);
+  if (walk(reached, data_order_, false, &Transfer::move) != reach) return finish(0);
   cpu_.fault = why;
   return finish(reach);
 }
@@ -75,7 +88,8 @@ bool Transfer::valid() const {
                          (request_.kind == TransferKind::kWrite && request_.host_from == nullptr);
   return !null_host && (request_.flags & ~kKnownFlags) == 0 && element_ <= 8 &&
          request_.bytes % element_ == 0 && overlap() <= VME_OVERLAP_DISJOINT &&
-         source_.mode < VME_MMU_MODES && destination_.mode < VME_MMU_MODES;
+         (request_.flags & kOrderMask) <= VME_ORDER_TSO_ELEM && source_.mode < VME_MMU_MODES &&
+         destination_.mode < VME_MMU_MODES;
 }
 
 bool Transfer::reads_guest() const {
@@ -109,7 +123,7 @@ std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) 
   std::uint64_t done = 0;
   while (done < range.bytes) {
     const Step step = cut(range, done, order);
-    if (poll && done != 0 && exit_requested()) {
+    if (poll && done != 0 && begins_page(step) && exit_requested()) {
       const Operand& operand = reads_guest() ? source_ : destination_;
       cpu_.fail(VME_INTR, subject(operand, lead(step)), operand.gva + lead(step),
                 ~std::uint64_t{0});
@@ -122,6 +136,21 @@ std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) 
   return done;
 }
 
+// Whether the element before the step's first lies, in part at least, in another page than
+// it, or the step itself does.
+bool Transfer::begins_page(const Step& step) const {
+  const std::uint64_t element = lead(step);
+  const std::uint64_t before =
+      progress_ == Order::kAscending ? element - element_ : element + element_;
+  const auto begins = [&](const Operand& operand) {
+    const auto page_of = [&](std::uint64_t offset) { return (operand.gva + offset) & kPageMask; };
+    const std::uint64_t page = page_of(element);
+    return page_of(element + element_ - 1) != page || page_of(before) != page ||
+           page_of(before + element_ - 1) != page;
+  };
+  return (reads_guest() && begins(source_)) || (writes_guest() && begins(destination_));
+}
+
 Transfer::Step Transfer::cut(const Step& range, std::uint64_t done, Order order) const {
   const bool up = order == Order::kAscending;
   const std::uint64_t from = up ? range.offset + done : range.offset + range.bytes - done;
@@ -132,6 +161,7 @@ Transfer::Step Transfer::cut(const Step& range, std::uint64_t done, Order order)
   };
   if (reads_guest()) limit(source_);
   if (writes_guest()) limit(destination_);
+  if (writes_guest() && (request_.flags & VME_ONCE) != 0) bytes = std::min(bytes, kStoredOnce);
   bytes = std::max(bytes - bytes % element_, element_);
   return Step{.offset = up ? from : from - bytes, .bytes = bytes};
 }
@@ -175,8 +205,8 @@ std::uint64_t Transfer::move(const Step& step) {
   Stage stage;
   if (!resolve(step, stage)) return 0;
   const auto split = [](const Extent& extent) { return extent.first != extent.bytes; };
-  const bool elements = stage.source.device || stage.destination.device || split(stage.source) ||
-                        split(stage.destination) ||
+  const bool elements = ordered_ || stage.source.device || stage.destination.device ||
+                        split(stage.source) || split(stage.destination) ||
                         (progress_ == Order::kDescending && !cpu_.memory().faults_by_page());
   return elements ? move_elements(step, stage) : move_run(step, stage);
 }
@@ -267,7 +297,7 @@ Outcome Transfer::replicate_down(const Stage& stage, std::uint64_t distance) {
 }
 
 std::uint64_t Transfer::move_elements(const Step& step, const Stage& stage) {
-  const bool up = progress_ == Order::kAscending;
+  const bool up = data_order_ == Order::kAscending;
   for (std::uint64_t done = 0; done < step.bytes; done += element_) {
     const std::uint64_t at = up ? done : step.bytes - done - element_;
     if (!move_element(step, stage, at)) return done;
@@ -291,18 +321,26 @@ bool Transfer::move_element(const Step& step, const Stage& stage, std::uint64_t 
 bool Transfer::read_element(const Operand& operand, const Step& step, const Extent& extent,
                             std::uint64_t at, std::byte* to) {
   const std::uint64_t first = std::min(element_, extent.first - at);
-  Outcome got = cpu_.memory().read(extent.gpa[0] + at, {to, first});
+  const std::span<std::byte> bytes(to, first);
+  const bool whole_word = ordered_ && !extent.device && first == element_;
+  Outcome got = whole_word ? cpu_.memory().load(extent.gpa[0] + at, bytes)
+                           : cpu_.memory().read(extent.gpa[0] + at, bytes);
   if (got.rc == VME_OK && first < element_) {
     got = cpu_.memory().read(extent.gpa[1], {to + first, element_ - first});
     got.done += first;
   }
+  if (ordered_ && !whole_word) std::atomic_thread_fence(std::memory_order_acquire);
   return report(got, operand, step.offset + at, step.offset + at + got.done);
 }
 
 bool Transfer::write_element(const Operand& operand, const Step& step, const Extent& extent,
                              std::uint64_t at, const std::byte* from) {
   const std::uint64_t first = std::min(element_, extent.first - at);
-  Outcome put = cpu_.memory().write(extent.gpa[0] + at, {from, first});
+  const std::span<const std::byte> bytes(from, first);
+  const bool whole_word = ordered_ && !extent.device && first == element_;
+  if (ordered_ && !whole_word) std::atomic_thread_fence(std::memory_order_release);
+  Outcome put = whole_word ? cpu_.memory().store(extent.gpa[0] + at, bytes)
+                           : cpu_.memory().write(extent.gpa[0] + at, bytes);
   if (put.rc == VME_OK && first < element_) {
     put = cpu_.memory().write(extent.gpa[1], {from + first, element_ - first});
     put.done += first;

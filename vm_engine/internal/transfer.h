@@ -5,8 +5,8 @@
 //    a step of its own.
 // 2. A step resolves all its pages before it moves a byte.
 // 3. A step between plain pages is one call of the memory below. A step that
-//    straddles or meets a device goes element by element, through eight bytes here;
-//    so does one that descends where the memory may stop in the middle of a page.
+//    straddles, meets a device or is ordered goes element by element, through eight bytes
+//    here; so does one that descends where the memory may stop in the middle of a page.
 // 4. An overlapping MEMMOVE whose data order is not its order of progress first
 //    walks its steps without moving anything, and then moves what can be reached.
 #ifndef VM_ENGINE_INTERNAL_TRANSFER_H_
@@ -65,6 +65,7 @@ class Transfer {
   };
   using Action = std::uint64_t (Transfer::*)(const Step&);
 
+  std::uint64_t run_relaxed();
   bool valid() const;
   bool reads_guest() const;
   bool writes_guest() const;
@@ -76,6 +77,7 @@ class Transfer {
   std::uint64_t walk(Step range, Order order, bool poll, Action action);
   Step cut(const Step& range, std::uint64_t done, Order order) const;
   std::uint64_t lead(const Step& step) const;
+  bool begins_page(const Step& step) const;
   bool place(const Operand& operand, const Step& step, Extent& extent);
   bool resolve(const Step& step, Stage& stage);
   std::uint64_t look(const Step& step);
@@ -103,8 +105,10 @@ class Transfer {
   const TransferRequest& request_;
   std::uint64_t element_;
   Order progress_;
+  Order data_order_;  // the opposite where overlap forces it
   Operand source_;
   Operand destination_;
+  bool ordered_;
   bool devices_allowed_;
 };
 
