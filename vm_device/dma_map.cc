@@ -77,7 +77,8 @@ absl::Status lease_for(vm_mem::MemoryManager& memory, HeldMapping& held, const G
   if (whole.bytes != bytes || !range.has_value()) return absl::OkStatus();
   const bool reads = held.direction() == DmaDirection::kToDevice;
   auto lease =
-      memory.lease(*range, reads ? vm_mem::LeaseAccess::kRead : vm_mem::LeaseAccess::kReadWrite);
+      memory.lease(*range, reads ? vm_mem::LeaseAccess::kRead : vm_mem::LeaseAccess::kReadWrite,
+                   vm_mem::WriteCause::kDma);
   if (absl::IsFailedPrecondition(lease.status())) return absl::OkStatus();
   if (!lease.ok()) return lease.status();
   held.lease = std::move(*lease);

@@ -19,7 +19,8 @@ std::uint64_t block_of(std::uint64_t address) { return address >> kBlockShift; }
 constexpr std::uint64_t kCoarsestShift = 63;  // two granules in a block
 
 // For slots without a log.
-constinit const std::atomic<std::uint8_t> kAlwaysMarked{1};
+constinit const std::atomic<std::uint8_t> kAlwaysMarked{kMarkedByte};
+static_assert(kMarkedByte == kMarkDirty);
 
 // What an index leads to where there is nothing: one block, of slots that every address
 // is out of bounds of. Each structure is followed by its elements.

@@ -25,6 +25,9 @@ namespace vm_mem {
 class DirtyLog;
 struct MapSection;
 
+// DirtyLog's kMarkDirty.
+inline constexpr std::uint8_t kMarkedByte = 1;
+
 // What an access that stays within one section needs to know of it.
 struct MapSlot {
   // By the binary logarithm of a word's size: how many such words from `begin` on
@@ -36,11 +39,11 @@ struct MapSlot {
   std::byte* host = nullptr;  // of `begin`
   Limits loadable{};
   Limits storable{};
-  // One byte a page, not zero where it is marked; the mask is 0 where there is no log,
-  // and the one byte is not zero then.
+  // One byte a page, kMarkedByte where it is marked and nobody is to be told; the mask is 0
+  // where there is no log, and the one byte is kMarkedByte then.
   const std::atomic<std::uint8_t>* marks = nullptr;
   std::uint64_t marks_mask = 0;
-  DirtyLog* dirty_log = nullptr;    // null where writes are not tracked
+  DirtyLog* dirty_log = nullptr;    // null where nobody asks what is written
   std::uint64_t region_offset = 0;  // of `begin`
 
   // Bytes.
@@ -53,7 +56,7 @@ struct MapSlot {
   // After a store to it. Needs:  `page` in it, counted from `begin`.
   bool is_marked(std::uint64_t page) const {
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first
-    return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
+    return marks[page & marks_mask].load(std::memory_order_relaxed) == kMarkedByte;
   }
   // The mark of the page of a byte.
   const std::atomic<std::uint8_t>& mark_of(std::uint64_t offset) const {

@@ -56,11 +56,13 @@ void MemoryLease::release() noexcept {
 // A region that is leaving is gone from the map in a moment, or stays after all (as one
 // whose pages are taken away does). The layouts that were read are those of the map only
 // if no other one came meanwhile.
-absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess access) {
+absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess access,
+                                                 WriteCause cause) {
   return internal::without_exceptions([&]() -> absl::StatusOr<MemoryLease> {
     for (;; std::this_thread::yield()) {
       const internal::MapPublisher::Pin pin(state_->maps());
-      auto lease = internal::LeaseHold::lease(pin.map(), range, access, state_->lease_count());
+      auto lease =
+          internal::LeaseHold::lease(pin.map(), range, {access, cause}, state_->lease_count());
       if (absl::IsUnavailable(lease.status())) continue;
       if (!lease.ok() || generation() == pin.map().generation()) return lease;
       internal::LeaseHold::abandon(*lease);

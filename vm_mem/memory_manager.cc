@@ -13,6 +13,8 @@ namespace {
 using internal::without_exceptions;
 using Pin = internal::MapPublisher::Pin;
 
+WriteCause copies(Route route) { return cause_of(route, WriteCause::kCopy); }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MemoryManager>> MemoryManager::create(MemoryManagerOptions options) {
@@ -20,6 +22,8 @@ absl::StatusOr<std::unique_ptr<MemoryManager>> MemoryManager::create(MemoryManag
     return std::unique_ptr<MemoryManager>(new MemoryManager(options));
   });
 }
+
+CodeWatch& MemoryManager::code_watch() { return state_->code_watch(); }
 
 MemoryManager::MemoryManager(MemoryManagerOptions options)
     : state_(std::make_unique<State>(options, generation_)) {}
@@ -47,19 +51,19 @@ AccessResult MemoryManager::read(GuestAddress from, std::span<std::byte> to, Rou
 
 AccessResult MemoryManager::write(GuestAddress to, std::span<const std::byte> from, Route route) {
   const Pin pin(state_->maps());
-  return counted(internal::write_memory(pin.map(), to, from), route);
+  return counted(internal::write_memory(pin.map(), to, from, copies(route)), route);
 }
 
 AccessResult MemoryManager::copy_block(GuestAddress to, GuestAddress from, std::uint64_t bytes,
                                        Route route) {
   const Pin pin(state_->maps());
-  return counted(internal::copy_memory(pin.map(), to, from, bytes), route);
+  return counted(internal::copy_memory(pin.map(), to, from, bytes, copies(route)), route);
 }
 
 AccessResult MemoryManager::fill_block(GuestAddress to, std::byte value, std::uint64_t bytes,
                                        Route route) {
   const Pin pin(state_->maps());
-  return counted(internal::fill_memory(pin.map(), to, value, bytes), route);
+  return counted(internal::fill_memory(pin.map(), to, value, bytes, copies(route)), route);
 }
 
 AccessResult MemoryManager::compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes,
@@ -77,21 +81,23 @@ AccessResult MemoryManager::load_bits(GuestAddress from, unsigned bytes, std::ui
 AccessResult MemoryManager::store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
                                        std::memory_order order) {
   const Pin pin(state_->maps());
-  return internal::store_word(pin.map(), to, bytes, bits, order);
+  return internal::store_word(pin.map(), to, bytes, bits, order, WriteCause::kStore);
 }
 
 AccessResult MemoryManager::modify_bits(GuestAddress at, unsigned bytes, WordOperation operation,
                                         std::uint64_t operand, std::uint64_t& previous,
                                         std::memory_order) {
   const Pin pin(state_->maps());
-  return internal::modify_word(pin.map(), at, bytes, operation, operand, previous);
+  return internal::modify_word(pin.map(), at, bytes, operation, operand, previous,
+                               WriteCause::kStore);
 }
 
 AccessResult MemoryManager::compare_exchange_bits(GuestAddress at, unsigned bytes,
                                                   std::uint64_t& expected, std::uint64_t desired,
                                                   bool& exchanged, std::memory_order) {
   const Pin pin(state_->maps());
-  return internal::compare_exchange_word(pin.map(), at, bytes, expected, desired, exchanged);
+  return internal::compare_exchange_word(pin.map(), at, bytes, expected, desired, exchanged,
+                                         WriteCause::kStore);
 }
 
 Statistics MemoryManager::statistics() const {

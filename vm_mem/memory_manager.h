@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_mem/access.h"
+#include "vm_mem/code_watch.h"
 #include "vm_mem/dirty_pages.h"
 #include "vm_mem/guest_address.h"
 #include "vm_mem/memory_lease.h"
@@ -29,6 +30,7 @@
 #include "vm_mem/region_info.h"
 #include "vm_mem/statistics.h"
 #include "vm_mem/typed_access.h"
+#include "vm_mem/write_cause.h"
 
 namespace vm_mem {
 
@@ -47,6 +49,8 @@ struct MemoryManagerOptions {
   // in containers multiply.
   std::size_t max_sections = 262144;
   FaultHandler fault_handler = FaultHandler::kInstall;
+  // kOn: for all RAM, whatever RamOptions::code_watch says.
+  CodeWatching code_watch = CodeWatching::kOff;
 };
 
 // What remove_region does while somebody still uses the region.
@@ -155,7 +159,9 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //                               host; the message says how many bytes are
   // Cost:    a lock of each region, for some stores; three allocations, and more where many
   //          regions are under it. Yields while a change of one of them is published.
-  absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access);
+  // `cause` is what is reported to who watches the bytes, when they are marked.
+  absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access,
+                                    WriteCause cause = WriteCause::kHost);
   // Those that exist, of all regions. Of one: region_info().
   std::uint64_t leases() const;
 
@@ -215,6 +221,9 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // Advances with every harvest that cleared marks. A writer that marks a page once and
   // then stores to it many times marks it again when this has changed.
   std::uint64_t dirty_epoch() const;
+
+  // Who is told of writes to translated code.
+  CodeWatch& code_watch();
 
   // Tells `listener` of the current regions, then of every change.
   // Needs:  it outlives this object or is removed; neither call from a listener or

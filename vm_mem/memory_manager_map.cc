@@ -70,7 +70,6 @@ MadeNode make_ram(GuestRange range, const RamOptions& options, FaultHandler hand
   if (absl::Status ready = prepare_for_faults(*node.region, options, handler); !ready.ok()) {
     return ready;
   }
-  if (options.dirty_tracking == DirtyTracking::kOn) node.region->make_dirty_log();
   return node;
 }
 
@@ -125,7 +124,9 @@ absl::Status track(RegionTree& tree, RegionId id, DirtyTracking tracking) {
 absl::StatusOr<RegionId> MemoryManager::add_ram(GuestRange range, RamOptions options) {
   return without_exceptions([&] {
     return state_->add(range, {options.priority, options.container}, [&](const RegionTree&) {
-      return make_ram(range, options, state_->fault_handler());
+      MadeNode node = make_ram(range, options, state_->fault_handler());
+      if (node.ok()) state_->prepare_for_writes(*node->region, options);
+      return node;
     });
   });
 }

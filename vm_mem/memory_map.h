@@ -32,7 +32,8 @@ struct MapSection {
   std::uint64_t region_offset = 0;    // of range.begin() in `shown`
   std::byte* host = nullptr;          // of range.begin(); null for MMIO
   MmioHandler* handler = nullptr;     // MMIO only
-  DirtyLog* dirty_log = nullptr;      // null where writes are not tracked
+  DirtyLog* dirty_log = nullptr;      // null where nobody asks what is written
+  bool dirty_tracked = false;         // harvests cover it
   std::shared_ptr<const void> owner;  // keeps the host memory alive
 };
 

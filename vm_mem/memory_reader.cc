@@ -12,8 +12,8 @@
 namespace vm_mem {
 namespace {
 
-void mark(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes) {
-  if (slot.dirty_log != nullptr) slot.dirty_log->mark(slot.region_offset + offset, bytes);
+void mark(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes, WriteCause cause) {
+  if (slot.dirty_log != nullptr) slot.dirty_log->mark(slot.region_offset + offset, bytes, cause);
 }
 
 void add(std::atomic<std::uint64_t>& own, std::uint64_t amount) {
@@ -102,17 +102,18 @@ AccessResult MemoryReader::bulk(Outermost outermost, Nested nested) {
   return access(counted, nested);
 }
 
-void MemoryReader::mark_first(const MapSlot& slot, GuestAddress at) {
-  mark(slot, at.value - slot.begin, 1);
+void MemoryReader::mark_word(const MapSlot& slot, GuestAddress at, unsigned bytes) const {
+  mark(slot, at.value - slot.begin, bytes, stores());
 }
 
-void MemoryReader::mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes) {
-  mark(slot, offset, bytes);
+void MemoryReader::mark_block(const MapSlot& slot, std::uint64_t offset,
+                              std::uint64_t bytes) const {
+  mark(slot, offset, bytes, copies());
 }
 
 void MemoryReader::mark_recent(GuestAddress at, std::uint64_t bytes) const {
   const MapSlot& slot = recent_slot_at(at);
-  mark(slot, at.value - slot.begin, bytes);
+  mark_block(slot, at.value - slot.begin, bytes);
 }
 
 void MemoryReader::copy_out(std::byte* to, const std::byte* guest, std::size_t bytes,
@@ -175,7 +176,7 @@ AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte>
 }
 
 AccessResult MemoryReader::write_sections(GuestAddress to, std::span<const std::byte> from) {
-  return bulk([&](const MemoryMap& map) { return internal::write_memory(map, to, from); },
+  return bulk([&](const MemoryMap& map) { return internal::write_memory(map, to, from, copies()); },
               [&] { return manager_->write(to, from, route_); });
 }
 
@@ -186,12 +187,13 @@ AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::u
   const std::uint64_t offset = to.value - destination.begin;
   if (source.loads(source_offset, bytes) && destination.stores(offset, bytes)) [[likely]] {
     internal::copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
-    mark(destination, offset, bytes);
+    mark_block(destination, offset, bytes);
     count(counts_, bytes);
     return {.done = bytes};
   }
-  return bulk([&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes); },
-              [&] { return manager_->copy_block(to, from, bytes, route_); });
+  return bulk(
+      [&](const MemoryMap& map) { return internal::copy_memory(map, to, from, bytes, copies()); },
+      [&] { return manager_->copy_block(to, from, bytes, route_); });
 }
 
 AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uint64_t bytes) {
@@ -199,12 +201,13 @@ AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uin
   const std::uint64_t offset = to.value - slot.begin;
   if (slot.stores(offset, bytes)) [[likely]] {
     internal::fill_guest(slot.host + offset, value, bytes);
-    mark(slot, offset, bytes);
+    mark_block(slot, offset, bytes);
     count(counts_, bytes);
     return {.done = bytes};
   }
-  return bulk([&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes); },
-              [&] { return manager_->fill_block(to, value, bytes, route_); });
+  return bulk(
+      [&](const MemoryMap& map) { return internal::fill_memory(map, to, value, bytes, copies()); },
+      [&] { return manager_->fill_block(to, value, bytes, route_); });
 }
 
 AccessResult MemoryReader::compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes,
@@ -224,7 +227,9 @@ AccessResult MemoryReader::load_bits(GuestAddress from, unsigned bytes, std::uin
 AccessResult MemoryReader::store_bits(GuestAddress to, unsigned bytes, std::uint64_t bits,
                                       std::memory_order order) {
   return access(
-      [&](const MemoryMap& map) { return internal::store_word(map, to, bytes, bits, order); },
+      [&](const MemoryMap& map) {
+        return internal::store_word(map, to, bytes, bits, order, stores());
+      },
       [&] { return manager_->store_bits(to, bytes, bits, order); });
 }
 
@@ -233,7 +238,7 @@ AccessResult MemoryReader::modify_bits(GuestAddress at, unsigned bytes, WordOper
                                        std::memory_order order) {
   return access(
       [&](const MemoryMap& map) {
-        return internal::modify_word(map, at, bytes, operation, operand, previous);
+        return internal::modify_word(map, at, bytes, operation, operand, previous, stores());
       },
       [&] { return manager_->modify_bits(at, bytes, operation, operand, previous, order); });
 }
@@ -243,7 +248,8 @@ AccessResult MemoryReader::compare_exchange_bits(GuestAddress at, unsigned bytes
                                                  bool& exchanged, std::memory_order order) {
   return access(
       [&](const MemoryMap& map) {
-        return internal::compare_exchange_word(map, at, bytes, expected, desired, exchanged);
+        return internal::compare_exchange_word(map, at, bytes, expected, desired, exchanged,
+                                               stores());
       },
       [&] {
         return manager_->compare_exchange_bits(at, bytes, expected, desired, exchanged, order);

@@ -19,6 +19,7 @@
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_map.h"
 #include "vm_mem/statistics.h"
+#include "vm_mem/write_cause.h"
 
 namespace vm_mem {
 namespace internal {
@@ -96,8 +97,8 @@ class MemoryReader : public TypedAccess<MemoryReader> {
     const std::atomic<std::uint8_t>& last_mark = slot.mark_of(offset + last);
     copy_in(slot.host + offset, from.data(), from.size(), counts_);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the bytes come first
-    if (first_mark.load(std::memory_order_relaxed) == 0 ||
-        last_mark.load(std::memory_order_relaxed) == 0) [[unlikely]]
+    if (first_mark.load(std::memory_order_relaxed) != kMarkedByte ||
+        last_mark.load(std::memory_order_relaxed) != kMarkedByte) [[unlikely]]
       mark_recent(to, from.size());
     return true;
   }
@@ -142,8 +143,11 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   bool find_and_read(GuestAddress from, std::span<std::byte> to);
   bool find_and_write(GuestAddress to, std::span<const std::byte> from);
   void mark_recent(GuestAddress at, std::uint64_t bytes) const;
-  static void mark_first(const MapSlot& slot, GuestAddress at);
-  static void mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes);
+  // What its writes are reported as.
+  WriteCause stores() const { return cause_of(route_, WriteCause::kStore); }
+  WriteCause copies() const { return cause_of(route_, WriteCause::kCopy); }
+  void mark_word(const MapSlot& slot, GuestAddress at, unsigned bytes) const;
+  void mark_block(const MapSlot& slot, std::uint64_t offset, std::uint64_t bytes) const;
   // Counted, within one section of memory that cannot fault. The arguments lie where the
   // copies want them: the call is one of a chain of jumps.
   static void copy_out(std::byte* to, const std::byte* guest, std::size_t bytes, Counts& counts);
@@ -210,7 +214,7 @@ template <GuestWord T>
   if (word < slot.storable[kSize]) [[likely]] {
     store_host_word(slot.host + word * sizeof(T), std::bit_cast<WordBits<T>>(value), order);
     if (!slot.is_marked(word / (kGuestPageBytes / sizeof(T)))) [[unlikely]]
-      mark_first(slot, to);
+      mark_word(slot, to, sizeof(T));
     return {.done = sizeof(T)};
   }
   return store_bits(to, sizeof(T), word_to_bits(value), order);

@@ -25,6 +25,10 @@ enum class Backing : std::uint8_t {
 
 enum class DirtyTracking : std::uint8_t { kOff, kOn };
 
+// Whether writes to watched bytes are told (CodeWatch), and lines can be reserved. It is
+// for all of a region's life.
+enum class CodeWatching : std::uint8_t { kOff, kOn };
+
 // Whether an access to the region survives a fault in the host (a truncated file, a
 // punched hole, a page that somebody protected) and reports it as kHostFault.
 enum class FaultRecovery : std::uint8_t {
@@ -42,6 +46,9 @@ enum class HostFaultPolicy : std::uint8_t {
 struct RamOptions {
   Backing backing = Backing::kAnonymous;
   DirtyTracking dirty_tracking = DirtyTracking::kOff;
+  // kOn: writers mark pages as if they were tracked, and the first mark of each costs a
+  // read-modify-write. A harvest takes its marks in steps of 8 pages where there are any.
+  CodeWatching code_watch = CodeWatching::kOff;
 
   // Where regions of one container overlap, the one of the highest priority is seen.
   int priority = 0;

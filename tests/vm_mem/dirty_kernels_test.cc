@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <string>
@@ -29,13 +30,18 @@ class Draw {
     for (std::size_t i = 0; i < count; ++i) bits[i] = one(random_);
     return bits;
   }
-  // Any value but 0 is a mark.
   Marks marks(const Bits& bits) {
     Marks marks(bits.size() + kMarkPadding, std::byte{0xee});
-    for (std::size_t i = 0; i < bits.size(); ++i) {
-      marks[i] = static_cast<std::byte>(bits[i] ? 1 + random_() % 255 : 0);
-    }
+    for (std::size_t i = 0; i < bits.size(); ++i) marks[i] = static_cast<std::byte>(bits[i]);
     return marks;
+  }
+  // With any other bits.
+  Marks mixed_marks(const Bits& bits) {
+    Marks mixed = marks(bits);
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      mixed[i] |= static_cast<std::byte>(random_() & ~std::uint64_t{kMarkDirty});
+    }
+    return mixed;
   }
 
  private:
@@ -131,6 +137,17 @@ TEST_P(DirtyKernelsTest, CollectMovesEveryMark) {
     ASSERT_EQ(words, words_of(bits));
     ASSERT_EQ(bits_of(marks), Bits(kMarks)) << density;
     ASSERT_TRUE(padding_is_untouched(marks));
+  }
+}
+
+TEST_P(DirtyKernelsTest, CountLooksAtTheDirtyBitAlone) {
+  for (const double density : kDensities) {
+    const Bits bits = draw_.bits(density);
+    const Marks marks = draw_.mixed_marks(bits);
+    ASSERT_EQ(kernels().count(marks.data(), kWords), ones(bits));
+    std::uint64_t first_eight = 0;
+    std::memcpy(&first_eight, marks.data(), sizeof first_eight);
+    ASSERT_EQ(dirty_of_eight(first_eight), words_of(bits)[0] & 0xff);
   }
 }
 

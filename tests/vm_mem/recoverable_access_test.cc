@@ -150,8 +150,9 @@ TEST_P(RecoverableAccessTest, ReadsWritesAndFillsStopAtTheFirstByteThatFails) {
       const int kind = access % 3;
       AccessResult result;
       if (kind == 0) result = read_memory(map_, GuestAddress{at}, data);
-      if (kind == 1) result = write_memory(map_, GuestAddress{at}, data);
-      if (kind == 2) result = fill_memory(map_, GuestAddress{at}, std::byte{0xee}, n);
+      if (kind == 1) result = write_memory(map_, GuestAddress{at}, data, WriteCause::kCopy);
+      if (kind == 2)
+        result = fill_memory(map_, GuestAddress{at}, std::byte{0xee}, n, WriteCause::kCopy);
       const std::uint64_t want =
           prefix(n, [&](auto i) { return kind == 0 ? readable(at + i) : writable(at + i); });
       ASSERT_EQ(result.done, want) << at << ' ' << n;
@@ -187,7 +188,8 @@ TEST_P(RecoverableAccessTest, CopiesLeaveALongestPrefixOrSuffix) {
         close ? std::min(to + ranges.below(300) - std::min<std::uint64_t>(to, 150), kGuestBytes - 1)
               : ranges.near_edge();
     const std::uint64_t n = ranges.length(kGuestBytes - std::max(to, from));
-    const AccessResult result = copy_memory(map_, GuestAddress{to}, GuestAddress{from}, n);
+    const AccessResult result =
+        copy_memory(map_, GuestAddress{to}, GuestAddress{from}, n, WriteCause::kCopy);
     const auto at = [&](std::uint64_t i) { return result.from_end ? n - 1 - i : i; };
     const std::uint64_t want =
         prefix(n, [&](auto i) { return readable(from + at(i)) && writable(to + at(i)); });
@@ -277,7 +279,7 @@ TEST_P(RecoverableAccessTest, TypedAccessIsDoneOrNotAtAll) {
       }
       for (const std::memory_order order :
            {std::memory_order_relaxed, std::memory_order_release, std::memory_order_seq_cst}) {
-        check(store_word(map_, at, bytes, kBits, order), writes);
+        check(store_word(map_, at, bytes, kBits, order, WriteCause::kStore), writes);
         if (writes) {
           EXPECT_EQ(value_there(), kBits & mask);
         }
@@ -287,7 +289,9 @@ TEST_P(RecoverableAccessTest, TypedAccessIsDoneOrNotAtAll) {
             WordOperation::kXor}) {
         std::uint64_t previous = 99;
         const std::uint64_t was = writes ? value_there() : 99;
-        check(modify_word(map_, at, bytes, operation, 0x0f0f'f0f0'1234'5677, previous), writes);
+        check(modify_word(map_, at, bytes, operation, 0x0f0f'f0f0'1234'5677, previous,
+                          WriteCause::kStore),
+              writes);
         EXPECT_EQ(previous, was);
         std::uint64_t want = was;
         switch (operation) {
@@ -303,10 +307,12 @@ TEST_P(RecoverableAccessTest, TypedAccessIsDoneOrNotAtAll) {
       }
       std::uint64_t expected = writes ? value_there() : 5;
       bool exchanged = false;
-      check(compare_exchange_word(map_, at, bytes, expected, 42, exchanged), writes);
+      check(compare_exchange_word(map_, at, bytes, expected, 42, exchanged, WriteCause::kStore),
+            writes);
       EXPECT_EQ(exchanged, writes);
       expected = 41;
-      check(compare_exchange_word(map_, at, bytes, expected, 43, exchanged), writes);
+      check(compare_exchange_word(map_, at, bytes, expected, 43, exchanged, WriteCause::kStore),
+            writes);
       if (writes) {
         EXPECT_FALSE(exchanged);
         EXPECT_EQ(expected, 42u);
@@ -326,7 +332,8 @@ TEST_P(RecoverableAccessTest, UnalignedTypedAccessSaysHowFarItCame) {
     std::uint64_t bits = 0;
     const AccessResult loaded = load_word(map_, at, 8, bits, std::memory_order_relaxed);
     EXPECT_EQ(loaded.done, memory_.allows_reads() ? 8 : before);
-    const AccessResult stored = store_word(map_, at, 8, kBits, std::memory_order_relaxed);
+    const AccessResult stored =
+        store_word(map_, at, 8, kBits, std::memory_order_relaxed, WriteCause::kStore);
     EXPECT_EQ(stored.done, before);
     EXPECT_EQ(stored.at, GuestAddress{2 * kPage});
     std::memcpy(model_.data() + 2 * kPage - before, &kBits, before);
@@ -345,13 +352,13 @@ TEST_P(RecoverableAccessTest, ADevicesElementIsStoredToTheByte) {
   map_ = MemoryMap(std::move(sections), 2);
   reset();
   const GuestAddress to{2 * kPage - 11};
-  const AccessResult result = copy_memory(map_, to, GuestAddress{5 * kPage}, 24);
+  const AccessResult result = copy_memory(map_, to, GuestAddress{5 * kPage}, 24, WriteCause::kCopy);
   EXPECT_EQ(result, (AccessResult{AccessFault::kHostFault, AccessSide::kDestination, false, 11,
                                   GuestAddress{2 * kPage}}));
   EXPECT_EQ(device.log().size(), 2u);
   // The other way an element that cannot be read whole does not reach the device.
   device.clear_log();
-  const AccessResult back = copy_memory(map_, GuestAddress{5 * kPage}, to, 24);
+  const AccessResult back = copy_memory(map_, GuestAddress{5 * kPage}, to, 24, WriteCause::kCopy);
   EXPECT_EQ(back.done, memory_.allows_reads() ? 24u : 8u);
   EXPECT_EQ(device.log().size(), memory_.allows_reads() ? 3u : 1u);
 }

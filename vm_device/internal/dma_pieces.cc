@@ -85,7 +85,8 @@ DmaFault DmaPieces::add(DmaSpace& space, const DmaTransfer& transfer, const vm_m
 DmaFault DmaPieces::add_lease(DmaSpace& space, std::uint64_t address, GuestRange range) {
   const bool reads = access_ == DmaAccess::kRead;
   auto lease = space.memory_->lease(
-      range, reads ? vm_mem::LeaseAccess::kRead : vm_mem::LeaseAccess::kReadWrite);
+      range, reads ? vm_mem::LeaseAccess::kRead : vm_mem::LeaseAccess::kReadWrite,
+      vm_mem::WriteCause::kDma);
   if (absl::IsFailedPrecondition(lease.status())) return add_copy(space, {address, range.bytes()});
   if (!lease.ok()) return fault_of(lease.status());
   std::byte* const host = lease->bytes().data();

@@ -49,7 +49,8 @@ bool RingMemory::open(const RingRange& range, Window& window) const {
 }
 
 void RingMemory::mark(const Window& window, std::uint64_t offset, std::uint64_t bytes) {
-  window.slot->dirty_log->mark(window.slot->region_offset + window.slot_offset + offset, bytes);
+  window.slot->dirty_log->mark(window.slot->region_offset + window.slot_offset + offset, bytes,
+                               vm_mem::WriteCause::kDma);
 }
 
 }  // namespace vm_device::internal

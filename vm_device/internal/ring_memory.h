@@ -62,10 +62,12 @@ class RingMemory {
     bool in_one_page = false;
 
     bool is_page_marked(std::uint64_t page) const {
-      return marks[page & marks_mask].load(std::memory_order_relaxed) != 0;
+      return marks[page & marks_mask].load(std::memory_order_relaxed) == vm_mem::kMarkedByte;
     }
     // Of what is in the page where the part begins.
-    bool is_first_page_marked() const { return marks->load(std::memory_order_relaxed) != 0; }
+    bool is_first_page_marked() const {
+      return marks->load(std::memory_order_relaxed) == vm_mem::kMarkedByte;
+    }
     // Needs:  no more than a page.
     bool are_marked(std::uint64_t offset, std::uint64_t bytes) const {
       std::atomic_signal_fence(std::memory_order_seq_cst);  // the store comes first

@@ -44,7 +44,7 @@ DeviceProgress read_run(const Run& run, std::byte* to) {
   return {.done = run.bytes};
 }
 
-DeviceProgress write_run(const Run& run, const std::byte* from) {
+DeviceProgress write_run(const Run& run, const std::byte* from, WriteCause cause) {
   if (run.is_device()) return write_device(run, from);
   std::uint64_t done = run.bytes;
   if (run.is_recoverable()) {
@@ -52,7 +52,7 @@ DeviceProgress write_run(const Run& run, const std::byte* from) {
   } else {
     copy_to_guest(run.host(), from, run.bytes);
   }
-  mark_dirty(run.first(done));
+  mark_dirty(run.first(done), cause);
   return progress_of(run, done);
 }
 
@@ -71,7 +71,7 @@ DeviceProgress fill_device(const Run& run, std::byte value) {
   return progress;
 }
 
-DeviceProgress fill_run(const Run& run, std::byte value) {
+DeviceProgress fill_run(const Run& run, std::byte value, WriteCause cause) {
   if (run.is_device()) return fill_device(run, value);
   std::uint64_t done = run.bytes;
   if (run.is_recoverable()) {
@@ -79,7 +79,7 @@ DeviceProgress fill_run(const Run& run, std::byte value) {
   } else {
     fill_guest(run.host(), value, run.bytes);
   }
-  mark_dirty(run.first(done));
+  mark_dirty(run.first(done), cause);
   return progress_of(run, done);
 }
 
@@ -91,17 +91,19 @@ AccessResult read_memory(const MemoryMap& map, GuestAddress from, std::span<std:
       [to](const Run& run, std::uint64_t position) { return read_run(run, to.data() + position); });
 }
 
-AccessResult write_memory(const MemoryMap& map, GuestAddress to, std::span<const std::byte> from) {
+AccessResult write_memory(const MemoryMap& map, GuestAddress to, std::span<const std::byte> from,
+                          WriteCause cause) {
   return for_each_run(map, to, from.size(), Access::kWrite,
-                      [from](const Run& run, std::uint64_t position) {
-                        return write_run(run, from.data() + position);
+                      [from, cause](const Run& run, std::uint64_t position) {
+                        return write_run(run, from.data() + position, cause);
                       });
 }
 
 AccessResult fill_memory(const MemoryMap& map, GuestAddress to, std::byte value,
-                         std::uint64_t bytes) {
-  return for_each_run(map, to, bytes, Access::kWrite,
-                      [value](const Run& run, std::uint64_t) { return fill_run(run, value); });
+                         std::uint64_t bytes, WriteCause cause) {
+  return for_each_run(
+      map, to, bytes, Access::kWrite,
+      [value, cause](const Run& run, std::uint64_t) { return fill_run(run, value, cause); });
 }
 
 }  // namespace vm_mem::internal

@@ -19,12 +19,13 @@ using Lane = Lane32;
 #include "vm_mem/internal/dirty_blocks.inc"
 
 struct Block : BlockOfLanes {
-  VM_MEM_INLINE static std::uint32_t zeros(const std::byte* p) {
+  // Shifted to the top of each byte, where the mask is taken from.
+  VM_MEM_INLINE static std::uint32_t ones(const std::byte* p) {
     return static_cast<std::uint32_t>(
-        _mm256_movemask_epi8(_mm256_cmpeq_epi8(Lane::load(p), _mm256_setzero_si256())));
+        _mm256_movemask_epi8(_mm256_slli_epi16(Lane::load(p), kDirtyToTop)));
   }
   VM_MEM_INLINE static std::uint64_t find(const std::byte* p) {
-    return ~(std::uint64_t{zeros(p + 32)} << 32 | zeros(p));
+    return std::uint64_t{ones(p + 32)} << 32 | ones(p);
   }
 };
 

@@ -41,7 +41,7 @@ VM_MEM_INLINE void flatten_many(std::uint64_t ones, std::uint32_t base, std::uin
 struct Block {
   VM_MEM_INLINE static std::uint64_t find(const std::byte* p) {
     const __m512i marks = _mm512_loadu_si512(p);
-    return _mm512_test_epi8_mask(marks, marks);
+    return _mm512_test_epi8_mask(marks, _mm512_set1_epi8(kMarkDirty));
   }
   VM_MEM_INLINE static void set(std::byte* p, std::uint64_t which) {
     _mm512_mask_storeu_epi8(p, which, _mm512_set1_epi8(1));
@@ -64,6 +64,7 @@ VM_MEM_KERNEL std::uint64_t collect_groups(std::byte* marks, std::uint64_t* word
                                            std::size_t word_count) {
   constexpr std::size_t kGroupBytes = kWordGroup * kMarksPerWord;
   const __m512i zero = _mm512_setzero_si512();
+  const __m512i dirty = _mm512_set1_epi8(kMarkDirty);
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < word_count; i += kWordGroup, marks += kGroupBytes) {
     __m512i lanes[kWordGroup];
@@ -73,13 +74,13 @@ VM_MEM_KERNEL std::uint64_t collect_groups(std::byte* marks, std::uint64_t* word
     }
     const __m512i any =
         _mm512_or_si512(_mm512_or_si512(lanes[0], lanes[1]), _mm512_or_si512(lanes[2], lanes[3]));
-    if (_mm512_test_epi64_mask(any, any) == 0) {
+    if (_mm512_test_epi64_mask(any, dirty) == 0) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(&words[i]), _mm256_setzero_si256());
       continue;
     }
 #pragma GCC unroll 4
     for (std::size_t k = 0; k < kWordGroup; ++k) {
-      const __mmask64 found = _mm512_test_epi8_mask(lanes[k], lanes[k]);
+      const __mmask64 found = _mm512_test_epi8_mask(lanes[k], dirty);
       _mm512_mask_storeu_epi8(marks + k * kMarksPerWord, found, zero);
       words[i + k] = found;
       total += ones_in(found);

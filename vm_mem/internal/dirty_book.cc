@@ -41,17 +41,6 @@ void trim(std::span<std::uint64_t> words, std::uint64_t pages) {
   std::fill(words.begin() + static_cast<std::ptrdiff_t>(pages / 64) + 1, words.end(), 0);
 }
 
-// Past the end of the region marks stay: it may have grown meanwhile.
-void mark_again_from(std::uint64_t pages, std::span<const std::uint64_t> words, DirtyLog& log) {
-  for (std::uint64_t word = pages / 64; word < words.size(); ++word) {
-    std::uint64_t ones = words[word];
-    if (word == pages / 64) ones &= ~bits_below(pages);
-    for (; ones != 0; ones &= ones - 1) {
-      log.mark_page(64 * word + static_cast<std::uint64_t>(std::countr_zero(ones)));
-    }
-  }
-}
-
 absl::Status check_size(const TrackedLog& tracked) {
   const std::uint64_t pages = tracked.log->page_count();
   if (pages <= std::numeric_limits<std::uint32_t>::max()) return absl::OkStatus();
@@ -208,8 +197,9 @@ void DirtyBook::prepare(const Client* client, const TrackedLog& tracked, DirtyPa
 DirtyBook::Taken DirtyBook::take(Client* client, const TrackedLog& tracked, DirtyPages& out) {
   DirtyLog& log = *tracked.log;
   const std::size_t shown = std::min(out.words_.size(), whole_groups(tracked.pages));
-  out.page_count_ = active_dirty_kernels().collect(log.marks(), out.words_.data(), shown);
-  mark_again_from(tracked.pages, std::span(out.words_).first(shown), log);
+  const std::span found = std::span(out.words_).first(shown);
+  out.page_count_ = log.collect(found);
+  log.restore(found, tracked.pages);  // past the end marks stay: it may have grown meanwhile
   trim(out.words_, tracked.pages);
   if (tracked.pages % (kWordGroup * kMarksPerWord) != 0) out.page_count_ = ones_in(out.words_);
   if (out.page_count_ != 0) {
@@ -264,7 +254,7 @@ absl::Status DirtyBook::find_runs(std::span<const Taken> taken) {
 
 void DirtyBook::give_back(std::span<const Taken> taken) {
   for (const Taken& each : taken) {
-    each.log->merge_bitmap(each.pages->words_);
+    each.log->restore(each.pages->words_, 0);
     each.pages->clear();
   }
 }

@@ -1,9 +1,12 @@
 // The table of loops over dirty marks: one row per instruction set.
 //
-// A mark is a byte, set where it is not 0. Marks race with each other and with their
+// A mark is a byte, set where kMarkDirty is in it. Marks race with each other and with their
 // clearing by design; the loops rest on two rules. Setting looks first and stores only
 // where something is to be set, so that writers share the line. Clearing stores only to
 // bytes that were seen set: a byte seen clear may have been set since.
+//
+// What they store is a whole byte: they are for logs whose marks have no other bits
+// (DirtyLog::is_watchable). Those that only look are for every log.
 #ifndef VM_MEM_INTERNAL_DIRTY_KERNELS_H_
 #define VM_MEM_INTERNAL_DIRTY_KERNELS_H_
 
@@ -12,6 +15,7 @@
 #include <span>
 #include <string_view>
 
+#include "vm_mem/dirty_log.h"
 #include "vm_mem/dirty_pages.h"
 
 namespace vm_mem::internal {
@@ -22,6 +26,19 @@ inline constexpr std::size_t kMarksPerWord = 64;
 inline constexpr std::size_t kWordGroup = 4;
 // The bytes after an array of marks that loops may read (never write).
 inline constexpr std::size_t kMarkPadding = kMarksPerWord;
+
+// Eight marks in a word of 64 bits that are dirty and have no other bits.
+inline constexpr std::uint64_t kEightDirty = 0x0101'0101'0101'0101 * kMarkDirty;
+
+// Bit i: mark i of eight is dirty. The product moves bit 8 * i to bit 56 + i; no two of its
+// terms meet.
+constexpr std::uint64_t dirty_of_eight(std::uint64_t marks) {
+  return (marks & kEightDirty) * 0x0102'0408'1020'4080 >> 56;
+}
+
+// By how much kMarkDirty is below a byte's highest bit, which instructions can collect.
+inline constexpr int kDirtyToTop = 7;
+static_assert(kMarkDirty << kDirtyToTop == 0x80);
 
 // One implementation of every loop. Bit i of words[w] stands for marks[64 * w + i].
 //

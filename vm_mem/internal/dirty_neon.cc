@@ -23,9 +23,10 @@ struct Block : BlockOfLanes {
   VM_MEM_INLINE static std::uint64_t find(const std::byte* p) {
     constexpr std::uint8_t kBits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t bits = vld1q_u8(kBits);
+    const uint8x16_t dirty = vdupq_n_u8(kMarkDirty);
     const auto own_bits = [&](std::size_t lane) __attribute__((always_inline)) {
       const uint8x16_t marks = Lane::load(p + 16 * lane);
-      return vandq_u8(vtstq_u8(marks, marks), bits);
+      return vandq_u8(vtstq_u8(marks, dirty), bits);
     };
     const uint8x16_t low = vpaddq_u8(own_bits(0), own_bits(1));
     const uint8x16_t high = vpaddq_u8(own_bits(2), own_bits(3));

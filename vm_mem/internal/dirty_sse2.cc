@@ -18,13 +18,13 @@ using Lane = Lane16;
 
 struct Block : BlockOfLanes {
   VM_MEM_INLINE static std::uint64_t find(const std::byte* p) {
-    std::uint64_t clear = 0;
+    std::uint64_t found = 0;
     for (unsigned i = 0; i < 4; ++i) {
-      const __m128i zeros =
-          _mm_cmpeq_epi8(Lane::load(p + std::size_t{16} * i), _mm_setzero_si128());
-      clear |= static_cast<std::uint64_t>(_mm_movemask_epi8(zeros)) << 16 * i;
+      // Shifted to the top of each byte, where the mask is taken from.
+      const __m128i tops = _mm_slli_epi16(Lane::load(p + std::size_t{16} * i), kDirtyToTop);
+      found |= static_cast<std::uint64_t>(_mm_movemask_epi8(tops)) << 16 * i;
     }
-    return ~clear;
+    return found;
   }
 };
 

@@ -49,7 +49,7 @@ absl::Status discard_run(const Run& run) {
   Region& region = *owner_of(*run.section).shown;
   absl::Status discarded =
       region.mapping->discard(run.section->region_offset + run.offset, run.bytes);
-  mark_dirty(run);
+  mark_dirty(run, WriteCause::kDiscard);
   return discarded;
 }
 

@@ -206,7 +206,10 @@ MapSection Flattener::section_of(const Piece& piece) {
   section.region_offset = piece.offset();
   if (region.mapping) section.host = region.mapping->bytes().data() + piece.offset();
   section.handler = region.handler;
-  if (piece.node->dirty_tracking == DirtyTracking::kOn) section.dirty_log = region.dirty_log.load();
+  section.dirty_tracked = piece.node->dirty_tracking == DirtyTracking::kOn;
+  if (section.dirty_tracked || region.write_watch.load() != nullptr) {
+    section.dirty_log = region.dirty_log.load();
+  }
   section.owner = owner_of(piece);
   return section;
 }

@@ -35,7 +35,7 @@ absl::Status not_now(const Region& region) {
 
 }  // namespace
 
-LeaseHold::LeaseHold(LeaseAccess access, LeaseCount all) : access_(access), all_(std::move(all)) {
+LeaseHold::LeaseHold(LeaseUse use, LeaseCount all) : use_(use), all_(std::move(all)) {
   all_->fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -45,12 +45,12 @@ LeaseHold::~LeaseHold() {
   all_->fetch_sub(1, std::memory_order_relaxed);
 }
 
-absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange range,
-                                             LeaseAccess access, const LeaseCount& all) {
+absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange range, LeaseUse use,
+                                             const LeaseCount& all) {
   if (range.empty()) {
     return absl::InvalidArgumentError(absl::StrFormat("empty range at 0x%x", range.begin().value));
   }
-  auto hold = std::make_unique<LeaseHold>(access, all);
+  auto hold = std::make_unique<LeaseHold>(use, all);
   std::byte* first = nullptr;
   while (hold->leased_bytes() < range.bytes()) {
     const std::uint64_t leased = hold->leased_bytes();
@@ -59,7 +59,7 @@ absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange ra
     if (section == nullptr) {
       return absl::NotFoundError(absl::StrFormat("nothing is mapped at 0x%x", at.value));
     }
-    if (absl::Status free = check_permitted(*section, at, access); !free.ok()) return free;
+    if (absl::Status free = check_permitted(*section, at, use.access); !free.ok()) return free;
     const Run run = run_at(map, at, range.bytes() - leased);
     if (leased == 0) first = run.host();
     if (run.host() != first + leased) return not_contiguous(range, leased);
@@ -128,7 +128,7 @@ void LeaseHold::mark(std::uint64_t offset, std::uint64_t bytes) {
     const std::uint64_t to = std::min(end, piece.end);
     DirtyLog* const log = piece.regions.shown->dirty_log.load(std::memory_order_acquire);
     if (log == nullptr || from >= to) continue;
-    log->mark(piece.held.begin + (from - piece.begin), to - from);
+    log->mark(piece.held.begin + (from - piece.begin), to - from, use_.cause);
   }
 }
 

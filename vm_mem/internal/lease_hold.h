@@ -12,8 +12,15 @@
 #include "absl/status/statusor.h"
 #include "vm_mem/internal/region.h"
 #include "vm_mem/memory_lease.h"
+#include "vm_mem/write_cause.h"
 
 namespace vm_mem::internal {
+
+// What the lease is for.
+struct LeaseUse {
+  LeaseAccess access = LeaseAccess::kRead;
+  WriteCause cause = WriteCause::kHost;
+};
 
 using LeaseCount = std::shared_ptr<std::atomic<std::uint64_t>>;
 
@@ -29,19 +36,19 @@ class LeaseHold {
   //          kFailedPrecondition  a device, or not contiguous in the host
   //          kUnavailable         a region under it is leaving, or just then shown otherwise:
   //                               look at a newer map
-  static absl::StatusOr<MemoryLease> lease(const MemoryMap& map, GuestRange range,
-                                           LeaseAccess access, const LeaseCount& all);
+  static absl::StatusOr<MemoryLease> lease(const MemoryMap& map, GuestRange range, LeaseUse use,
+                                           const LeaseCount& all);
 
   // Ends a lease that nobody has seen: there is nothing to mark.
   static void abandon(MemoryLease& lease);
 
-  LeaseHold(LeaseAccess access, LeaseCount all);
+  LeaseHold(LeaseUse use, LeaseCount all);
   LeaseHold(const LeaseHold&) = delete;
   LeaseHold& operator=(const LeaseHold&) = delete;
   ~LeaseHold();
 
   bool current() const;
-  bool writes() const { return access_ == LeaseAccess::kReadWrite; }
+  bool writes() const { return use_.access == LeaseAccess::kReadWrite; }
   // Needs:  inside the window.
   void mark(std::uint64_t offset, std::uint64_t bytes);
   // Marks what mark() was told, or all of it.
@@ -64,7 +71,7 @@ class LeaseHold {
   absl::Status count(Region& region);
   std::uint64_t leased_bytes() const { return pieces_.empty() ? 0 : pieces_.back().end; }
 
-  LeaseAccess access_;
+  LeaseUse use_;
   LeaseCount all_;
   std::list<Piece> pieces_;  // which their regions point to
   std::vector<Region*> counted_;

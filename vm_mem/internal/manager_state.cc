@@ -78,6 +78,13 @@ MemoryManager::State::~State() {
   }
 }
 
+void MemoryManager::State::prepare_for_writes(Region& region, const RamOptions& options) const {
+  const bool watchable =
+      options.code_watch == CodeWatching::kOn || code_watching_ == CodeWatching::kOn;
+  if (watchable) region.make_write_watch(code_watchers_);
+  if (watchable || options.dirty_tracking == DirtyTracking::kOn) region.make_dirty_log();
+}
+
 absl::Status MemoryManager::State::batch(const std::function<absl::Status()>& edits) {
   return change([&](PendingChange& change) {
     PendingChange before = change;
@@ -134,6 +141,7 @@ absl::Status MemoryManager::State::commit(PendingChange& change) {
   internal::mark_growths(change.growths, regions_.tree());
   internal::give_back_cuts(change.cuts, regions_.tree());
   pending_.reset();
+  code_book_.tell(diff);
   tell(diff);
   return absl::OkStatus();
 }

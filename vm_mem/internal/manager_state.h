@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "vm_mem/internal/code_book.h"
 #include "vm_mem/internal/dirty_book.h"
 #include "vm_mem/internal/map_census.h"
 #include "vm_mem/internal/map_publisher.h"
@@ -31,6 +32,7 @@ class MemoryManager::State {
   // `generation` is published together with each map.
   State(MemoryManagerOptions options, std::atomic<std::uint64_t>& generation)
       : regions_(options.max_regions),
+        code_watching_(options.code_watch),
         max_sections_(options.max_sections),
         fault_handler_(options.fault_handler),
         generation_(generation) {}
@@ -68,6 +70,9 @@ class MemoryManager::State {
   FaultHandler fault_handler() const { return fault_handler_; }
   internal::MapPublisher& maps() { return maps_; }
   internal::DirtyBook& dirty_book() { return dirty_book_; }
+  CodeWatch& code_watch() { return code_watch_; }
+  // Makes what the options of new RAM ask for to see writes to it.
+  void prepare_for_writes(internal::Region& region, const RamOptions& options) const;
   internal::StatisticsCounter& statistics() { return statistics_; }
   internal::ReaderList& readers() { return readers_; }
   // Outlives this object in the leases that are left.
@@ -99,6 +104,12 @@ class MemoryManager::State {
   internal::MapPublisher maps_;
   internal::RegionTable regions_;
   internal::DirtyBook dirty_book_{regions_};
+  const CodeWatching code_watching_;
+  // Outlives this object in the regions that leases hold.
+  const std::shared_ptr<internal::WatcherList> code_watchers_ =
+      std::make_shared<internal::WatcherList>();
+  internal::CodeBook code_book_{regions_, code_watchers_};
+  CodeWatch code_watch_{code_book_};
   internal::StatisticsCounter statistics_;
   internal::ReaderList readers_;
   const std::size_t max_sections_;

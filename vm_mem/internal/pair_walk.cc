@@ -56,9 +56,9 @@ AccessFault load_element(const MemoryMap& map, const Run& from, unsigned bytes, 
 }
 
 DeviceProgress store_element(const MemoryMap& map, const Run& to, unsigned bytes,
-                             const std::byte* from) {
+                             const std::byte* from, WriteCause cause) {
   if (to.is_device()) return {.fault = write_element(to, bytes, from)};
-  const AccessResult stored = write_memory(map, to.begin(), std::span(from, bytes));
+  const AccessResult stored = write_memory(map, to.begin(), std::span(from, bytes), cause);
   return {stored.fault, stored.done};
 }
 

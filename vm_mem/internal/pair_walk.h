@@ -39,7 +39,7 @@ PairStep step_at(const MemoryMap& map, GuestAddress destination, GuestAddress so
 // a store to memory may stop in the middle.
 AccessFault load_element(const MemoryMap& map, const Run& from, unsigned bytes, std::byte* to);
 DeviceProgress store_element(const MemoryMap& map, const Run& to, unsigned bytes,
-                             const std::byte* from);
+                             const std::byte* from, WriteCause cause);
 
 }  // namespace vm_mem::internal
 

@@ -1,6 +1,7 @@
 #include "vm_mem/internal/region.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "vm_mem/internal/fault_ranges.h"
 
@@ -31,12 +32,19 @@ Region::~Region() {
   if (!zero_pages.empty()) unregister_fault_range(zero_pages);
   mapping.reset();
   delete dirty_log.load(std::memory_order_relaxed);
+  delete write_watch.load(std::memory_order_relaxed);
   departure->signal();
 }
 
 void Region::make_dirty_log() {
   if (dirty_log.load(std::memory_order_relaxed) != nullptr) return;
-  dirty_log.store(new DirtyLog(capacity), std::memory_order_release);
+  dirty_log.store(new DirtyLog(capacity, write_watch.load(std::memory_order_relaxed)),
+                  std::memory_order_release);
+}
+
+void Region::make_write_watch(std::shared_ptr<WatcherList> watchers) {
+  if (write_watch.load(std::memory_order_relaxed) != nullptr) return;
+  write_watch.store(new WriteWatch(id, capacity, std::move(watchers)), std::memory_order_release);
 }
 
 }  // namespace vm_mem::internal

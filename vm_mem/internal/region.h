@@ -14,6 +14,7 @@
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/host_mapping.h"
 #include "vm_mem/internal/lease_windows.h"
+#include "vm_mem/internal/write_watch.h"
 #include "vm_mem/memory_map.h"
 
 namespace vm_mem::internal {
@@ -71,6 +72,8 @@ struct Region : SectionOwner {
   ~Region();
   // Makes the log, for `capacity` bytes, where there is none.
   void make_dirty_log();
+  // Makes `write_watch` where there is none. Of RAM before its log, which then exists too.
+  void make_write_watch(std::shared_ptr<WatcherList> watchers);
 
   RegionId id{};
   MmioHandler* handler = nullptr;      // MMIO only
@@ -80,6 +83,9 @@ struct Region : SectionOwner {
   std::span<std::byte> zero_pages;     // registered: read as zero where the host fails
   // RAM only: made when it is first wanted, and this object's until its end.
   std::atomic<DirtyLog*> dirty_log{nullptr};
+  // Who is told of writes. RAM has it from its beginning or not at all, as the first write
+  // would miss it; ROM when somebody watches it.
+  std::atomic<WriteWatch*> write_watch{nullptr};
   std::shared_ptr<Departure> departure = std::make_shared<Departure>();
 
   // A lessor counts itself and then looks whether the region is leaving; a remover says that

@@ -64,7 +64,9 @@ void mark_growths(const std::vector<Growth>& growths, const RegionTree& publishe
   for (const Growth& growth : growths) {
     DirtyLog* const log = growth.region->dirty_log.load();
     const std::uint64_t to = bytes_in(published, growth.region->id);
-    if (log != nullptr && growth.from < to) log->mark(growth.from, to - growth.from);
+    if (log != nullptr && growth.from < to) {
+      log->mark(growth.from, to - growth.from, WriteCause::kRemap);
+    }
   }
 }
 

@@ -11,9 +11,9 @@ bool same_but_for_the_log(const MapSection& left, const MapSection& right) {
 }
 
 void compare_logs(const MapSection& before, const MapSection& after, SectionDiff& diff) {
-  if (before.dirty_log == after.dirty_log) return;
-  if (before.dirty_log != nullptr) diff.log_stopped.push_back(&before);
-  if (after.dirty_log != nullptr) diff.log_started.push_back(&after);
+  if (before.dirty_tracked == after.dirty_tracked) return;
+  (after.dirty_tracked ? diff.log_started : diff.log_stopped)
+      .push_back(after.dirty_tracked ? &after : &before);
 }
 
 }  // namespace

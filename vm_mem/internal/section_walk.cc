@@ -36,9 +36,9 @@ Run run_at(const MemoryMap& map, GuestAddress at, std::uint64_t bytes) {
   return {section, offset, std::min(bytes, section->range.bytes() - offset)};
 }
 
-void mark_dirty(const Run& run) {
+void mark_dirty(const Run& run, WriteCause cause) {
   if (run.section->dirty_log == nullptr || run.bytes == 0) return;
-  run.section->dirty_log->mark(run.section->region_offset + run.offset, run.bytes);
+  run.section->dirty_log->mark(run.section->region_offset + run.offset, run.bytes, cause);
 }
 
 }  // namespace vm_mem::internal

@@ -7,6 +7,7 @@
 
 #include "vm_mem/access.h"
 #include "vm_mem/memory_map.h"
+#include "vm_mem/write_cause.h"
 
 namespace vm_mem::internal {
 
@@ -42,8 +43,8 @@ struct Run {
 // The run at `at`, of at most `bytes`. Needs: mapped there.
 Run run_at(const MemoryMap& map, GuestAddress at, std::uint64_t bytes);
 
-// Marks what was written to `run`, which is memory.
-void mark_dirty(const Run& run);
+// Marks what was written to `run`, which is memory, and tells who watches it.
+void mark_dirty(const Run& run, WriteCause cause);
 
 }  // namespace vm_mem::internal
 

@@ -57,7 +57,8 @@ DeviceProgress load_run(const Run& run, std::uint64_t& bits, std::memory_order o
   });
   return {.done = bytes};
 }
-DeviceProgress store_run(const Run& run, std::uint64_t bits, std::memory_order order) {
+DeviceProgress store_run(const Run& run, std::uint64_t bits, std::memory_order order,
+                         WriteCause cause) {
   const auto bytes = static_cast<unsigned>(run.bytes);
   if (run.is_recoverable()) {
     prepare_this_thread();
@@ -68,7 +69,7 @@ DeviceProgress store_run(const Run& run, std::uint64_t bits, std::memory_order o
       store_host_word(run.host(), static_cast<Word>(bits), order);
     });
   }
-  mark_dirty(run);
+  mark_dirty(run, cause);
   return {.done = bytes};
 }
 
@@ -87,8 +88,8 @@ DeviceProgress load_bytes_or_fault(const Run& run, std::byte* to, std::memory_or
   }
   return {.done = run.bytes};
 }
-DeviceProgress store_bytes_or_fault(const Run& run, const std::byte* from,
-                                    std::memory_order order) {
+DeviceProgress store_bytes_or_fault(const Run& run, const std::byte* from, std::memory_order order,
+                                    WriteCause cause) {
   prepare_this_thread();
   DeviceProgress progress{.done = run.bytes};
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
@@ -96,7 +97,7 @@ DeviceProgress store_bytes_or_fault(const Run& run, const std::byte* from,
     progress = {AccessFault::kHostFault, i};
     break;
   }
-  mark_dirty(run.first(progress.done));
+  mark_dirty(run.first(progress.done), cause);
   return progress;
 }
 
@@ -109,13 +110,14 @@ DeviceProgress load_bytes(const Run& run, std::byte* to, std::memory_order order
   }
   return {.done = run.bytes};
 }
-DeviceProgress store_bytes(const Run& run, const std::byte* from, std::memory_order order) {
+DeviceProgress store_bytes(const Run& run, const std::byte* from, std::memory_order order,
+                           WriteCause cause) {
   if (run.is_device()) return write_device(run, from);
-  if (run.is_recoverable()) return store_bytes_or_fault(run, from, order);
+  if (run.is_recoverable()) return store_bytes_or_fault(run, from, order, cause);
   for (std::uint64_t i = 0; i < run.bytes; ++i) {
     store_host_word(run.host() + i, std::to_integer<std::uint8_t>(from[i]), order);
   }
-  mark_dirty(run);
+  mark_dirty(run, cause);
   return {.done = run.bytes};
 }
 
@@ -201,19 +203,20 @@ AccessResult load_word(const MemoryMap& map, GuestAddress from, unsigned bytes, 
 }
 
 AccessResult store_word(const MemoryMap& map, GuestAddress to, unsigned bytes, std::uint64_t bits,
-                        std::memory_order order) {
+                        std::memory_order order, WriteCause cause) {
   const std::byte* const from = first_byte(bits, bytes);
   return move_word(map, to, bytes, Access::kWrite,
                    [&](const Run& run, std::uint64_t position) -> DeviceProgress {
                      if (run.is_device() || !is_aligned(to, bytes)) {
-                       return store_bytes(run, from + position, order);
+                       return store_bytes(run, from + position, order, cause);
                      }
-                     return store_run(run, bits, order);
+                     return store_run(run, bits, order, cause);
                    });
 }
 
 AccessResult modify_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
-                         WordOperation operation, std::uint64_t operand, std::uint64_t& previous) {
+                         WordOperation operation, std::uint64_t operand, std::uint64_t& previous,
+                         WriteCause cause) {
   Run run;
   const AccessResult result = find_word(map, at, bytes, run);
   if (!result.ok()) return result;
@@ -222,13 +225,13 @@ AccessResult modify_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
                         ? modify_or_fault(run.host(), bytes, operation, operand, previous)
                         : modify_plain(run, bytes, operation, operand, previous);
   if (!done) return host_fault_at(at);
-  mark_dirty(run);
+  mark_dirty(run, cause);
   return result;
 }
 
 AccessResult compare_exchange_word(const MemoryMap& map, GuestAddress at, unsigned bytes,
-                                   std::uint64_t& expected, std::uint64_t desired,
-                                   bool& exchanged) {
+                                   std::uint64_t& expected, std::uint64_t desired, bool& exchanged,
+                                   WriteCause cause) {
   Run run;
   const AccessResult result = find_word(map, at, bytes, run);
   if (!result.ok()) return result;
@@ -237,7 +240,7 @@ AccessResult compare_exchange_word(const MemoryMap& map, GuestAddress at, unsign
                         ? compare_exchange_or_fault(run.host(), bytes, expected, desired, exchanged)
                         : compare_exchange_plain(run, bytes, expected, desired, exchanged);
   if (!done) return host_fault_at(at);
-  if (exchanged) mark_dirty(run);
+  if (exchanged) mark_dirty(run, cause);
   return result;
 }
 
