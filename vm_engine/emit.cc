@@ -30,6 +30,8 @@ HelperAddresses complete(HelperAddresses helpers, Isa isa) {
   };
   fill_in(helpers.memcpy_raw, &vm_mem::memcpy_raw);
   fill_in(helpers.memset_raw, &vm_mem::memset_raw);
+  fill_in(helpers.load, &vme_load);
+  fill_in(helpers.store, &vme_store);
   fill_in(helpers.copy, &vme_copy);
   fill_in(helpers.fill, &vme_fill);
   fill_in(helpers.write, &vme_write);
@@ -149,6 +151,7 @@ EmitConfig default_emit_config() {
 
 absl::Status emit_memcpy_call(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg src,
                               CopySize size) {
+  if (absl::Status bad = internal::check_block_exit(config); !bad.ok()) return bad;
   if (config.address_mode == AddressMode::kHostPointer && dst == src) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "register %d is both dst and src; host ranges must be disjoint", static_cast<int>(dst)));

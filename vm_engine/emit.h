@@ -59,8 +59,8 @@ EmitConfig default_emit_config(Isa isa);
 // the caller, who has vectors in use, gets their upper halves as they are.
 // What changes at a call: the flags, `scratch`, `scratch_vectors`, `result` (guest modes),
 // mask registers, and the stack below rsp - red_zone_bytes. Of vectors that are not in
-// scratch_vectors the width of `level` survives; wider halves do not. `dst`, `src`,
-// the size and `cpu` survive unless they are in `scratch`.
+// scratch_vectors the width of `level` survives; wider halves do not. `dst`, `src` and the
+// size survive unless they are in `scratch`; `cpu` and `fastmem_base` always do.
 //
 // Needs:   rsp as rsp_mod_16 says; the direction flag clear. In the guest modes what
 //          `config` says of its registers; for kFastmem, the fault_sites registered
@@ -93,7 +93,7 @@ absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 // kHostPointer, kFastmem  one instruction, and one or two more for ByteOrder::kBig (two
 //                         more again where gva_bits exceeds arena_bits)
 // kSoftTlb                ten on the hit path, and the byte order's; two scratch registers
-// kGuest                  the call of vme_load, in line
+// kGuest                  the call of vme_load, out of line
 //
 // What changes: `dst`, but not where the code goes on at config.exit; the flags; on a hit
 // two registers of `scratch`, on the slow path what a call changes (emit_memcpy_call).
@@ -102,8 +102,8 @@ absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 //          the register of the vCPU or of fastmem_base.
 absl::Status emit_load(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg gva, MemOp op);
 
-// Appends the store of the low op.bytes of `value` at `gva`. As emit_load; a third scratch
-// register for ByteOrder::kBig. op.extend is not looked at.
+// Appends the store of the low op.bytes of `value` at `gva`. As emit_load; in every mode but
+// kGuest a scratch register for ByteOrder::kBig. op.extend is not looked at.
 absl::Status emit_store(CodeBuffer& buffer, const EmitConfig& config, Reg gva, Reg value, MemOp op);
 
 // Appends what the code emitted since needs out of line, and ties both together: call it

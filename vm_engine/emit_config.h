@@ -216,10 +216,10 @@ struct SlowPath {
     std::size_t to = 0;
   };
   Isa isa = Isa::kX86_64;
-  std::vector<std::byte> code;
-  std::vector<Link> entries;  // from the buffer into `code`
-  std::vector<Link> leaves;   // from `code` into the buffer
-  std::vector<Pad> pads;      // where a fault goes on, in `code`
+  std::vector<std::byte> code = {};
+  std::vector<Link> entries = {};  // from the buffer into `code`
+  std::vector<Link> leaves = {};   // from `code` into the buffer
+  std::vector<Pad> pads = {};      // where a fault goes on, in `code`
 };
 
 // Where code goes: appended at bytes[used], which moves on. All offsets count from

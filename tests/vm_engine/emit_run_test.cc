@@ -1,13 +1,12 @@
 // Emitted code, executed: what it copies, and what it leaves alone.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
 #include <random>
 
 #include "tests/support/guarded_buffer.h"
-#include "tests/vm_engine/emit_trampoline.h"
+#include "tests/vm_engine/emitted_code.h"
 #include "tests/vm_engine/machine.h"
 #include "vm_engine/emit.h"
 #include "vm_mem/simd_memcpy.h"
@@ -16,70 +15,13 @@ namespace vm_engine {
 namespace {
 
 using vm_test::Edge;
+using vm_test::EmittedCode;
 using vm_test::GuardedBuffer;
+using vm_test::id;
 using vm_test::kPage;
 using vm_test::Machine;
+using vm_test::patterned;
 using vm_test::RegisterFile;
-
-constexpr std::size_t kCodeBytes = 64 << 10;
-constexpr std::uint64_t kStatusFlags = 0x8d5;
-
-unsigned id(Reg reg) { return static_cast<unsigned>(reg); }
-
-// One page run of code: written while writable, run while executable.
-class CodePages {
- public:
-  CodePages()
-      : memory_(static_cast<std::byte*>(mmap(nullptr, kCodeBytes, PROT_READ | PROT_WRITE,
-                                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {}
-  ~CodePages() { munmap(memory_, kCodeBytes); }
-  CodePages(const CodePages&) = delete;
-  CodePages& operator=(const CodePages&) = delete;
-
-  // Emits into the pages, with the jump back behind it.
-  void emit(const EmitConfig& config, Reg dst, Reg src, CopySize size) {
-    ASSERT_EQ(mprotect(memory_, kCodeBytes, PROT_READ | PROT_WRITE), 0);
-    CodeBuffer buffer{.bytes = {memory_, kCodeBytes - 64}, .used = 0, .fault_sites = {}};
-    const absl::Status status = emit_memcpy_call(buffer, config, dst, src, size);
-    ASSERT_TRUE(status.ok()) << status;
-    constexpr unsigned char kJumpThroughNext[] = {0xff, 0x25, 0, 0, 0, 0};
-    const auto back = reinterpret_cast<std::uint64_t>(&vm_test::vm_test_emitted_done);
-    std::memcpy(memory_ + buffer.used, kJumpThroughNext, sizeof(kJumpThroughNext));
-    std::memcpy(memory_ + buffer.used + sizeof(kJumpThroughNext), &back, sizeof(back));
-    ASSERT_EQ(mprotect(memory_, kCodeBytes, PROT_READ | PROT_EXEC), 0);
-  }
-  // Emits a function of the ABI: dst in rdi, src in rsi. `adapt` may change its bytes.
-  template <typename Adapt>
-  void emit_function(const EmitConfig& config, CopySize size, Adapt adapt) {
-    CodeBuffer buffer{.bytes = {memory_, kCodeBytes - 64}, .used = 0, .fault_sites = {}};
-    const absl::Status status = emit_memcpy_call(buffer, config, Reg::kRdi, Reg::kRsi, size);
-    ASSERT_TRUE(status.ok()) << status;
-    adapt(buffer.bytes.first(buffer.used));
-    memory_[buffer.used] = std::byte{0xc3};  // ret
-    ASSERT_EQ(mprotect(memory_, kCodeBytes, PROT_READ | PROT_EXEC), 0);
-  }
-  const void* begin() const { return memory_; }
-  RegisterFile run(const RegisterFile& in, unsigned rsp_mod_16) {
-    RegisterFile out;
-    vm_test::vm_test_run_emitted(memory_, &in, &out, rsp_mod_16);
-    return out;
-  }
-
- private:
-  std::byte* memory_;
-};
-
-RegisterFile patterned() {
-  RegisterFile file;
-  for (std::size_t i = 0; i < 16; ++i) file.gpr[i] = 0x1111111111111111 * i + 0xabc0000000;
-  for (std::size_t i = 0; i < 16; ++i) {
-    for (std::size_t k = 0; k < 32; ++k) {
-      file.vector[i][k] = static_cast<std::uint8_t>(i * 32 + k * 5 + 1);
-    }
-  }
-  for (std::size_t i = 0; i < 128; ++i) file.red_zone[i] = static_cast<std::uint8_t>(200 - i);
-  return file;
-}
 
 class EmitRunTest : public testing::TestWithParam<VectorLevel> {
  protected:
@@ -90,33 +32,32 @@ class EmitRunTest : public testing::TestWithParam<VectorLevel> {
     config.level = GetParam();
   }
 
-  // What survived a run under the promise that emit.h makes. `inlined` code promises
-  // more than a call.
+  // `inlined` code promises more than a call.
   void check_survivors(const RegisterFile& in, const RegisterFile& out, RegSet may_change,
                        bool inlined) const {
-    EXPECT_EQ(out.rsp_moved, 0u);
-    EXPECT_EQ(out.red_zone, in.red_zone);
     if (inlined) {
-      EXPECT_EQ(out.flags & kStatusFlags, vm_test::kFlagsIn);
+      EXPECT_EQ(out.flags & vm_test::kStatusFlags, vm_test::kFlagsIn);
     }
-    for (unsigned i = 0; i < 16; ++i) {
-      if (i == id(Reg::kRsp) || (may_change >> i & 1) != 0) continue;
-      EXPECT_EQ(out.gpr[i], in.gpr[i]) << "register " << i;
+    const bool keeps_upper = inlined && config.scratch_vectors != kLowVectors;
+    vm_test::expect_survivors(config, in, out, may_change,
+                              keeps_upper || config.level != VectorLevel::kSse2 ? 32 : 16);
+  }
+
+  void emit_copy(EmittedCode& code, Reg dst, Reg src, CopySize size) {
+    if (with_stubs) {
+      const absl::Status stubs_status = emit_stubs(code.buffer(), config, stubs);
+      config.stubs = stubs_status.ok() ? &stubs : nullptr;
     }
-    const std::size_t width = config.level == VectorLevel::kSse2 ? 16 : 32;
-    const std::size_t kept = inlined && config.scratch_vectors != kLowVectors ? 32 : width;
-    for (unsigned i = 0; i < 16; ++i) {
-      if ((config.scratch_vectors >> i & 1) != 0) continue;
-      EXPECT_TRUE(
-          std::equal(in.vector[i].begin(), in.vector[i].begin() + kept, out.vector[i].begin()))
-          << "vector " << i;
-    }
+    code.start();
+    const absl::Status status = emit_memcpy_call(code.buffer(), config, dst, src, size);
+    ASSERT_TRUE(status.ok()) << status;
+    code.finish();
   }
 
   void check_host_copy(std::size_t bytes, CopySize size, Reg dst, Reg src) {
     const GuardedBuffer from(bytes + 1), to(bytes + 1);
-    CodePages code;
-    ASSERT_NO_FATAL_FAILURE(code.emit(config, dst, src, size));
+    EmittedCode code;
+    ASSERT_NO_FATAL_FAILURE(emit_copy(code, dst, src, size));
     for (const Edge edge : {Edge::kFront, Edge::kBack}) {
       std::ranges::fill(to.all(), std::byte{0xcc});
       const auto noise = vm_test::noise(bytes, static_cast<unsigned>(bytes) + 1);
@@ -124,7 +65,7 @@ class EmitRunTest : public testing::TestWithParam<VectorLevel> {
       RegisterFile in = patterned();
       in.gpr[id(dst)] = reinterpret_cast<std::uint64_t>(to.at(edge, bytes).data());
       in.gpr[id(src)] = reinterpret_cast<std::uint64_t>(from.at(edge, bytes).data());
-      if (size.in_register()) in.gpr[id(size.reg())] = bytes;
+      if (size.in_register()) in.gpr[id(size.reg())] = bytes | size_garbage;
       const RegisterFile out = code.run(in, config.rsp_mod_16);
       EXPECT_TRUE(std::ranges::equal(to.at(edge, bytes), noise)) << bytes;
       const auto touched =
@@ -139,6 +80,9 @@ class EmitRunTest : public testing::TestWithParam<VectorLevel> {
   }
 
   EmitConfig config;
+  bool with_stubs = false;
+  std::uint64_t size_garbage = 0;
+  Stubs stubs;
 };
 
 std::string level_name(const testing::TestParamInfo<VectorLevel>& level) {
@@ -165,10 +109,41 @@ TEST_P(EmitRunTest, CopiesEveryConstantSizeWithAHigherLimit) {
 }
 
 TEST_P(EmitRunTest, CopiesARegisterOfBytes) {
-  for (std::size_t bytes = 0; bytes <= 300; bytes += 7) {
+  for (std::size_t bytes = 0; bytes <= 300; bytes += bytes < 66 ? 1 : 7) {
     check_host_copy(bytes, CopySize::in(Reg::kRdx), Reg::kRdi, Reg::kRsi);
   }
   check_host_copy(100000, CopySize::in(Reg::kR10), Reg::kR11, Reg::kR12);
+}
+
+TEST_P(EmitRunTest, StubsCopyEverySize) {
+  with_stubs = true;
+  for (std::size_t bytes = 0; bytes <= 300; ++bytes) {
+    check_host_copy(bytes, CopySize::constant(bytes), Reg::kR9, Reg::kRbx);
+    check_host_copy(bytes, CopySize::in(Reg::kRcx), Reg::kRdi, Reg::kRsi);
+  }
+  check_host_copy(100000, CopySize::in(Reg::kRdi), Reg::kRdx, Reg::kRsi);
+}
+
+TEST_P(EmitRunTest, StubsChangeOnlyWhatIsDeclared) {
+  with_stubs = true;
+  std::mt19937 random(13);
+  for (int round = 0; round < 300; ++round) {
+    config.scratch = static_cast<RegSet>((random() & 0xffef) | 0x7000);
+    config.rsp_mod_16 = random() % 2 == 0 ? 0 : 8;
+    const std::size_t bytes = random() % 300;
+    check_host_copy(bytes, CopySize::constant(bytes), Reg::kRdi, Reg::kRsi);
+    check_host_copy(bytes, CopySize::in(Reg::kRcx), Reg::kRdx, Reg::kRax);
+  }
+}
+
+TEST_P(EmitRunTest, OnlyTheLowHalfOfASizeCounts) {
+  for (with_stubs = false;; with_stubs = true) {
+    for (const std::uint32_t bytes : {0u, 5u, 64u, 65u, 100u, 1000u}) {
+      size_garbage = 0xdeadbeef00000000;
+      check_host_copy(bytes, CopySize::in_low_half(Reg::kRbx), Reg::kRdi, Reg::kRsi);
+    }
+    if (with_stubs) break;
+  }
 }
 
 TEST_P(EmitRunTest, AnyRegistersServeAsOperands) {
@@ -194,16 +169,10 @@ TEST_P(EmitRunTest, OnlyWhatIsDeclaredChanges) {
   }
 }
 
-// Makes emitted code call another helper in place of memcpy_raw.
-void divert_call(std::span<std::byte> code) {
-  const auto helper = reinterpret_cast<std::uint64_t>(&vm_mem::memcpy_raw);
-  const auto other = reinterpret_cast<std::uint64_t>(&vm_test::vm_test_wide_helper);
-  const std::size_t width = helper >> 32 == 0 ? 4 : 8;
-  const auto found =
-      std::search(code.begin(), code.end(), reinterpret_cast<const std::byte*>(&helper),
-                  reinterpret_cast<const std::byte*>(&helper) + width);
-  ASSERT_NE(found, code.end());
-  std::memcpy(&*found, &other, width);
+// dst in rdi, src in rsi.
+void* function_of(EmittedCode& code, const EmitConfig& config, CopySize size) {
+  EXPECT_TRUE(emit_memcpy_call(code.buffer(), config, Reg::kRdi, Reg::kRsi, size).ok());
+  return code.finish_function();
 }
 
 class EmitWideRunTest : public testing::Test {
@@ -222,10 +191,10 @@ TEST_F(EmitWideRunTest, ACallIsAlignedBelowTheRedZoneAndKeepsWholeVectors) {
     config.scratch_vectors = static_cast<VectorSet>(random());
     config.scratch = static_cast<RegSet>(kCallerSaved & random());
     config.red_zone_bytes = static_cast<std::uint32_t>(8 * (random() % 40));
-    CodePages code;
-    code.emit_function(config, CopySize::in(Reg::kRdx), divert_call);
-    ASSERT_FALSE(HasFatalFailure());
-    vm_test::vm_test_run_wide(code.begin(), nullptr, nullptr, 0);
+    config.helpers.memcpy_raw = reinterpret_cast<std::uint64_t>(&vm_test::vm_test_wide_helper);
+    EmittedCode code;
+    vm_test::vm_test_run_wide(function_of(code, config, CopySize::in(Reg::kRdx)), nullptr, nullptr,
+                              65);
     const std::uint64_t at_call = vm_test::vm_test_wide_helper_rsp + 8;
     EXPECT_EQ(at_call % 16, 0u);
     EXPECT_LE(at_call, vm_test::vm_test_wide_rsp - config.red_zone_bytes);
@@ -245,10 +214,9 @@ TEST_F(EmitWideRunTest, CodeInLineKeepsWholeVectors) {
     const bool wide = config.level == VectorLevel::kAvx512;
     config.scratch_vectors = wide ? static_cast<VectorSet>(random()) | 0xf00000 : 0x7fff;
     config.inline_max = 240;
-    CodePages code;
-    code.emit_function(config, CopySize::constant(bytes), [](std::span<std::byte>) {});
-    ASSERT_FALSE(HasFatalFailure());
-    vm_test::vm_test_run_wide(code.begin(), to.data(), from.data(), 0);
+    EmittedCode code;
+    vm_test::vm_test_run_wide(function_of(code, config, CopySize::constant(bytes)), to.data(),
+                              from.data(), 0);
     EXPECT_EQ(to, from);
     for (unsigned i = 0; i < 32; ++i) {
       // Beyond the bound a call is made, which keeps what its level knows of.
@@ -270,10 +238,10 @@ TEST_P(EmitRunTest, GuestCopiesReportTheBytesNotDone) {
   config.scratch_vectors = 0;
   const std::uint64_t end = Machine::kRam + 8 * kPage;
   for (std::uint64_t bytes = 0; bytes <= 300; ++bytes) {
-    CodePages code;
+    EmittedCode code;
     const bool constant = bytes % 2 == 0;
     const CopySize size = constant ? CopySize::constant(bytes) : CopySize::in(Reg::kR8);
-    ASSERT_NO_FATAL_FAILURE(code.emit(config, Reg::kRcx, Reg::kRdi, size));
+    ASSERT_NO_FATAL_FAILURE(emit_copy(code, Reg::kRcx, Reg::kRdi, size));
     RegisterFile in = patterned();
     in.gpr[id(Reg::kR15)] = reinterpret_cast<std::uint64_t>(m.cpu.get());
     in.gpr[id(Reg::kRcx)] = end - 100;
@@ -304,8 +272,8 @@ TEST_P(EmitRunTest, AnyRegistersServeAsGuestOperands) {
     config.cpu = reg(3);
     config.result = reg(4);
     config.scratch = static_cast<RegSet>(random() & 0xffef);
-    CodePages code;
-    ASSERT_NO_FATAL_FAILURE(code.emit(config, reg(0), reg(1), CopySize::in(reg(2))));
+    EmittedCode code;
+    ASSERT_NO_FATAL_FAILURE(emit_copy(code, reg(0), reg(1), CopySize::in(reg(2))));
     RegisterFile in = patterned();
     in.gpr[id(reg(0))] = Machine::kTracked - 8;
     in.gpr[id(reg(1))] = Machine::kRam + 64;
@@ -328,7 +296,7 @@ TEST(EmitDefaultTest, TheDefaultLevelIsTheCpus) {
   // Nothing to save: the call is what it would be by hand.
   std::array<std::byte, 48> bytes{};
   CodeBuffer buffer{.bytes = bytes};
-  const CopySize size = CopySize::constant(100);
+  const CopySize size = CopySize::constant(300);
   EXPECT_TRUE(emit_memcpy_call(buffer, config, Reg::kRdi, Reg::kRsi, size).ok());
 }
 

@@ -131,5 +131,213 @@ TEST(EmitTest, TooFewScratchRegistersAreRefused) {
   EXPECT_TRUE(emit(config, CopySize::constant(65)).status.ok());
 }
 
+struct Block {
+  std::array<std::byte, 4096> bytes{};
+  CodeBuffer buffer{.bytes = bytes};
+
+  std::string code() const { return hex(std::span(bytes).first(buffer.used)); }
+};
+
+EmitConfig guest_config(AddressMode mode) {
+  EmitConfig config{.address_mode = mode};
+  config.exit = ExitTarget::at_offset(0x100);
+  config.helpers = {.load = 0x1122334455667788, .store = 0x1122334455667799};
+  return config;
+}
+
+// What a load of 4 bytes at [rdi] into ebx is on a hit: ten instructions.
+TEST(EmitTest, ASoftTlbHitIsTenInstructions) {
+  Block block;
+  const EmitConfig config = guest_config(AddressMode::kSoftTlb);
+  ASSERT_TRUE(emit_load(block.buffer, config, Reg::kRbx, Reg::kRdi, {.bytes = 4}).ok());
+  EXPECT_EQ(block.code(),
+            "4889f9"        // mov rcx, rdi
+            "48c1e907"      // shr rcx, 7
+            "49230f"        // and rcx, [r15]
+            "49034f08"      // add rcx, [r15+8]
+            "488d4703"      // lea rax, [rdi+3]
+            "482500f0ffff"  // and rax, -4096
+            "483b01"        // cmp rax, [rcx]
+            "0f8500000000"  // jne slow
+            "488b4918"      // mov rcx, [rcx+24]
+            "8b1c0f");      // mov ebx, [rdi+rcx]
+  EXPECT_TRUE(block.buffer.fault_sites.empty());
+}
+
+TEST(EmitTest, AStoreComparesWithTheWriteComparatorOfTheDestinationsMode) {
+  Block block;
+  EmitConfig config = guest_config(AddressMode::kSoftTlb);
+  config.flags = 2u << VME_MMU_DST_SHIFT;
+  ASSERT_TRUE(emit_store(block.buffer, config, Reg::kRdi, Reg::kRsi, {.bytes = 1}).ok());
+  EXPECT_EQ(block.code(),
+            "4889f9"
+            "48c1e907"
+            "49234f20"  // and rcx, [r15+32]
+            "49034f28"  // add rcx, [r15+40]
+            "488d07"    // lea rax, [rdi]
+            "482500f0ffff"
+            "483b4108"  // cmp rax, [rcx+8]
+            "0f8500000000"
+            "488b4918"
+            "4088340f");  // mov [rdi+rcx], sil
+}
+
+TEST(EmitTest, AFastmemHitIsOneInstructionAndASite) {
+  Block block;
+  EmitConfig config = guest_config(AddressMode::kFastmem);
+  config.gva_bits = 32;
+  config.cookie = 7;
+  config.guest_pc = 0x4000;
+  ASSERT_TRUE(emit_load(block.buffer, config, Reg::kRbx, Reg::kRdi, {.bytes = 8}).ok());
+  ASSERT_TRUE(emit_store(block.buffer, config, Reg::kRdi, Reg::kRbx, {.bytes = 2}).ok());
+  // mov rbx, [r14+rdi]; mov [r14+rdi], bx
+  EXPECT_EQ(block.code(), "498b1c3e6641891c3e");
+  const std::size_t hot = block.buffer.used;
+  const std::size_t slow = slow_path_bytes(block.buffer);
+  ASSERT_TRUE(emit_slow_paths(block.buffer).ok());
+  EXPECT_EQ(block.buffer.used, hot + slow);
+  ASSERT_EQ(block.buffer.fault_sites.size(), 2u);
+  const vme_site& load = block.buffer.fault_sites[0];
+  const vme_site& store = block.buffer.fault_sites[1];
+  EXPECT_EQ(load.pc_off, 0u);
+  EXPECT_EQ(load.land_off, hot);
+  EXPECT_EQ(load.access, VME_ACCESS_READ);
+  EXPECT_EQ(load.size_log2, 3u);
+  EXPECT_EQ(load.cookie, 7u);
+  EXPECT_EQ(load.guest_pc, 0x4000u);
+  EXPECT_EQ(store.pc_off, 4u);
+  EXPECT_GT(store.land_off, load.land_off);
+  EXPECT_LT(store.land_off, block.buffer.used);
+  EXPECT_EQ(store.access, VME_ACCESS_WRITE);
+  EXPECT_EQ(store.side, VME_SIDE_DESTINATION);
+  EXPECT_EQ(store.size_log2, 1u);
+}
+
+TEST(EmitTest, AnAddressThatMayExceedTheArenaIsChecked) {
+  Block block;
+  EmitConfig config = guest_config(AddressMode::kFastmem);
+  ASSERT_TRUE(emit_load(block.buffer, config, Reg::kRbx, Reg::kRdi, {.bytes = 8}).ok());
+  // mov rax, rdi; shr rax, 36; jne slow; mov rbx, [r14+rdi]
+  EXPECT_EQ(block.code(), "4889f848c1e8240f8500000000498b1c3e");
+}
+
+TEST(EmitTest, LoadsExtendAndSwap) {
+  const auto code_of = [](MemOp op) {
+    Block block;
+    EXPECT_TRUE(emit_load(block.buffer, {}, Reg::kRbx, Reg::kRdi, op).ok());
+    return block.code();
+  };
+  EXPECT_EQ(code_of({.bytes = 1}), "0fb61f");
+  EXPECT_EQ(code_of({.bytes = 1, .extend = Extend::kSign}), "480fbe1f");
+  EXPECT_EQ(code_of({.bytes = 4, .extend = Extend::kSign}), "48631f");
+  EXPECT_EQ(code_of({.bytes = 8, .order = ByteOrder::kBig}), "488b1f480fcb");
+  // movzx ebx, word [rdi]; rol bx, 8; movsx rbx, bx
+  EXPECT_EQ(code_of({.bytes = 2, .extend = Extend::kSign, .order = ByteOrder::kBig}),
+            "0fb71f66c1c308480fbfdb");
+}
+
+TEST(EmitTest, ASizeInARegisterIsOneMaskedVector) {
+  const EmitConfig config{.level = VectorLevel::kAvx512, .scratch_vectors = kAllVectors};
+  const std::string code = emit(config, CopySize::in(Reg::kRdx)).code;
+  EXPECT_EQ(code.substr(0, 2 * 36),
+            "4883fa40"        // cmp rdx, 64
+            "7722"            // ja the call
+            "48c7c0ffffffff"  // mov rax, -1
+            "c4e2e8f5c0"      // bzhi rax, rax, rdx
+            "c4e1fb92c8"      // kmovq k1, rax
+            "62e17fc96f06"    // vmovdqu8 zmm16{k1}{z}, [rsi]
+            "62e17f497f07"    // vmovdqu8 [rdi]{k1}, zmm16
+            "e9");
+}
+
+TEST(EmitTest, SlowPathsThatDoNotFitWait) {
+  Block block;
+  block.buffer.bytes = std::span(block.bytes).first(60);
+  const EmitConfig config = guest_config(AddressMode::kSoftTlb);
+  ASSERT_TRUE(emit_load(block.buffer, config, Reg::kRbx, Reg::kRdi, {.bytes = 4}).ok());
+  const std::size_t used = block.buffer.used;
+  const std::string code = block.code();
+  const absl::Status status = emit_slow_paths(block.buffer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(block.buffer.used, used);
+  EXPECT_EQ(block.code(), code);
+  block.buffer.bytes = std::span(block.bytes).first(used + slow_path_bytes(block.buffer));
+  EXPECT_TRUE(emit_slow_paths(block.buffer).ok());
+  EXPECT_EQ(block.buffer.used, block.buffer.bytes.size());
+  EXPECT_EQ(slow_path_bytes(block.buffer), 0u);
+  EXPECT_NE(block.code().substr(0, code.size()), code);
+}
+
+TEST(EmitTest, BadAccessesAreRefused) {
+  const auto code = [](const EmitConfig& config, MemOp op, Reg dst = Reg::kRbx) {
+    Block block;
+    const absl::Status status = emit_load(block.buffer, config, dst, Reg::kRdi, op);
+    EXPECT_EQ(block.buffer.used, 0u);
+    EXPECT_TRUE(block.buffer.fault_sites.empty() && block.buffer.slow_paths.empty());
+    return status.code();
+  };
+  EmitConfig config = guest_config(AddressMode::kSoftTlb);
+  EXPECT_EQ(code(config, {.bytes = 3}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(config, {.bytes = 16}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(config, {.bytes = 4}, config.cpu), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(config, {.bytes = 4}, Reg::kRsp), absl::StatusCode::kInvalidArgument);
+  config.scratch = reg_bit(Reg::kRax) | reg_bit(Reg::kRdi);
+  EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kFailedPrecondition);
+  config = guest_config(AddressMode::kSoftTlb);
+  config.flags = VME_MMU_MODES;
+  EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+  config = guest_config(AddressMode::kFastmem);
+  EXPECT_EQ(code(config, {.bytes = 4}, config.fastmem_base), absl::StatusCode::kInvalidArgument);
+  config.arena_bits = 64;
+  EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+  for (const AddressMode mode :
+       {AddressMode::kGuest, AddressMode::kFastmem, AddressMode::kSoftTlb}) {
+    config = guest_config(mode);
+    config.exit = {};
+    EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+  }
+  config = {.isa = static_cast<Isa>(2)};
+  EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(EmitTest, AStubOutOfReachIsRefused) {
+  Block block;
+  Stubs stubs;
+  EmitConfig config;
+  ASSERT_TRUE(emit_stubs(block.buffer, config, stubs).ok());
+  config.stubs = &stubs;
+  const CopySize size = CopySize::constant(100);
+  EXPECT_TRUE(emit(config, size).status.ok());
+  stubs.base -= std::ptrdiff_t{3} << 30;
+  const Emitted far = emit(config, size);
+  EXPECT_EQ(far.status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(far.code, "");
+}
+
+TEST(EmitTest, ThePolicyNamesTheFormOfEachSize) {
+  Block block;
+  Stubs stubs;
+  EmitConfig config{.level = VectorLevel::kAvx512, .scratch_vectors = kAllVectors};
+  ASSERT_TRUE(emit_stubs(block.buffer, config, stubs).ok());
+  config.stubs = &stubs;
+  const auto policy = emit_policy(config);
+  ASSERT_TRUE(policy.ok());
+  std::string table;
+  for (const EmitPolicyRow& row : *policy) {
+    table += row.in_register ? 'r' : 'c';
+    table += std::to_string(row.min_bytes);
+    table += ':';
+    table += emit_form_name(row.form);
+    table += ' ';
+    EXPECT_LE(row.min_bytes, row.max_bytes);
+    EXPECT_FALSE(row.why.empty());
+  }
+  EXPECT_EQ(table, "c0:nothing c1:words c16:vectors c65:stub c257:call r0:masked r65:stub ");
+  EXPECT_EQ(policy->back().max_bytes, UINT64_MAX);
+  config.inline_max = 100000;
+  EXPECT_EQ(emit_policy(config).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(emit_form_name(static_cast<EmitForm>(77)), "?");
+}
+
 }  // namespace
 }  // namespace vm_engine

@@ -100,8 +100,8 @@ absl::Status check_config(const BackEnd& isa, const EmitConfig& config);
 absl::Status check_operands(const BackEnd& isa, const EmitConfig& config,
                             std::span<const Reg> operands);
 absl::Status check_access(const EmitConfig& config, MemOp op);
-// Refuses a guest mode without an exit.
-absl::Status check_exit(const EmitConfig& config);
+// Copies and fills: kGuest has a result instead of an exit.
+absl::Status check_block_exit(const EmitConfig& config);
 
 }  // namespace vm_engine::internal
 

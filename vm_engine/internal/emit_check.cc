@@ -12,6 +12,11 @@ namespace {
 constexpr std::size_t kInlineLimit = 4096;
 constexpr std::uint32_t kRedZoneLimit = 4096;
 
+absl::Status check_exit(const EmitConfig& config) {
+  if (config.exit.exists()) return absl::OkStatus();
+  return absl::InvalidArgumentError("guest accesses need an exit for those that fail");
+}
+
 bool is_among(RegSet set, Reg reg) {
   return static_cast<unsigned>(reg) < 32 && (set & reg_bit(reg)) != 0;
 }
@@ -28,6 +33,16 @@ absl::Status check_sizes(const EmitConfig& config) {
                         config.arena_bits, config.gva_bits, VME_PAGE_BITS));
   }
   return absl::OkStatus();
+}
+
+absl::Status check_modes(const EmitConfig& config) {
+  const std::uint32_t source = config.flags >> VME_MMU_SRC_SHIFT & 15;
+  const std::uint32_t destination = config.flags >> VME_MMU_DST_SHIFT & 15;
+  const bool probed = config.address_mode == AddressMode::kSoftTlb;
+  if (!probed || (source < VME_MMU_MODES && destination < VME_MMU_MODES)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("flags have mmu modes %d and %d; there are %d",
+                                                    source, destination,
+                                                    static_cast<int>(VME_MMU_MODES)));
 }
 
 absl::Status check_stack(const EmitConfig& config) {
@@ -90,6 +105,7 @@ const BackEnd* back_end_of(Isa isa) {
 absl::Status check_config(const BackEnd& isa, const EmitConfig& config) {
   if (absl::Status bad = check_sizes(config); !bad.ok()) return bad;
   if (absl::Status bad = check_stack(config); !bad.ok()) return bad;
+  if (absl::Status bad = check_modes(config); !bad.ok()) return bad;
   return check_level(isa, config);
 }
 
@@ -112,14 +128,11 @@ absl::Status check_access(const EmitConfig& config, MemOp op) {
     return absl::InvalidArgumentError(
         absl::StrFormat("an access of %d bytes; it can have 1, 2, 4 or 8", op.bytes));
   }
-  return check_exit(config);
+  return config.address_mode == AddressMode::kHostPointer ? absl::OkStatus() : check_exit(config);
 }
 
-absl::Status check_exit(const EmitConfig& config) {
-  if (config.address_mode == AddressMode::kHostPointer || config.exit.exists()) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError("guest accesses need an exit for those that fail");
+absl::Status check_block_exit(const EmitConfig& config) {
+  return config.address_mode <= AddressMode::kGuest ? absl::OkStatus() : check_exit(config);
 }
 
 }  // namespace vm_engine::internal
