@@ -13,6 +13,7 @@ namespace vm_device {
 
 namespace internal {
 class ChainWriter;
+class QuickChain;
 class RingCore;
 }  // namespace internal
 
@@ -42,6 +43,7 @@ class DescriptorChain {
 
  private:
   friend class internal::ChainWriter;
+  friend class internal::QuickChain;
   friend class internal::RingCore;
 
   std::vector<DmaSegment> segments_;  // room for more than there are
@@ -50,10 +52,10 @@ class DescriptorChain {
   std::size_t readable_end_ = 0;
   std::uint64_t readable_bytes_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint64_t epoch_ = 0;        // of the queue; 0 of none
-  std::uint32_t name_ = 0;         // head(), and above it what the form adds
-  std::uint16_t descriptors_ = 0;  // of the ring (packed), or 1
-  std::uint16_t turn_ = 0;         // of a queue in order
+  std::uint64_t epoch_ = 0;       // of the queue; 0 of none
+  std::uint32_t name_ = 0;        // head(), and above it what the form adds
+  std::uint32_t ring_bytes_ = 0;  // of its descriptors in the ring (packed)
+  std::uint16_t turn_ = 0;        // of a queue in order
 };
 
 }  // namespace vm_device

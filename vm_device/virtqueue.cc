@@ -1,5 +1,9 @@
 #include "vm_device/virtqueue.h"
 
+#include <cstdint>
+#include <utility>
+#include <variant>
+
 #include "vm_device/internal/packed_ring.h"
 #include "vm_device/internal/split_ring.h"
 
@@ -9,21 +13,35 @@ using internal::PackedRing;
 using internal::RingCore;
 using internal::SplitRing;
 
-// Both forms; one of them is in use. A branch on which, in each call, is all that they cost
-// each other.
+// A branch on the form, in each call, is all that the two cost each other.
 struct Virtqueue::Rings {
-  explicit Rings(DmaSpace& dma) : split(dma), packed(dma) {}
+  explicit Rings(DmaSpace& space) : form(std::in_place_type<SplitRing>, space), dma(space) {}
 
-  // Calls `use` with the ring that is in use.
-  template <typename Use>
-  [[gnu::always_inline]] auto with(Use use) {
-    return is_packed ? use(packed) : use(split);
+  // Needs:  the queue is not enabled.
+  void choose(std::uint64_t features) {
+    const bool is_packed = std::holds_alternative<PackedRing>(form);
+    if (((features & kFeatureRingPacked) != 0) == is_packed) return;
+    if (is_packed) {
+      form.emplace<SplitRing>(dma);
+    } else {
+      form.emplace<PackedRing>(dma);
+    }
   }
-  RingCore& core() { return is_packed ? static_cast<RingCore&>(packed) : split; }
 
-  SplitRing split;
-  bool is_packed = false;
-  PackedRing packed;
+  // Calls `use` with the ring.
+  template <typename Use>
+  [[gnu::always_inline]] decltype(auto) with(Use use) {
+    if (auto* const packed = std::get_if<PackedRing>(&form)) return use(*packed);
+    auto* const split = std::get_if<SplitRing>(&form);
+    if (split == nullptr) __builtin_unreachable();  // or it would be looked for
+    return use(*split);
+  }
+  RingCore& core() {
+    return with([](auto& ring) -> RingCore& { return ring; });
+  }
+
+  std::variant<SplitRing, PackedRing> form;
+  DmaSpace& dma;
 };
 
 Virtqueue::Virtqueue(DmaSpace& dma, std::uint16_t max_size)
@@ -35,7 +53,7 @@ Virtqueue::~Virtqueue() = default;
 VirtqueueError Virtqueue::enable(const VirtqueueConfig& config) {
   reset();
   if (config.size == 0 || config.size > max_size_) return fail(VirtqueueError::kBadSize);
-  rings_->is_packed = (config.features & kFeatureRingPacked) != 0;
+  rings_->choose(config.features);
   return rings_->with([&](auto& ring) { return ring.enable(config); });
 }
 

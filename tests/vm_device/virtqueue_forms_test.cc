@@ -1,9 +1,12 @@
 // What both forms of a virtqueue have in common, and what drivers of either may do to break it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "tests/support/failing_allocations.h"
 #include "tests/vm_device/ring_driver.h"
@@ -121,6 +124,67 @@ TEST_P(EitherFormTest, OddRequestsThatAreLegalWork) {
   ASSERT_EQ(queue.pop(chain), PopStatus::kChain);
   EXPECT_EQ(chain.readable_bytes(), UINT32_MAX);
   EXPECT_EQ(chain.writable_bytes(), 2 * std::uint64_t{UINT32_MAX});
+}
+
+TEST_P(EitherFormTest, AFewBuffersOfEitherKindAreTakenWhereverTheyLie) {
+  constexpr std::uint16_t kMost = 6;
+  RingDriver ring(guest, kRamBase, 16, std::get<1>(GetParam()));
+  ASSERT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
+  const auto buffer = [](std::uint64_t i, std::uint16_t flags) {
+    return RawDescriptor{kBuffer + 0x100 * i, static_cast<std::uint32_t>(10 + i), flags, 0};
+  };
+  const auto expect_buffers = [&](std::span<const DmaSegment> segments, std::uint64_t first) {
+    for (std::uint64_t i = first; const DmaSegment& segment : segments) {
+      const RawDescriptor it = buffer(i++, 0);
+      EXPECT_EQ(segment.address, it.address);
+      EXPECT_EQ(segment.bytes, it.bytes);
+    }
+  };
+  DescriptorChain none;
+  for (unsigned round = 0; round < 16 * kMost * kMost; ++round) {
+    const unsigned buffers = round % kMost + 1;
+    const unsigned readable = round / kMost % (buffers + 1);
+    std::vector<RawDescriptor> request;
+    for (unsigned i = 0; i < buffers; ++i) request.push_back(buffer(i, i < readable ? 0 : kWrite));
+    const std::uint16_t id = ring.offer(request);
+    ASSERT_EQ(queue.pop(chain), PopStatus::kChain) << "round " << round;
+    ASSERT_EQ(chain.head(), id);
+    ASSERT_EQ(chain.readable().size(), readable);
+    ASSERT_EQ(chain.writable().size(), buffers - readable);
+    expect_buffers(chain.readable(), 0);
+    expect_buffers(chain.writable(), readable);
+    EXPECT_EQ(chain.readable_bytes(), 10 * readable + readable * (readable - 1) / 2);
+    EXPECT_EQ(chain.readable_bytes() + chain.writable_bytes(),
+              10 * buffers + buffers * (buffers - 1) / 2);
+    EXPECT_EQ(queue.pop(none), PopStatus::kEmpty);
+    ASSERT_EQ(queue.push(chain, round), VirtqueueError::kNone);
+    ASSERT_EQ(ring.take_used(), (UsedEntry{id, round}));
+    EXPECT_TRUE(queue.is_idle());
+  }
+}
+
+TEST_P(EitherFormTest, ARingThatIsWhollyOutComesBackInAnyOrder) {
+  constexpr std::uint16_t kSize = 16;
+  RingDriver ring(guest, kRamBase, kSize, std::get<1>(GetParam()));
+  ASSERT_EQ(queue.enable(ring.config()), VirtqueueError::kNone);
+  for (const unsigned buffers : {3u, 1u, 2u, 4u, 1u, 3u}) {
+    std::vector<DescriptorChain> chains;
+    while (ring.free_descriptors() != 0) {
+      const unsigned count = std::min<unsigned>(buffers, ring.free_descriptors());
+      ring.offer(std::vector<RawDescriptor>(count, kAnswer));
+      ASSERT_EQ(queue.pop(chains.emplace_back()), PopStatus::kChain);
+    }
+    EXPECT_EQ(queue.pop(chain), PopStatus::kEmpty);
+    for (auto it = chains.rbegin(); it != chains.rend(); ++it) {
+      EXPECT_FALSE(queue.is_idle());
+      ASSERT_EQ(queue.push(*it, 5), VirtqueueError::kNone);
+      ASSERT_EQ(ring.take_used(), (UsedEntry{it->head(), 5}));
+    }
+    EXPECT_TRUE(queue.is_idle());
+    // None is out: nothing can be pushed again.
+    ASSERT_EQ(queue.push(chains.front(), 5), VirtqueueError::kNone);
+    EXPECT_FALSE(ring.has_used());
+  }
 }
 
 TEST_P(EitherFormTest, BuffersMayEndWhereAddressesEnd) {

@@ -20,13 +20,15 @@ namespace vm_device::internal {
 class ChainWriter {
  public:
   enum class From { kBeginning, kSuspended };
+  // A chain has room for none or for as many.
+  static constexpr std::size_t kLeastRoom = 16;
 
   explicit ChainWriter(DescriptorChain& chain, From from = From::kBeginning)
       : chain_(chain), out_(chain.segments_.data()), end_(end_of(chain)) {
     if (from == From::kBeginning) return;
     out_ += chain.end_ / sizeof(DmaSegment);
     total_ = chain.bytes_;
-    write_flag_ = chain.descriptors_;
+    write_flag_ = chain.ring_bytes_;
   }
 
   VirtqueueError append(std::uint64_t address, std::uint32_t bytes, unsigned flags) {
@@ -41,14 +43,18 @@ class ChainWriter {
     return VirtqueueError::kNone;
   }
 
-  // For the short way of pop(), whose loops know which flags are ordinary. False: a buffer
-  // that is empty, reaches 2^64 or has no room; the chain is then to be written anew.
-  bool try_put(std::uint64_t address, std::uint32_t bytes) {
-    if (address + bytes <= address || out_ == end_) [[unlikely]]
-      return false;
-    put(address, bytes);
-    return true;
+  // For the short ways of pop(): false also for a table, and whatever it was, the chain is then
+  // to be written anew.
+  bool try_append(std::uint64_t address, std::uint32_t bytes, unsigned flags) {
+    const unsigned kind = flags & (kDescriptorWrite | kDescriptorIndirect);
+    if (kind == write_flag_ && address + bytes > address && out_ != end_) [[likely]] {
+      put(address, bytes);
+      return true;
+    }
+    return (flags & kDescriptorIndirect) == 0 &&
+           append(address, bytes, flags) == VirtqueueError::kNone;
   }
+
   void begin_writable() {
     write_flag_ = kDescriptorWrite;
     chain_.readable_end_ = offset();
@@ -63,7 +69,7 @@ class ChainWriter {
   void suspend() {
     chain_.end_ = offset();
     chain_.bytes_ = total_;
-    chain_.descriptors_ = static_cast<std::uint16_t>(write_flag_);
+    chain_.ring_bytes_ = write_flag_;  // where it has no meaning yet
   }
 
   void finish() {
@@ -86,7 +92,7 @@ class ChainWriter {
   }
   [[gnu::noinline]] static bool enlarge(DescriptorChain& chain) {
     try {
-      chain.segments_.resize(std::max<std::size_t>(16, 2 * chain.segments_.size()));
+      chain.segments_.resize(std::max(kLeastRoom, 2 * chain.segments_.size()));
     } catch (const std::bad_alloc&) {
       return false;
     }

@@ -29,11 +29,12 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
                             kDescriptorBytes, DmaAccess::kReadWrite},
                            {config.driver_area, kEventBytes, kEventBytes, DmaAccess::kRead},
                            {config.device_area, kEventBytes, kEventBytes, DmaAccess::kWrite}}};
-  next_available_ = at.next_available & kPackedPosition;
-  next_used_ = at.next_used & kPackedPosition;
-  available_flags_ = (at.next_available & kWrap) != 0 ? kAvailableFlag : kUsedFlag;
-  used_flags_ = (at.next_used & kWrap) != 0 ? kBothFlags : 0;
-  in_use_ = 0;
+  ring_bytes_ = bytes_of(config.size);
+  available_at_ = bytes_of(position(at.next_available));
+  used_at_ = bytes_of(position(at.next_used));
+  available_turn_ = (at.next_available & kWrap) != 0 ? kPackedAvailable : kPackedUsed;
+  used_flags_ = (at.next_used & kWrap) != 0 ? kTurns << 16 : 0;
+  find_quick_end();
   staged_ = 0;
   has_first_ = false;
   run_ = {};
@@ -42,77 +43,105 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
 
 VirtqueueState PackedRing::state() const {
   const auto wrap_if = [](bool set) { return set ? kWrap : std::uint16_t{0}; };
-  return {static_cast<std::uint16_t>(next_available_ | wrap_if(available_flags_ == kAvailableFlag)),
-          static_cast<std::uint16_t>(next_used_ | wrap_if(used_flags_ != 0))};
+  const std::uint16_t available_wrap = wrap_if(available_turn_ == kPackedAvailable);
+  return {static_cast<std::uint16_t>(position_of(available_at_) | available_wrap),
+          static_cast<std::uint16_t>(position_of(used_at_) | wrap_if(used_flags_ != 0))};
 }
 
-// As in the split form; the descriptors lie one behind the other.
-template <unsigned kWriteFlag>
-[[gnu::always_inline]] inline PackedRing::Walk PackedRing::walk(const std::byte* end, Place& at,
-                                                                ChainWriter& writer) {
-  constexpr std::uint32_t kLast = std::uint32_t{kWriteFlag} << 16;
-  while (true) {
-    const std::uint32_t kind = at.rest & kKinds;
-    if (kind != (kLast | kNextKind)) {
-      if (kind != kLast) return Walk::kOtherFlags;
-      return put(at, writer) ? Walk::kComplete : Walk::kOdd;
-    }
-    if (!put(at, writer) || at.descriptor == end) [[unlikely]]
-      return Walk::kOdd;
-    at.rest =
-        DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorRest, std::memory_order_relaxed);
-  }
-}
-
-// Goes past it.
-[[gnu::always_inline]] inline bool PackedRing::put(Place& at, ChainWriter& writer) {
-  const auto address = DirectPath::get<std::uint64_t>(at.descriptor, std::memory_order_relaxed);
+template <unsigned kTaken>
+[[gnu::always_inline]] inline bool PackedRing::put(const std::byte* first, QuickChain& buffers) {
+  const std::byte* const it = first + kTaken * kDescriptorBytes;
+  const auto address = DirectPath::get<std::uint64_t>(it, std::memory_order_relaxed);
   const auto bytes =
-      DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorLength, std::memory_order_relaxed);
-  at.descriptor += kDescriptorBytes;
-  return writer.try_put(address, bytes);
+      DirectPath::get<std::uint32_t>(it + kDescriptorLength, std::memory_order_relaxed);
+  return buffers.try_put<kTaken>(address, bytes);
 }
 
-// The short way, as that of the split form: for a request before the end of the ring.
-PopStatus PackedRing::pop(DescriptorChain& chain) {
-  if (!memory_.is_quick()) [[unlikely]]
-    return pop_slowly(chain);
-  const std::byte* const ring = DirectPath(memory_).host(RingPart::kDescriptors);
-  Place at{.descriptor = ring + next_available_ * kDescriptorBytes, .rest = 0};
-  at.rest =
-      DirectPath::get<std::uint32_t>(at.descriptor + kDescriptorRest, std::memory_order_acquire);
-  if (!is_available(at.rest)) return PopStatus::kEmpty;
-  ChainWriter writer(chain);
-  const std::byte* const end = ring + size_ * kDescriptorBytes;
-  const Walk readable = walk<0>(end, at, writer);
-  if (readable == Walk::kComplete) return accept_quickly(at, 0, writer, chain);
-  if (readable == Walk::kOtherFlags) {
-    writer.begin_writable();
-    if (walk<kDescriptorWrite>(end, at, writer) == Walk::kComplete) {
-      return accept_quickly(at, kDescriptorWrite, writer, chain);
+template <unsigned kTaken>
+[[gnu::always_inline]] inline unsigned PackedRing::kind_of(const std::byte* first) {
+  const auto flags = DirectPath::get<std::uint16_t>(
+      first + kTaken * kDescriptorBytes + kPackedDescriptorFlags, std::memory_order_relaxed);
+  return flags & kKinds;
+}
+
+// As in the split form; the descriptors lie one behind the other. `kind` are the flags of the
+// next one, of the first with its turn, which is 0 if it is available.
+template <unsigned kTaken, unsigned kWriteFlag>
+[[gnu::always_inline]] inline PopStatus PackedRing::walk(const std::byte* first, unsigned kind,
+                                                         QuickChain buffers,
+                                                         DescriptorChain& chain) {
+  constexpr unsigned kNext = kTaken + 1;
+  if (kind == (kWriteFlag | kDescriptorNext)) [[likely]] {
+    if (!put<kTaken>(first, buffers)) [[unlikely]]
+      return pop_again(chain);
+    if constexpr (kNext != QuickChain::kMost) {
+      return walk<kNext, kWriteFlag>(first, kind_of<kNext>(first), buffers, chain);
+    } else {
+      buffers.suspend<kWriteFlag>();
+      return walk_on(chain);
     }
+  }
+  if (kind == kDescriptorWrite) {
+    if constexpr (kWriteFlag == 0) buffers.begin_writable<kTaken>();
+    return accept_quickly<kNext, kDescriptorWrite>(first, buffers, chain);
+  }
+  if constexpr (kWriteFlag == 0) {
+    if (kind == 0) return accept_quickly<kNext, 0>(first, buffers, chain);
+    if (kind == (kDescriptorWrite | kDescriptorNext)) {
+      buffers.begin_writable<kTaken>();
+      return walk<kTaken, kDescriptorWrite>(first, kind, buffers, chain);
+    }
+  }
+  if constexpr (kTaken == 0) {
+    if ((kind & kTurns) != 0) return PopStatus::kEmpty;
   }
   return pop_again(chain);
 }
 
-[[gnu::always_inline]] inline PopStatus PackedRing::accept_quickly(const Place& at,
-                                                                   std::uint16_t write_flag,
-                                                                   ChainWriter& writer,
+[[gnu::noinline]] PopStatus PackedRing::walk_on(DescriptorChain& chain) {
+  const DirectPath path(memory_);
+  const std::uint32_t end = quick_end_ + bytes_of(QuickChain::kMost);
+  ChainWriter writer(chain, ChainWriter::From::kSuspended);
+  for (std::uint32_t at = available_at_ + bytes_of(QuickChain::kMost); at < end;) {
+    Descriptor it;
+    path.load_descriptor_at(at, it);
+    if (!writer.try_append(it.address, it.bytes, it.packed_flags())) break;
+    at += bytes_of(1);
+    if ((it.packed_flags() & kDescriptorNext) != 0) continue;
+    writer.finish();
+    const std::uint32_t taken = position_of(at - available_at_);
+    if (accept(it.packed_id(), taken, chain) != VirtqueueError::kNone) break;
+    find_quick_end();
+    return PopStatus::kChain;
+  }
+  return pop_again(chain);
+}
+
+// The short way, as that of the split form.
+PopStatus PackedRing::pop(DescriptorChain& chain) {
+  const std::uint32_t at = available_at_;
+  const QuickChain buffers(chain);
+  if (!memory_.is_quick() || at >= quick_end_ || !buffers.has_room()) [[unlikely]]
+    return pop_slowly(chain);
+  const std::byte* const first = DirectPath(memory_).host(RingPart::kDescriptors) + at;
+  const unsigned flags =
+      DirectPath::get<std::uint16_t>(first + kPackedDescriptorFlags, std::memory_order_acquire);
+  return walk<0, 0>(first, (flags & (kTurns | kKinds)) ^ available_turn_, buffers, chain);
+}
+
+template <unsigned kTaken, unsigned kWriteFlag>
+[[gnu::always_inline]] inline PopStatus PackedRing::accept_quickly(const std::byte* first,
+                                                                   QuickChain buffers,
                                                                    DescriptorChain& chain) {
-  const std::uint32_t size = size_;
-  const auto taken = static_cast<std::uint32_t>(writer.offset() / sizeof(DmaSegment));
-  const std::uint32_t in_use = in_use_ + taken;
-  const std::uint32_t id = at.rest & UINT16_MAX;
-  if (id >= size || in_use > size) [[unlikely]]
+  constexpr unsigned kLast = kTaken - 1;
+  const std::uint32_t id = DirectPath::get<std::uint16_t>(
+      first + kLast * kDescriptorBytes + kPackedDescriptorId, std::memory_order_relaxed);
+  if (id >= size_ || !put<kLast>(first, buffers)) [[unlikely]]
     return pop_again(chain);
-  writer.finish();
-  set_descriptors(chain, static_cast<std::uint16_t>(taken));
-  sign(chain, id | std::uint32_t{write_flag} << 16);
-  in_use_ = static_cast<std::uint16_t>(in_use);
-  const std::uint32_t next = next_available_ + taken;
-  next_available_ = static_cast<std::uint16_t>(next);
-  if (next == size) [[unlikely]]
-    wrap_available();
+  buffers.finish<kTaken, kWriteFlag>();
+  set_ring_bytes(chain, bytes_of(kTaken));
+  sign(chain, id | kWriteFlag << 16);
+  available_at_ += bytes_of(kTaken);
   return PopStatus::kChain;
 }
 
@@ -121,6 +150,7 @@ PopStatus PackedRing::pop(DescriptorChain& chain) {
   if (!running_) return PopStatus::kEmpty;
   prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
+  find_quick_end();
   return status == PopStatus::kError ? forget(chain, status) : status;
 }
 
@@ -133,7 +163,7 @@ PopStatus PackedRing::pop(DescriptorChain& chain) {
 template <typename Path>
 PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
   Descriptor first{};
-  const std::uint64_t offset = next_available_ * kDescriptorBytes;
+  const std::uint64_t offset = available_at_;
   if (!path.load(RingPart::kDescriptors, offset + kDescriptorRest, first.rest,
                  std::memory_order_acquire)) {
     return stop(VirtqueueError::kRingUnreachable);
@@ -148,10 +178,10 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
 // others, so those are not looked at for it.
 template <typename Path>
 VirtqueueError PackedRing::take(Path path, Descriptor it, DescriptorChain& chain) {
-  if (in_use_ >= size_) return VirtqueueError::kRingOverrun;
-  const std::uint32_t room = size_ - std::uint32_t{in_use_};
+  const std::uint32_t room = position_of(ring_bytes_ - bytes_in_use());
+  if (room == 0) return VirtqueueError::kRingOverrun;
   ChainWriter writer(chain);
-  std::uint32_t index = next_available_;
+  std::uint32_t index = position_of(available_at_);
   std::uint32_t taken = 1;
   while (true) {
     const unsigned flags = it.packed_flags();
@@ -189,57 +219,65 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
                                   DescriptorChain& chain) {
   if (id >= size_) [[unlikely]]
     return VirtqueueError::kBufferIdOutOfRange;
-  set_descriptors(chain, static_cast<std::uint16_t>(descriptors));
+  set_ring_bytes(chain, bytes_of(descriptors));
   const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
   sign(chain, id | write_flag << 16);
   take_turn(chain);
-  advance_available(descriptors);
+  advance_available(bytes_of(descriptors));
   return VirtqueueError::kNone;
 }
 
-inline void PackedRing::advance_available(std::uint32_t descriptors) {
-  in_use_ = static_cast<std::uint16_t>(in_use_ + descriptors);
-  std::uint32_t next = next_available_ + descriptors;
-  if (next >= size_) [[unlikely]] {
-    next -= size_;
-    available_flags_ ^= kBothFlags;
-  }
-  next_available_ = static_cast<std::uint16_t>(next);
+void PackedRing::find_quick_end() {
+  constexpr std::uint32_t kQuickBytes = bytes_of(QuickChain::kMost);
+  const std::uint32_t end = is_lap_ahead() ? used_at_ : ring_bytes_;
+  quick_end_ = end > kQuickBytes ? end - kQuickBytes : 0;
 }
 
-inline void PackedRing::advance_used(std::uint32_t descriptors) {
-  in_use_ = static_cast<std::uint16_t>(in_use_ - descriptors);
-  std::uint32_t next = next_used_ + descriptors;
-  if (next >= size_) [[unlikely]] {
-    next -= size_;
-    used_flags_ ^= kBothFlags;
-  }
-  next_used_ = static_cast<std::uint16_t>(next);
+void PackedRing::advance_available(std::uint32_t bytes) {
+  available_at_ += bytes;
+  if (available_at_ < ring_bytes_) return;
+  available_at_ -= ring_bytes_;
+  available_turn_ ^= kTurns;
+}
+
+void PackedRing::advance_used(std::uint32_t bytes) {
+  used_at_ += bytes;
+  if (used_at_ < ring_bytes_) return;
+  used_at_ -= ring_bytes_;
+  used_flags_ ^= kTurns << 16;
+  unsignalled_ = std::min(unsignalled_, ring_bytes_);  // a lap is as good as several
+  find_quick_end();
 }
 
 template <typename Path>
 bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
-  return path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_seq_cst) ||
+  return path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_release) ||
          unreachable();
 }
 
+// The length comes first, then in one word the flags, which tell of it, and the ID. The long
+// way has what ends a lap, and a ring of which the device has all.
 VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  const std::uint32_t descriptors = descriptors_of(chain);
-  if (!memory_.is_quick() || !is_ours_alone(chain) || descriptors > in_use_) [[unlikely]]
+  const std::uint32_t bytes = ring_bytes_of(chain);
+  const std::uint32_t at = used_at_;
+  // In the lap before what lies behind it is in use, up to the end.
+  const bool is_out = bytes <= available_at_ - at;
+  if (!memory_.is_quick() || !is_ours_alone(chain) || !is_out || at + bytes >= ring_bytes_)
+      [[unlikely]]
     return push_slowly(chain, written);
   const DirectPath path(memory_);
-  const std::uint64_t word = used_word(name_of(chain) | used_flags_, written);
-  const std::uint64_t offset = used_offset(next_used_);
-  unsignalled_ += descriptors;
-  advance_used(descriptors);
-  path.put(path.host(RingPart::kDescriptors) + offset, word, std::memory_order_seq_cst);
-  if (!path.are_marked(RingPart::kDescriptors, offset, 1)) [[unlikely]]
-    return mark_used(offset);
+  std::byte* const used = path.host(RingPart::kDescriptors) + at;
+  path.put(used + kDescriptorLength, written, std::memory_order_relaxed);
+  path.put(used + kDescriptorRest, name_of(chain) | used_flags_, std::memory_order_release);
+  unsignalled_ += bytes;
+  used_at_ = at + bytes;
+  if (!path.are_marked(RingPart::kDescriptors, at, 1)) [[unlikely]]
+    return mark_used(at);
   return VirtqueueError::kNone;
 }
 
-[[gnu::noinline]] VirtqueueError PackedRing::mark_used(std::uint64_t offset) const {
-  DirectPath(memory_).mark(RingPart::kDescriptors, offset, sizeof(std::uint64_t));
+[[gnu::noinline]] VirtqueueError PackedRing::mark_used(std::uint64_t at) const {
+  DirectPath(memory_).mark(RingPart::kDescriptors, at, kDescriptorBytes);
   return VirtqueueError::kNone;
 }
 
@@ -256,9 +294,9 @@ VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t wri
     stage_in_order();
     return error_;
   }
-  stage_word(next_used_, used_word(name_of(chain) | used_flags_, written));
-  staged_ += descriptors_of(chain);
-  advance_used(descriptors_of(chain));
+  stage_word(position_of(used_at_), used_word(name_of(chain) | used_flags_, written));
+  staged_ += ring_bytes_of(chain);
+  advance_used(ring_bytes_of(chain));
   return error_;
 }
 
@@ -266,12 +304,12 @@ void PackedRing::stage_in_order() {
   for (Completion it; order_.next(it);) {
     if (!run_.last.whole) end_run();
     if (!run_.open) {
-      run_ = {.open = true, .at = next_used_, .last = {}};
+      run_ = {.open = true, .at = position_of(used_at_), .last = {}};
       run_flags_ = used_flags_;
     }
     run_.last = it;
-    staged_ += it.descriptors;
-    advance_used(it.descriptors);
+    staged_ += it.ring_bytes;
+    advance_used(it.ring_bytes);
   }
 }
 
@@ -309,17 +347,18 @@ VirtqueueError PackedRing::publish() {
 
 std::uint16_t PackedRing::published() const {
   const std::uint16_t next = state().next_used;
-  if (staged_ <= position(next)) return static_cast<std::uint16_t>(next - staged_);
-  return static_cast<std::uint16_t>((next ^ kWrap) + size_ - staged_);
+  const std::uint16_t staged = position_of(staged_);
+  if (staged <= position(next)) return static_cast<std::uint16_t>(next - staged);
+  return static_cast<std::uint16_t>((next ^ kWrap) + size_ - staged);
 }
 
-// Sequentially consistent, as is the store that publishes: as in the split form.
 bool PackedRing::wants_interrupt() {
   if (unsignalled_ == 0) return false;
-  const std::uint32_t passed = std::exchange(unsignalled_, 0);
+  full_barrier();  // as in the split form
+  const auto passed = static_cast<std::uint32_t>(std::exchange(unsignalled_, 0) / kDescriptorBytes);
   std::uint32_t wish = 0;
   const bool loaded = on_path(
-      [&](auto path) { return path.load(RingPart::kDriver, 0, wish, std::memory_order_seq_cst); });
+      [&](auto path) { return path.load(RingPart::kDriver, 0, wish, std::memory_order_relaxed); });
   if (!loaded) return unreachable();
   const std::uint32_t flags = wish >> 16 & 3;
   if (flags == kEventsDisable) return false;
@@ -347,8 +386,8 @@ bool PackedRing::resume_notifications() {
   std::uint32_t first = 0;
   const bool told = on_path([&](auto path) {
     return path.store(RingPart::kDevice, 0, wish, std::memory_order_seq_cst) &&
-           path.load(RingPart::kDescriptors, next_available_ * kDescriptorBytes + kDescriptorRest,
-                     first, std::memory_order_seq_cst);
+           path.load(RingPart::kDescriptors, available_at_ + kDescriptorRest, first,
+                     std::memory_order_seq_cst);
   });
   return told ? is_available(first) : unreachable();
 }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "vm_device/internal/quick_chain.h"
 #include "vm_device/internal/ring_core.h"
 
 namespace vm_device::internal {
@@ -22,7 +23,7 @@ class PackedRing : public RingCore {
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const;
-  bool is_idle() const { return !is_enabled() || in_use_ == 0; }
+  bool is_idle() const { return !is_enabled() || bytes_in_use() == 0; }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
@@ -33,41 +34,28 @@ class PackedRing : public RingCore {
   bool resume_notifications();
 
  private:
-  enum class Walk { kComplete, kOtherFlags, kOdd };
-  // A descriptor of which `rest` was read; what is made of it goes past it.
-  struct Place {
-    const std::byte* descriptor;
-    std::uint32_t rest;
-  };
-  // Flags in `rest`.
-  static constexpr std::uint32_t kNextKind = std::uint32_t{kDescriptorNext} << 16;
-  static constexpr std::uint32_t kKinds =
-      std::uint32_t{kDescriptorNext | kDescriptorWrite | kDescriptorIndirect} << 16;
+  // Flags: what a descriptor is, and whose.
+  static constexpr unsigned kKinds = kDescriptorNext | kDescriptorWrite | kDescriptorIndirect;
+  static constexpr unsigned kTurns = kPackedAvailable | kPackedUsed;
 
-  template <unsigned kWriteFlag>
-  static Walk walk(const std::byte* end, Place& at, ChainWriter& writer);
-  static bool put(Place& at, ChainWriter& writer);
-  PopStatus accept_quickly(const Place& at, std::uint16_t write_flag, ChainWriter& writer,
-                           DescriptorChain& chain);
-  void wrap_available() {
-    next_available_ = 0;
-    available_flags_ ^= kBothFlags;
-  }
+  template <unsigned kTaken, unsigned kWriteFlag>
+  PopStatus walk(const std::byte* first, unsigned kind, QuickChain buffers, DescriptorChain& chain);
+  template <unsigned kTaken>
+  static bool put(const std::byte* first, QuickChain& buffers);
+  template <unsigned kTaken>
+  static unsigned kind_of(const std::byte* first);
+  template <unsigned kTaken, unsigned kWriteFlag>
+  PopStatus accept_quickly(const std::byte* first, QuickChain buffers, DescriptorChain& chain);
+  PopStatus walk_on(DescriptorChain& chain);
   PopStatus pop_slowly(DescriptorChain& chain);
   PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);
-  VirtqueueError mark_used(std::uint64_t offset) const;
-  // The two flags of an available descriptor, and those of a used one, where the wrap
-  // counter is 1; where it is 0 they are all the other way round.
-  static constexpr std::uint32_t kAvailableFlag = std::uint32_t{kPackedAvailable} << 16;
-  static constexpr std::uint32_t kUsedFlag = std::uint32_t{kPackedUsed} << 16;
-  static constexpr std::uint32_t kBothFlags = kAvailableFlag | kUsedFlag;
-
+  VirtqueueError mark_used(std::uint64_t at) const;
   // Where the word lies that tells the driver that a request is used.
-  static std::uint64_t used_offset(std::uint64_t index) {
-    return index * kDescriptorBytes + kDescriptorLength;
+  static std::uint64_t used_offset(std::uint32_t position) {
+    return position * kDescriptorBytes + kDescriptorLength;
   }
-  bool is_available(std::uint32_t rest) const { return (rest & kBothFlags) == available_flags_; }
+  bool is_available(std::uint32_t rest) const { return (rest >> 16 & kTurns) == available_turn_; }
 
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
@@ -75,8 +63,21 @@ class PackedRing : public RingCore {
   VirtqueueError take(Path path, Descriptor it, DescriptorChain& chain);
   VirtqueueError take_indirect(Descriptor reference, DescriptorChain& chain);
   VirtqueueError accept(std::uint32_t id, std::uint32_t descriptors, DescriptorChain& chain);
-  void advance_available(std::uint32_t descriptors);
-  void advance_used(std::uint32_t descriptors);
+  // Whether the device is to take descriptors of the lap after the one in which it gives back.
+  bool is_lap_ahead() const { return (available_turn_ == kPackedAvailable) != (used_flags_ != 0); }
+  // Taken by the device.
+  std::uint32_t bytes_in_use() const {
+    return available_at_ - used_at_ + (is_lap_ahead() ? ring_bytes_ : 0);
+  }
+  void find_quick_end();
+  void advance_available(std::uint32_t bytes);
+  void advance_used(std::uint32_t bytes);
+  static std::uint16_t position_of(std::uint32_t bytes) {
+    return static_cast<std::uint16_t>(bytes / kDescriptorBytes);
+  }
+  static constexpr std::uint32_t bytes_of(std::uint32_t descriptors) {
+    return static_cast<std::uint32_t>(descriptors * kDescriptorBytes);
+  }
   // The word that tells the driver of a request. Of one with writable buffers WRITE says that
   // the length means something, be it 0.
   static std::uint64_t used_word(std::uint32_t id_and_flags, std::uint32_t written) {
@@ -87,19 +88,23 @@ class PackedRing : public RingCore {
   template <typename Path>
   bool publish_on(Path path, std::uint16_t at, std::uint64_t word);
   bool can_take_back(const DescriptorChain& chain) const {
-    return running_ && is_ours(chain) && descriptors_of(chain) <= in_use_;
+    return running_ && is_ours(chain) && ring_bytes_of(chain) <= bytes_in_use();
   }
   void stage_in_order();
   void end_run();
   void stage_word(std::uint16_t at, std::uint64_t word);
 
-  std::uint16_t next_available_ = 0;
-  std::uint16_t next_used_ = 0;
-  // As they lie in `rest`: of a descriptor that is available, and to give to one that is used.
-  std::uint32_t available_flags_ = kAvailableFlag;
-  std::uint32_t used_flags_ = kBothFlags;
-  std::uint16_t in_use_ = 0;  // descriptors that the device has taken
-  std::uint32_t staged_ = 0;  // descriptors that the driver does not see used yet
+  // Bytes of the ring: where the next available and the next used descriptor lie.
+  std::uint32_t available_at_ = 0;
+  std::uint32_t used_at_ = 0;
+  std::uint32_t ring_bytes_ = 0;
+  // Before it QuickChain::kMost descriptors can be taken, and one is left before the end of
+  // the ring or the first that the device has. Those it has grow fewer unnoticed.
+  std::uint32_t quick_end_ = 0;
+  // The turn of a descriptor that is available; that of a used one as it lies in `rest`.
+  unsigned available_turn_ = kPackedAvailable;
+  std::uint32_t used_flags_ = kTurns << 16;
+  std::uint32_t staged_ = 0;  // bytes whose requests the driver does not see used yet
   bool has_first_ = false;    // of what is staged: written last
   std::uint16_t first_at_ = 0;
   std::uint64_t first_word_ = 0;

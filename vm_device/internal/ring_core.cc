@@ -70,7 +70,7 @@ PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
 void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written) {
   order_.put(chain.turn_, {.written = written,
                            .name = chain.name_,
-                           .descriptors = chain.descriptors_,
+                           .ring_bytes = chain.ring_bytes_,
                            .whole = written == chain.writable_bytes()});
 }
 

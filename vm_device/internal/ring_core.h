@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "vm_device/internal/chain_writer.h"
+#include "vm_device/internal/quick_chain.h"
 #include "vm_device/internal/ring_memory.h"
 #include "vm_device/internal/ring_order.h"
 #include "vm_device/internal/virtio_layout.h"
@@ -49,21 +50,25 @@ class RingCore {
     chain.name_ = name;
     chain.epoch_ = epoch_;
   }
-  static void set_descriptors(DescriptorChain& chain, std::uint16_t descriptors) {
-    chain.descriptors_ = descriptors;
+  static void set_ring_bytes(DescriptorChain& chain, std::uint32_t bytes) {
+    chain.ring_bytes_ = bytes;
   }
   void take_turn(DescriptorChain& chain) {
     if (in_order_) chain.turn_ = order_.take();
   }
-  // Before pop() goes the long way. The short one is for queues in no order.
+  // Before pop() goes the long way. The short one is for queues in no order, and knows no
+  // chain that is longer than the queue.
   void prepare_quick_path() {
-    if (!in_order_) memory_.speed_up();
+    if (!in_order_ && size_ >= QuickChain::kMost) memory_.speed_up();
   }
+  // All that this thread did before comes before all that it does after, for the guest too.
+  // Not std::atomic_thread_fence(), of which g++ warns where ThreadSanitizer is on.
+  static void full_barrier() { __sync_synchronize(); }
   bool is_ours(const DescriptorChain& chain) const { return chain.epoch_ == epoch_; }
   // Nor has push() anything to do but to tell of this request.
   bool is_ours_alone(const DescriptorChain& chain) const { return chain.epoch_ == alone_; }
   // Of a packed ring.
-  static std::uint16_t descriptors_of(const DescriptorChain& chain) { return chain.descriptors_; }
+  static std::uint32_t ring_bytes_of(const DescriptorChain& chain) { return chain.ring_bytes_; }
   static std::uint32_t name_of(const DescriptorChain& chain) { return chain.name_; }
   void put_in_order(const DescriptorChain& chain, std::uint32_t written);
 
@@ -89,7 +94,8 @@ class RingCore {
   // Of the chains taken since enable(): no queue of this process gives the same again.
   std::uint64_t epoch_ = kNoEpoch;
   std::uint64_t alone_ = kNoEpoch;  // epoch_, where nothing is staged and order is free
-  std::uint32_t unsignalled_ = 0;   // what was published since the last wants_interrupt()
+  // What was published since the last wants_interrupt(): requests, or (packed) bytes of the ring.
+  std::uint32_t unsignalled_ = 0;
   std::uint64_t features_ = 0;
   RingOrder order_;
 

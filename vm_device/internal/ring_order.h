@@ -10,8 +10,8 @@ namespace vm_device::internal {
 // What the driver is told of one request.
 struct Completion {
   std::uint32_t written = 0;
-  std::uint32_t name = 0;  // of the chain
-  std::uint16_t descriptors = 0;
+  std::uint32_t name = 0;        // of the chain
+  std::uint32_t ring_bytes = 0;  // of its descriptors (packed)
   // Nothing of its writable buffers is left, so that a driver needs no entry to know it.
   bool whole = false;
 };

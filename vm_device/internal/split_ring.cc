@@ -29,65 +29,87 @@ VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
   return start(config, ranges);
 }
 
-// Goes on for as long as descriptors are ordinary and of one direction. `it` is the first,
-// then the last that was looked at.
-template <unsigned kWriteFlag>
-[[gnu::always_inline]] inline SplitRing::Walk SplitRing::walk(DirectPath path, std::uint32_t size,
-                                                              Descriptor& it, ChainWriter& writer) {
-  while (true) {
-    if (((it.rest ^ kWriteFlag) & (kDescriptorWrite | kDescriptorIndirect)) != 0) {
-      return Walk::kOtherFlags;
-    }
-    if (!writer.try_put(it.address, it.bytes)) return Walk::kOdd;
-    if ((it.rest & kDescriptorNext) == 0) return Walk::kComplete;
-    const std::uint32_t next = it.next();
-    if (next >= size) [[unlikely]]
-      return Walk::kOdd;
-    path.load_descriptor(next, it);
+// Goes on for as long as descriptors are ordinary. `it` is the next one.
+template <unsigned kTaken, unsigned kWriteFlag>
+[[gnu::always_inline]] inline PopStatus SplitRing::walk(std::uint16_t head, Descriptor it,
+                                                        QuickChain buffers,
+                                                        DescriptorChain& chain) {
+  if (((it.rest ^ kWriteFlag) & (kDescriptorWrite | kDescriptorIndirect)) != 0) {
+    if constexpr (kWriteFlag != 0) return pop_again(chain);
+    buffers.begin_writable<kTaken>();
+    return walk<kTaken, kDescriptorWrite>(head, it, buffers, chain);
+  }
+  if (!buffers.try_put<kTaken>(it.address, it.bytes)) [[unlikely]]
+    return pop_again(chain);
+  constexpr unsigned kNext = kTaken + 1;
+  if ((it.rest & kDescriptorNext) == 0) {
+    return accept<kNext, kWriteFlag>(head, buffers, chain);
+  }
+  const std::uint32_t next = it.next();
+  if constexpr (kNext == QuickChain::kMost) {
+    buffers.suspend<kWriteFlag>();
+    return walk_on(head, next, chain);
+  } else {
+    if (next >= size_) [[unlikely]]
+      return pop_again(chain);
+    DirectPath(memory_).load_descriptor(next, it);
+    return walk<kNext, kWriteFlag>(head, it, buffers, chain);
   }
 }
 
-// The short way, for a request of ordinary descriptors in memory that is plain. Whatever else
-// it meets it leaves, having changed nothing, to the long way, which begins anew. So here
-// is no error, and no call but the last. What ends a loop is the room in the chain.
-PopStatus SplitRing::pop(DescriptorChain& chain) {
-  if (!memory_.is_quick()) [[unlikely]]
-    return pop_slowly(chain);
+// The rest of a request of more descriptors than walk() has places for.
+[[gnu::noinline]] PopStatus SplitRing::walk_on(std::uint16_t head, std::uint32_t next,
+                                               DescriptorChain& chain) {
   const DirectPath path(memory_);
   const std::uint32_t size = size_;
-  if (next_available_ == available_) {
-    std::uint16_t available = 0;
-    path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_acquire);
-    if (available == next_available_) return PopStatus::kEmpty;
-    if (!may_be_available(available)) [[unlikely]]
-      return pop_slowly(chain);
-    available_ = available;
-  }
-  const std::uint64_t slot = next_available_ & slot_mask_;
-  std::uint16_t head = 0;
-  path.load(RingPart::kDriver, kRingEntries + slot * kAvailableEntryBytes, head,
-            std::memory_order_relaxed);
-  if (head >= size) [[unlikely]]
-    return pop_slowly(chain);
-  ChainWriter writer(chain);
-  Descriptor it;
-  path.load_descriptor(head, it);
-  const Walk readable = walk<0>(path, size, it, writer);
-  if (readable == Walk::kComplete) return accept(head, writer, chain);
-  if (readable == Walk::kOtherFlags) {
-    writer.begin_writable();
-    if (walk<kDescriptorWrite>(path, size, it, writer) == Walk::kComplete) {
-      return accept(head, writer, chain);
+  ChainWriter writer(chain, ChainWriter::From::kSuspended);
+  for (std::uint32_t left = size - QuickChain::kMost; left != 0 && next < size; --left) {
+    Descriptor it;
+    path.load_descriptor(next, it);
+    if (!writer.try_append(it.address, it.bytes, it.flags())) break;
+    if ((it.flags() & kDescriptorNext) == 0) {
+      writer.finish();
+      sign(chain, head);
+      ++next_available_;
+      return PopStatus::kChain;
     }
+    next = it.next();
   }
   return pop_again(chain);
 }
 
-[[gnu::always_inline]] inline PopStatus SplitRing::accept(std::uint16_t head, ChainWriter& writer,
+// The short way, for a request of ordinary descriptors in memory that is plain. Whatever else
+// it meets it leaves, having changed nothing, to the long way, which begins anew. So here
+// is no error, and no call but the last.
+PopStatus SplitRing::pop(DescriptorChain& chain) {
+  const QuickChain buffers(chain);
+  if (!memory_.is_quick() || !buffers.has_room()) [[unlikely]]
+    return pop_slowly(chain);
+  const DirectPath path(memory_);
+  const std::uint16_t at = next_available_;
+  if (at == available_) {
+    std::uint16_t available = 0;
+    path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_acquire);
+    if (available == at) return PopStatus::kEmpty;
+    if (!may_be_available(available)) [[unlikely]]
+      return pop_slowly(chain);
+    available_ = available;
+  }
+  const std::uint64_t slot = at & slot_mask_;
+  std::uint16_t head = 0;
+  path.load(RingPart::kDriver, kRingEntries + slot * kAvailableEntryBytes, head,
+            std::memory_order_relaxed);
+  if (head >= size_) [[unlikely]]
+    return pop_slowly(chain);
+  Descriptor it;
+  path.load_descriptor(head, it);
+  return walk<0, 0>(head, it, buffers, chain);
+}
+
+template <unsigned kTaken, unsigned kWriteFlag>
+[[gnu::always_inline]] inline PopStatus SplitRing::accept(std::uint16_t head, QuickChain buffers,
                                                           DescriptorChain& chain) {
-  if (writer.offset() > size_ * sizeof(DmaSegment)) [[unlikely]]
-    return pop_again(chain);
-  writer.finish();
+  buffers.finish<kTaken, kWriteFlag>();
   sign(chain, head);
   ++next_available_;
   return PopStatus::kChain;
@@ -202,7 +224,7 @@ bool SplitRing::write_entry(Path path, std::uint16_t at, std::uint32_t id, std::
 template <typename Path>
 void SplitRing::publish_on(Path path) {
   unsignalled_ += std::exchange(staged_, 0);
-  if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_seq_cst)) {
+  if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_release)) {
     fail(VirtqueueError::kRingUnreachable);
   }
 }
@@ -219,7 +241,7 @@ VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t writt
   const auto next = static_cast<std::uint16_t>(at + 1);
   next_used_ = next;
   ++unsignalled_;
-  path.put(used + kRingIndex, next, std::memory_order_seq_cst);
+  path.put(used + kRingIndex, next, std::memory_order_release);
   if (!path.are_marked_with_first(RingPart::kDevice, entry, kUsedEntryBytes)) [[unlikely]]
     return mark_used(entry);
   return VirtqueueError::kNone;
@@ -279,18 +301,18 @@ VirtqueueError SplitRing::publish() {
   return error_;
 }
 
-// Sequentially consistent, as is the store of the used index before it: the driver has
-// a barrier between its wish and its look at the index, so that one of the two sees the
-// other.
+// The driver has a barrier between its wish and its look at the index, so that one of the two
+// sees the other.
 bool SplitRing::wants_interrupt() {
   if (unsignalled_ == 0) return false;
+  full_barrier();  // the index comes first
   const std::uint32_t published = std::exchange(unsignalled_, 0);
   const bool by_event = has(kFeatureRingEventIdx);
   std::uint16_t wish = 0;
   const bool loaded = on_path([&](auto path) {
     return path.load(RingPart::kDriver,
                      by_event ? event_offset(size_, kAvailableEntryBytes) : std::uint64_t{0}, wish,
-                     std::memory_order_seq_cst);
+                     std::memory_order_relaxed);
   });
   if (!loaded) return unreachable();
   if (!by_event) return (wish & kAvailableNoInterrupt) == 0;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "vm_device/internal/quick_chain.h"
 #include "vm_device/internal/ring_core.h"
 
 namespace vm_device::internal {
@@ -28,11 +29,11 @@ class SplitRing : public RingCore {
   bool resume_notifications();
 
  private:
-  enum class Walk { kComplete, kOtherFlags, kOdd };
-
-  template <unsigned kWriteFlag>
-  static Walk walk(DirectPath path, std::uint32_t size, Descriptor& it, ChainWriter& writer);
-  PopStatus accept(std::uint16_t head, ChainWriter& writer, DescriptorChain& chain);
+  template <unsigned kTaken, unsigned kWriteFlag>
+  PopStatus walk(std::uint16_t head, Descriptor it, QuickChain buffers, DescriptorChain& chain);
+  template <unsigned kTaken, unsigned kWriteFlag>
+  PopStatus accept(std::uint16_t head, QuickChain buffers, DescriptorChain& chain);
+  PopStatus walk_on(std::uint16_t head, std::uint32_t next, DescriptorChain& chain);
   PopStatus pop_slowly(DescriptorChain& chain);
   PopStatus pop_again(DescriptorChain& chain);
   VirtqueueError push_slowly(const DescriptorChain& chain, std::uint32_t written);

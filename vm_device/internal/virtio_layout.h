@@ -76,6 +76,8 @@ struct Descriptor {
 };
 inline constexpr std::uint64_t kDescriptorLength = 8;
 inline constexpr std::uint64_t kDescriptorRest = 12;
+inline constexpr std::uint64_t kPackedDescriptorId = 12;
+inline constexpr std::uint64_t kPackedDescriptorFlags = 14;
 
 }  // namespace vm_device::internal
 

@@ -40,24 +40,30 @@ vm_device::VirtqueueConfig SplitDriver::config() const {
           .device_area = kUsedRing};
 }
 
+// Members are written once, at the end: descriptors are bytes, which might be they.
 void SplitDriver::offer(std::size_t requests) {
-  for (std::size_t request = 0; request < requests; ++request, ++next_) {
+  std::byte* const descriptors = descriptors_;
+  std::byte* const entries = available_ + kRingEntries;
+  const std::size_t slot_mask = size_ - std::size_t{1};
+  const std::size_t next = next_;
+  for (std::size_t request = 0; request < requests; ++request) {
     const std::size_t head = request * kChainLength;
     for (std::size_t i = 0; i < kChainLength; ++i) {
       const std::size_t index = head + i;
-      put_descriptor(descriptors_ + index * kDescriptorBytes, kRequest[i].bytes, kRequest[i].flags,
+      put_descriptor(descriptors + index * kDescriptorBytes, kRequest[i].bytes, kRequest[i].flags,
                      static_cast<std::uint16_t>(index + 1));
     }
     put_little_endian<std::uint16_t>(
-        available_ + kRingEntries + (next_ % size_) * kAvailableEntryBytes,
+        entries + ((next + request) & slot_mask) * kAvailableEntryBytes,
         static_cast<std::uint16_t>(head));
   }
+  next_ = static_cast<std::uint16_t>(next + requests);
   std::atomic_thread_fence(std::memory_order_release);
   put_little_endian<std::uint16_t>(available_ + kRingIndex, next_);
 }
 
 PackedDriver::PackedDriver(DmaSide& side, std::uint16_t size)
-    : size_(size), ring_(side.host(kHotOffset)) {}
+    : size_(size), ring_(side.host(kHotOffset)), turn_(kPackedAvailable) {}
 
 vm_device::VirtqueueConfig PackedDriver::config() const {
   return {.size = size_,
@@ -69,17 +75,23 @@ vm_device::VirtqueueConfig PackedDriver::config() const {
 
 // The device is not running meanwhile, or the first descriptor would have to be written last.
 void PackedDriver::offer(std::size_t requests) {
+  std::byte* const ring = ring_;
+  const std::size_t size = size_;
+  std::size_t next = next_;
+  std::uint16_t turn = turn_;
   for (std::size_t request = 0; request < requests; ++request) {
     for (const Part& part : kRequest) {
-      const std::uint16_t turn = wrap_ ? kPackedAvailable : kPackedUsed;
-      put_descriptor(ring_ + next_ * kDescriptorBytes, part.bytes,
+      put_descriptor(ring + next * kDescriptorBytes, part.bytes,
                      static_cast<std::uint16_t>(request),
                      static_cast<std::uint16_t>(part.flags | turn));
-      if (++next_ < size_) continue;
-      next_ = 0;
-      wrap_ = !wrap_;
+      if (++next < size) [[likely]]
+        continue;
+      next = 0;
+      turn ^= kPackedAvailable | kPackedUsed;
     }
   }
+  next_ = next;
+  turn_ = turn;
   std::atomic_thread_fence(std::memory_order_release);
 }
 

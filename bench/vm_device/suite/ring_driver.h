@@ -45,8 +45,8 @@ class PackedDriver {
  private:
   std::uint16_t size_;
   std::byte* ring_;
-  std::uint16_t next_ = 0;
-  bool wrap_ = true;
+  std::size_t next_ = 0;
+  std::uint16_t turn_;  // the flag of what is available, in this lap
 };
 
 }  // namespace vm_bench
