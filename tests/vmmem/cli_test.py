@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 VMMEM = sys.argv[1]
-COMMANDS = ("info", "verify", "bench", "calibrate", "demo")
+COMMANDS = ("info", "verify", "bench", "calibrate", "emit-policy", "demo")
 SKIPPED = 77
 HEADER = "vm_mem copy policy 1\n"
 BASE = {key: value for key, value in os.environ.items() if not key.startswith("VM_MEM_")}
@@ -101,6 +101,23 @@ def info_names_its_sources():
     told = good("info", **policy(HEADER + "stream_min = 8192\n"))
     assert re.search(r"^  stream_min +8K   limits$", told, re.M), told
     assert re.search(r"^  inline_max +\d+   default for .+$", told, re.M), told
+
+
+def emit_policy_covers_every_size():
+    for arguments in ((), ("--isa", "x86-64"), ("--isa", "aarch64")):
+        told = json.loads(good("emit-policy", "--json", *arguments))
+        assert not arguments or told["isa"] == arguments[1], told
+        assert [table["mode"] for table in told["tables"]][0] == "host pointers", told
+        for table in told["tables"]:
+            for size in ("constant", "register"):
+                rows = [row for row in table["rows"] if row["size"] == size]
+                ends = [-1] + [row["max_bytes"] for row in rows]
+                assert ends[-1] == "never", table
+                assert [row["min_bytes"] for row in rows] == [end + 1 for end in ends[:-1]], table
+        text = good("emit-policy", *arguments)
+        assert re.search(r"^  constant 0( and more)? +\w+ +\S.*$", text, re.M), text
+        assert max(map(len, text.splitlines())) < 80, text
+    expect_failure(run("emit-policy", "--isa", "mips"), 2, "--isa: .*")
 
 
 def verify_counts_every_row():

@@ -15,6 +15,7 @@
 #include "tools/vmmem/console.h"
 #include "tools/vmmem/demo.h"
 #include "tools/vmmem/describe.h"
+#include "tools/vmmem/emit_policy.h"
 #include "tools/vmmem/options.h"
 #include "tools/vmmem/policy_output.h"
 #include "tools/vmmem/verify.h"
@@ -133,6 +134,13 @@ int run_calibrate(const Options& options) {
                                                  : calibration_text(*calibration, options.output));
 }
 
+int run_emit_policy(const Options& options) {
+  const vm_engine::Isa isa = isa_of(options.isa).value_or(vm_engine::default_emit_config().isa);
+  const std::vector<EmitTable> tables = emit_tables(isa);
+  return publish(options.format == Format::kJson ? emit_policy_json(isa, tables)
+                                                 : emit_policy_text(isa, tables));
+}
+
 // Each part is shown as soon as it is there; JSON is one piece.
 int run_demo(const Options& options) {
   const bool json = options.format == Format::kJson;
@@ -160,7 +168,7 @@ int run_demo(const Options& options) {
 
 // What measures and verifies would otherwise do so to something else than was asked for.
 bool needs_sound_environment(Command command) {
-  return command != Command::kInfo && command != Command::kDemo;
+  return command != Command::kInfo && command != Command::kDemo && command != Command::kEmitPolicy;
 }
 
 int run(const Options& options) {
@@ -175,6 +183,7 @@ int run(const Options& options) {
     case Command::kVerify: return run_verify(options);
     case Command::kBench: return run_bench(options);
     case Command::kCalibrate: return run_calibrate(options);
+    case Command::kEmitPolicy: return run_emit_policy(options);
     case Command::kDemo: return run_demo(options);
   }
   return 1;

@@ -55,6 +55,9 @@ constexpr Spec kSpecs[] = {
      "\nTakes less than 20 seconds of an otherwise idle machine. A limit whose change would\n"
      "gain less than 3 % stays as it is.\n"
      "\nExample: vmmem calibrate --output my.policy && VM_MEM_POLICY=my.policy vmmem info\n"},
+    {Command::kEmitPolicy, "emit-policy", "show which form emitted copies take, size by size",
+     "\nThe table is what the emitter of vm_engine itself plans with its default limits.\n"
+     "\nExample: vmmem emit-policy --isa aarch64\n"},
     {Command::kDemo, "demo", "a tour: what was found, is it correct, how fast is it",
      "\nExample: vmmem demo\n"},
 };
@@ -90,6 +93,13 @@ void add_calibrate_options(CLI::App& app, Typed& typed) {
   app.add_flag("--quick", typed.quick, "a quarter of the time, more noise");
 }
 
+void add_emit_options(CLI::App& app, Typed& typed) {
+  app.add_option("--isa", typed.options.isa, "code for x86-64 or aarch64 [this machine's]")
+      ->type_name("ISA")
+      ->check(CLI::IsMember({"x86-64", "aarch64"}))
+      ->take_last();
+}
+
 std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmmem");
   app->footer(kFooter);
@@ -103,6 +113,7 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
     if (spec.command == Command::kVerify) add_verify_options(*sub, typed);
     if (spec.command == Command::kBench) add_bench_options(*sub, typed);
     if (spec.command == Command::kCalibrate) add_calibrate_options(*sub, typed);
+    if (spec.command == Command::kEmitPolicy) add_emit_options(*sub, typed);
   }
   return app;
 }
@@ -132,7 +143,8 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   Typed typed;
   const auto app = make_app(typed);
-  constexpr std::string_view kWant = "want one of info, verify, bench, calibrate, demo";
+  constexpr std::string_view kWant =
+      "want one of info, verify, bench, calibrate, emit-policy, demo";
   if (auto exit = command_line::parse(*app, argc, argv, kWant)) return *std::move(exit);
   return interpret(std::move(typed), *app);
 }

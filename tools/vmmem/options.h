@@ -15,7 +15,7 @@
 
 namespace vmmem {
 
-enum class Command : std::uint8_t { kInfo, kVerify, kBench, kCalibrate, kDemo };
+enum class Command : std::uint8_t { kInfo, kVerify, kBench, kCalibrate, kEmitPolicy, kDemo };
 enum class Format : std::uint8_t { kText, kJson };
 enum class Effort : std::uint8_t { kQuick, kFull };
 
@@ -28,6 +28,7 @@ struct Options {
   std::vector<std::string> rows;          // verify, bench; empty: every supported one
   std::vector<std::size_t> sizes;         // bench
   std::string output;                     // calibrate
+  std::string isa;                        // emit-policy; empty: this machine's
   Effort effort = Effort::kFull;          // calibrate
 };
 
