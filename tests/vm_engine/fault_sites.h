@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "vm_engine/vm_engine.h"
@@ -77,9 +78,10 @@ class FaultCode {
   }
   FaultCode(const FaultCode&) = delete;
   FaultCode& operator=(const FaultCode&) = delete;
-  ~FaultCode() { vme_code_unregister(code_); }
+  ~FaultCode() { unregister(); }
 
   vme_code* get() const { return code_; }
+  vme_rc unregister() { return vme_code_unregister(std::exchange(code_, nullptr)); }
 
  private:
   vme_code* code_ = nullptr;

@@ -1,0 +1,444 @@
+// Faults of emitted code among other users of signals: earlier handlers, embedders' own,
+// alternate stacks, timers, forks, and threads that register meanwhile.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "tests/support/faulty_memory.h"
+#include "tests/support/sanitizers.h"
+#include "tests/vm_engine/fault_sites.h"
+#include "tests/vm_engine/machine.h"
+#include "vm_engine/engine.h"
+
+namespace {
+
+using vm_test::FaultCode;
+using vm_test::FaultyMemory;
+using vm_test::HostFailure;
+using vm_test::Machine;
+
+constexpr int kCaught = 42;
+constexpr std::uint8_t kHostPointer = VME_SITE_HOST_POINTER;
+
+void exit_by_handler(int) { _exit(kCaught); }
+void exit_by_action(int signal, siginfo_t* information, void* context) {
+  const bool complete = signal == SIGSEGV && information->si_addr != nullptr && context != nullptr;
+  _exit(complete ? kCaught : 1);
+}
+void try_or_exit(int signal, siginfo_t* information, void* context) {
+  if (vme_fault_try(signal, information, context) != 1) _exit(kCaught);
+}
+
+void set_handler(void (*handler)(int), int flags = 0) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  sigaction(SIGSEGV, &action, nullptr);
+}
+void set_action(void (*handler)(int, siginfo_t*, void*)) {
+  struct sigaction action {};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGSEGV, &action, nullptr);
+}
+
+std::uint64_t load(const void* base, std::uint64_t index = 0) {
+  std::uint64_t faulted = 7;
+  vm_test_load(base, index, &faulted);
+  return faulted;
+}
+
+// A guest whose code is registered, on an attached thread, and memory that fails.
+struct Guarded {
+  explicit Guarded(std::uint8_t flags = kHostPointer) : code(machine.engine.get(), flags) {
+    if (vme_fault_install(0) != VME_OK) _exit(2);
+    if (vme_thread_attach(machine.cpu.get()) != VME_OK) _exit(3);
+  }
+
+  Machine machine;
+  FaultCode code;
+  FaultyMemory memory{HostFailure::kNoAccess};
+};
+
+void fault_elsewhere(const FaultyMemory& memory) {
+  *static_cast<volatile std::byte*>(memory.bad()) = std::byte{1};
+}
+
+// What the previous handler does not get ends in exit 1.
+
+TEST(FaultSignalsDeathTest, APreviousHandlerGetsFaultsElsewhere) {
+  EXPECT_EXIT(
+      {
+        set_handler(exit_by_handler);
+        const Guarded guarded;
+        if (load(guarded.memory.bad()) != 1) _exit(4);
+        fault_elsewhere(guarded.memory);
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, APreviousActionGetsFaultsOfAThreadWithoutAVcpu) {
+  EXPECT_EXIT(
+      {
+        set_action(exit_by_action);
+        const Guarded guarded;
+        vme_thread_detach();
+        load(guarded.memory.bad());
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, TheCodeOfAnotherEngineIsForeign) {
+  EXPECT_EXIT(
+      {
+        set_action(exit_by_action);
+        const Guarded guarded;
+        const Machine other;
+        if (vme_thread_attach(other.cpu.get()) != VME_OK) _exit(4);
+        load(guarded.memory.bad());
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, AnAddressOutsideOfTheArenaIsForeign) {
+  EXPECT_EXIT(
+      {
+        set_action(exit_by_action);
+        const Guarded guarded(0);
+        guarded.machine.cpu->fastmem_base = guarded.memory.begin();
+        load(guarded.memory.bad());
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, UnregisteredCodeIsForeign) {
+  EXPECT_EXIT(
+      {
+        set_handler(exit_by_handler);
+        Guarded guarded;
+        if (load(guarded.memory.bad()) != 1 || guarded.code.unregister() != VME_OK) _exit(4);
+        load(guarded.memory.bad());
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, ASentSignalIsForeign) {
+  EXPECT_EXIT(
+      {
+        set_handler(exit_by_handler);
+        const Guarded guarded;
+        raise(SIGSEGV);
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+TEST(FaultSignalsDeathTest, AnEmbeddersHandlerTriesTheLibrary) {
+  EXPECT_EXIT(
+      {
+        const Machine machine;
+        set_action(try_or_exit);
+        if (vme_thread_attach(machine.cpu.get()) != VME_OK) _exit(3);
+        const FaultCode code(machine.engine.get(), kHostPointer);
+        const FaultyMemory memory(HostFailure::kNoAccess);
+        if (load(memory.bad()) != 1) _exit(4);
+        fault_elsewhere(memory);
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+// A previous handler that runs emitted code itself, which faults in it.
+const std::byte* inner_fault = nullptr;
+void fault_inside(int) { _exit(load(inner_fault) == 1 ? kCaught : 1); }
+
+TEST(FaultSignalsDeathTest, AFaultInsideOfAPreviousHandlerIsTaken) {
+  EXPECT_EXIT(
+      {
+        set_handler(fault_inside, SA_NODEFER);
+        const Guarded guarded;
+        inner_fault = guarded.memory.bad();
+        fault_elsewhere(guarded.memory);
+        _exit(1);
+      },
+      testing::ExitedWithCode(kCaught), "");
+}
+
+class FaultSignalsTest : public testing::Test {
+ protected:
+  FaultSignalsTest() {
+    EXPECT_EQ(vme_fault_install(0), VME_OK);
+    EXPECT_EQ(vme_thread_attach(machine_.cpu.get()), VME_OK);
+  }
+  ~FaultSignalsTest() override { vme_thread_detach(); }
+  vme_engine* engine() const { return machine_.engine.get(); }
+  vme_cpu& cpu() const { return *machine_.cpu; }
+
+  Machine machine_;
+};
+
+TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsLostAndCaught) {
+  const FaultCode code(engine());
+  cpu().fastmem_base = &machine_;
+  for (const std::uint64_t index : {1ull << 63, ~0ull << 48, 0x7eadull << 48}) {
+    EXPECT_EQ(load(&machine_, index), 1u) << index;
+    EXPECT_EQ(cpu().fault.rc, std::uint32_t{VME_UNMAPPED});
+    // x86-64 does not tell addresses that no page table could hold.
+    EXPECT_TRUE(cpu().fault.gva == ~0ull || cpu().fault.gva == index) << cpu().fault.gva;
+  }
+}
+
+TEST_F(FaultSignalsTest, ErrnoAndTheSignalMaskAreKept) {
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  sigset_t before;
+  sigset_t after;
+  pthread_sigmask(SIG_BLOCK, nullptr, &before);
+  errno = 77;
+  EXPECT_EQ(load(memory.bad()), 1u);
+  EXPECT_EQ(errno, 77);
+  pthread_sigmask(SIG_BLOCK, nullptr, &after);
+  for (int signal = 1; signal < 32; ++signal) {
+    EXPECT_EQ(sigismember(&before, signal), sigismember(&after, signal)) << signal;
+  }
+}
+
+stack_t stack_now() {
+  stack_t stack{};
+  sigaltstack(nullptr, &stack);
+  return stack;
+}
+
+TEST_F(FaultSignalsTest, AThreadWithoutAnAlternateStackHasOneWhileAttached) {
+  const vm_engine::CpuPtr other = machine_.new_cpu();
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  std::thread([&] {
+    const stack_t none = {.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+    const stack_t before = stack_now();
+    sigaltstack(&none, nullptr);
+    EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
+    EXPECT_EQ(stack_now().ss_flags & SS_DISABLE, 0);
+    EXPECT_EQ(load(memory.bad()), 1u);
+    vme_thread_detach();
+    EXPECT_NE(stack_now().ss_flags & SS_DISABLE, 0);
+    sigaltstack(&before, nullptr);
+  }).join();
+}
+
+TEST_F(FaultSignalsTest, AThreadsOwnAlternateStackStays) {
+  const vm_engine::CpuPtr other = machine_.new_cpu();
+  std::thread([&] {
+    std::vector<std::byte> own(1 << 16);
+    const stack_t before = stack_now();
+    const stack_t mine = {.ss_sp = own.data(), .ss_flags = 0, .ss_size = own.size()};
+    sigaltstack(&mine, nullptr);
+    EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
+    EXPECT_EQ(stack_now().ss_sp, own.data());
+    vme_thread_detach();
+    EXPECT_EQ(stack_now().ss_sp, own.data());
+    sigaltstack(&before, nullptr);
+  }).join();
+}
+
+TEST_F(FaultSignalsTest, AThreadThatBlocksEverySignalIsPreparedByAttaching) {
+  const vm_engine::CpuPtr other = machine_.new_cpu();
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  std::thread([&] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
+    EXPECT_EQ(load(memory.bad()), 1u);
+  }).join();
+}
+
+TEST_F(FaultSignalsTest, AVcpuThatGoesIsDetached) {
+  vm_engine::CpuPtr going = machine_.new_cpu();
+  ASSERT_EQ(vme_thread_attach(going.get()), VME_OK);
+  going.reset();
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  ASSERT_EQ(vme_thread_attach(machine_.cpu.get()), VME_OK);
+  EXPECT_EQ(load(memory.bad()), 1u);
+}
+
+// Copies that stop at every distance from the first bad byte, of every kind of failure,
+// compared with a loop over bytes; `wrong` counts bytes.
+std::uint64_t wrong_bytes(HostFailure failure, std::size_t most, std::size_t step) {
+  const FaultyMemory memory(failure);
+  const std::vector<std::byte> source = vm_test::noise(most, 1);
+  std::uint64_t wrong = 0;
+  for (std::size_t bytes = 0; bytes < most; bytes += step) {
+    for (std::size_t room = 0; room < 24; ++room) {
+      std::byte* const to = memory.bad() - room;
+      std::memset(to - 64, 0x5a, room + 64);
+      const std::uint64_t expected = std::min<std::uint64_t>(bytes, room);
+      if (vm_test_copy(to, source.data(), bytes) != expected) ++wrong;
+      if (std::memcmp(to, source.data(), expected) != 0) ++wrong;
+      for (std::byte* at = to - 64; at != memory.bad(); ++at) {
+        const bool inside = at >= to && at < to + expected;
+        if (!inside && *at != std::byte{0x5a}) ++wrong;
+      }
+    }
+  }
+  return wrong;
+}
+
+TEST_F(FaultSignalsTest, NoByteIsWrongWhereverACopyStops) {
+  const FaultCode code(engine(), kHostPointer);
+  for (const HostFailure failure : {HostFailure::kTruncatedFile, HostFailure::kTruncatedMemfd,
+                                    HostFailure::kNoAccess, HostFailure::kReadOnly}) {
+    EXPECT_EQ(wrong_bytes(failure, 300, 7), 0u) << vm_test::name_of(failure);
+  }
+}
+
+std::atomic<std::uint64_t> alarms{0};
+void count_alarm(int) { ++alarms; }
+
+TEST_F(FaultSignalsTest, AStormOfTimerSignalsChangesNothing) {
+  if (vm_test::kWithTsan) GTEST_SKIP() << "ThreadSanitizer puts signals off";
+  const FaultCode code(engine(), kHostPointer);
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_handler = count_alarm;
+  sigaction(SIGALRM, &action, &before);
+  const itimerval often = {.it_interval = {0, 50}, .it_value = {0, 50}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  std::uint64_t wrong = 0;
+  for (alarms = 0; alarms < 200;) wrong += wrong_bytes(HostFailure::kNoAccess, 60, 13);
+  const itimerval never = {};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  EXPECT_EQ(wrong, 0u);
+}
+
+// Two pages of code that returns, for registrations that are not run.
+class SpareCode {
+ public:
+  SpareCode()
+      : memory_(static_cast<std::byte*>(
+            mmap(nullptr, kBytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {}
+  SpareCode(const SpareCode&) = delete;
+  SpareCode& operator=(const SpareCode&) = delete;
+  ~SpareCode() { munmap(memory_, kBytes); }
+
+  static constexpr std::size_t kBytes = std::size_t{1} << 16;
+  std::byte* at(std::size_t offset) const { return memory_ + offset; }
+
+ private:
+  std::byte* memory_;
+};
+
+// Blocks of 64 bytes with a site at their start.
+vme_code* register_block(vme_engine* engine, std::byte* at) {
+  const vme_site site = {.pc_off = 0,
+                         .land_off = 4,
+                         .access = VME_ACCESS_READ,
+                         .size_log2 = 2,
+                         .side = VME_SIDE_SOURCE,
+                         .flags = kHostPointer,
+                         .cookie = 1,
+                         .adj = 0,
+                         .guest_pc = 0};
+  vme_code* code = nullptr;
+  return vme_code_register(engine, at, 64, &site, 1, &code) == VME_OK ? code : nullptr;
+}
+
+TEST_F(FaultSignalsTest, ManyBlocksAreRegisteredInAnyOrder) {
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  const SpareCode spare;
+  std::array<vme_code*, SpareCode::kBytes / 64> blocks{};
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const std::size_t at = i * 397 % blocks.size();
+    blocks[at] = register_block(engine(), spare.at(at * 64));
+    ASSERT_NE(blocks[at], nullptr) << at;
+  }
+  for (std::size_t i = 0; i < blocks.size(); i += 97) {
+    EXPECT_EQ(register_block(engine(), spare.at(i * 64 + 32)), nullptr) << "overlap at " << i;
+  }
+  EXPECT_EQ(load(memory.bad()), 1u);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    ASSERT_EQ(vme_code_unregister(blocks[i * 211 % blocks.size()]), VME_OK);
+  }
+  EXPECT_EQ(load(memory.bad()), 1u);
+}
+
+TEST_F(FaultSignalsTest, CodeComesAndGoesWhileThreadsFault) {
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  const SpareCode spare;
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> wrong{0};
+  std::atomic<std::uint64_t> faults{0};
+  std::vector<vm_engine::CpuPtr> cpus;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) cpus.push_back(machine_.new_cpu());
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, cpu = cpus[static_cast<std::size_t>(i)].get()] {
+      if (vme_thread_attach(cpu) != VME_OK) ++wrong;
+      while (!stop) {
+        if (load(memory.bad()) != 1 || cpu->fault.site != vm_test::kLoadCookie) ++wrong;
+        ++faults;
+      }
+    });
+  }
+  for (std::uint64_t round = 0; round < 300 || faults < 1000; ++round) {
+    vme_code* block = register_block(engine(), spare.at(round % 64 * 64));
+    if (block == nullptr || vme_code_unregister(block) != VME_OK) ++wrong;
+    if (vme_hot_take(
+            engine(), [](void*, const vme_hot_site*) {}, nullptr) > 1)
+      ++wrong;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0u);
+}
+
+TEST_F(FaultSignalsTest, AForkedChildFaultsRegistersAndUnregisters) {
+  if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  const SpareCode spare;
+  const vm_engine::CpuPtr other = machine_.new_cpu();
+  std::atomic<bool> stop{false};
+  std::thread beside([&] {
+    EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
+    while (!stop) EXPECT_EQ(load(memory.bad()), 1u);
+  });
+  for (int i = 0; i < 8; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      vme_code* block = register_block(engine(), spare.at(0));
+      const bool good =
+          load(memory.bad()) == 1 && block != nullptr && vme_code_unregister(block) == VME_OK;
+      _exit(good ? kCaught : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kCaught) << status;
+  }
+  stop = true;
+  beside.join();
+}
+
+}  // namespace
