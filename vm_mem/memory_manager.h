@@ -182,9 +182,12 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   // Of the current map. Cost: one acquire load.
   std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
-  // The memfd behind a RAM region; it stays the manager's.
+  // The memfd, or the shared file, behind a RAM region; it stays the manager's.
   // Errors:  kNotFound; kFailedPrecondition where the backing has none.
   absl::StatusOr<int> region_fd(RegionId region) const;
+  // The same, with all that mmap(2) has to know. It is good while somebody holds a map, or
+  // a section of one, that shows the region.
+  absl::StatusOr<RegionFile> region_file(RegionId region) const;
   // The pages that are marked and that no client has harvested yet.
   // Errors:  kNotFound; kFailedPrecondition where writes are not tracked.
   absl::StatusOr<std::uint64_t> dirty_page_count(RegionId region) const;

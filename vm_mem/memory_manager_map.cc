@@ -232,10 +232,19 @@ absl::StatusOr<RegionInfo> MemoryManager::region_info(RegionId region) const {
 }
 
 absl::StatusOr<int> MemoryManager::region_fd(RegionId region) const {
+  const absl::StatusOr<RegionFile> file = region_file(region);
+  if (!file.ok()) return file.status();
+  return file->fd;
+}
+
+absl::StatusOr<RegionFile> MemoryManager::region_file(RegionId region) const {
   const absl::StatusOr<RegionNode> node = state_->find_node(region);
   if (!node.ok()) return node.status();
   const std::optional<HostMapping>& mapping = node->region->mapping;
-  if (mapping && mapping->fd() >= 0) return mapping->fd();
+  if (mapping && mapping->fd() >= 0) {
+    return RegionFile{
+        .fd = mapping->fd(), .offset = mapping->fd_offset(), .page_bytes = mapping->page_bytes()};
+  }
   return absl::FailedPreconditionError(
       absl::StrFormat("region 0x%x is not backed by a memfd", number_of(region)));
 }

@@ -2,6 +2,7 @@
 #ifndef VM_MEM_REGION_INFO_H_
 #define VM_MEM_REGION_INFO_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "vm_mem/guest_address.h"
@@ -41,6 +42,15 @@ struct RegionInfo {
   RegionId target{};                // of an alias: what it shows, never an alias itself
   std::uint64_t target_offset = 0;  // of the window in the target
   std::uint64_t leases = 0;         // that hold it now
+};
+
+// Where the memory of a region can be mapped a second time.
+struct RegionFile {
+  int fd = -1;  // the manager's
+  // Of the region's first byte in it, and what mappings of it consist of.
+  // Units:  bytes; a multiple of page_bytes.
+  std::uint64_t offset = 0;
+  std::size_t page_bytes = 0;
 };
 
 }  // namespace vm_mem

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "vm_engine/internal/arena_views.h"
+
 namespace vm_engine::internal {
 namespace {
 
@@ -31,10 +33,17 @@ void Cpu::sync() {
   if (!memory_->stale()) return;
   flush();
   memory_->renew();
+  if (arena_ != nullptr) arena_->renew();
+}
+
+void Cpu::set_arena(ArenaViews* arena) {
+  arena_ = arena;
+  fastmem_base = arena == nullptr ? nullptr : arena->base();
 }
 
 void Cpu::park() {
   flush();
+  if (arena_ != nullptr) arena_->mark_tracked();
   memory_->park();
 }
 

@@ -31,6 +31,8 @@ struct vme_engine {
 
 namespace vm_engine::internal {
 
+class ArenaViews;
+
 // As far as the block shows.
 inline bool is_engine(const vme_engine* engine) {
   return engine != nullptr && engine->magic == vme_engine::kMagic;
@@ -87,6 +89,10 @@ class Cpu : public vme_cpu {
   vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
 
   const vme_engine& engine() const { return engine_; }
+  // Where emitted code reaches memory directly; null: nowhere. It outlives the attachment.
+  ArenaViews* arena() const { return arena_; }
+  void set_arena(ArenaViews* arena);
+
   GuestMemory& memory() { return *memory_; }
   std::span<std::byte> bounce() { return bounce_; }
 
@@ -100,6 +106,7 @@ class Cpu : public vme_cpu {
                std::uint32_t permitted);
 
   const vme_engine& engine_;
+  ArenaViews* arena_ = nullptr;
   std::unique_ptr<GuestMemory> memory_;
   std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;

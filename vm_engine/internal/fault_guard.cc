@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "vm_engine/internal/arena_views.h"
 #include "vm_engine/internal/attached_thread.h"
 #include "vm_engine/internal/code_registry.h"
 #include "vm_engine/internal/handler_epochs.h"
@@ -19,6 +20,7 @@ constexpr unsigned kUserAddressBits = 56;
 // What is known of the address of a fault.
 struct Target {
   bool ours = false;
+  bool again = false;  // the access may be tried again
   std::uint64_t gva = kLost;
   vme_rc rc = VME_PROT;
 };
@@ -37,7 +39,12 @@ Target target_of(const vm_mem::HostFault& fault, const Cpu& cpu, const vme_site&
   if (fault.address() >> kUserAddressBits != 0) {
     return {.ours = true, .gva = fault.address() - base, .rc = VME_UNMAPPED};
   }
-  return {};
+  if (cpu.arena() == nullptr) return {};
+  const bool is_permission = fault.information().si_signo == SIGSEGV;
+  const std::uint32_t access = is_permission ? site.access : std::uint32_t{VME_ACCESS_READ};
+  const ArenaFault answer = cpu.arena()->on_fault(fault.address(), access);
+  return {
+      .ours = answer.ours, .again = answer.again, .gva = fault.address() - base, .rc = answer.rc};
 }
 
 void count(vme_code& code, const vme_site& site, vme_rc rc) {
@@ -81,6 +88,7 @@ class FaultGuard final : public vm_mem::HostFaultSource {
   static bool send(vm_mem::HostFault& fault, Cpu& cpu, vme_code& code, const vme_site& site) {
     Target target = target_of(fault, cpu, site);
     if (!target.ours) return false;
+    if (target.again) return true;
     if (fault.information().si_signo == SIGBUS) target.rc = VME_BUS;
     count(code, site, target.rc);
     cpu.fault = record_of(site, target, fault.program_counter());

@@ -1,0 +1,339 @@
+#include "vm_engine/internal/arena_views.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_engine/internal/guest_memory.h"
+
+namespace vm_engine::internal {
+namespace {
+
+// The guards, the hole behind the last view, and slack.
+constexpr std::uint64_t kMappingsAround = 4;
+
+// Nobody is told: nothing has been written yet, or who watches has been told by closing
+// the page.
+void mark_quietly(vm_mem::DirtyLog& log, std::uint64_t offset, std::uint64_t bytes) {
+  for (std::uint64_t page = offset / kPageBytes; page * kPageBytes < offset + bytes; ++page) {
+    std::atomic<std::uint8_t>& mark = log.bytes()[page];
+    if ((mark.load() & 1) == 0) mark.fetch_or(1);
+  }
+}
+
+bool is_aligned(std::uint64_t begin, const ArenaView& view, const vm_mem::RegionFile& file) {
+  return (begin | view.end | (file.offset + view.region_offset)) % file.page_bytes == 0;
+}
+
+}  // namespace
+
+void ArenaLock::lock() {
+  while (!try_lock()) sched_yield();
+}
+
+ArenaViews::ArenaViews(vm_mem::MemoryManager& memory, ArenaSpace space, std::size_t max_mappings)
+    : memory_(memory),
+      space_(std::move(space)),
+      max_mappings_(max_mappings),
+      mappings_(kMappingsAround),
+      dirty_epoch_(memory.dirty_epoch()) {}
+
+void ArenaViews::explain(std::string reason) {
+  if (reason_.empty()) reason_ = std::move(reason);
+  complete_.store(false, std::memory_order_relaxed);
+}
+
+std::string ArenaViews::reason() const {
+  const std::lock_guard lock(lock_);
+  return reason_;
+}
+
+void ArenaViews::refuse(std::string reason) {
+  const std::lock_guard lock(lock_);
+  explain(std::move(reason));
+}
+
+void ArenaViews::give_up(std::string reason) {
+  const std::lock_guard lock(lock_);
+  explain(std::move(reason));
+  hide_everything();
+}
+
+std::uint64_t ArenaViews::refusals() const {
+  const std::lock_guard lock(lock_);
+  return refusals_;
+}
+
+FastmemStatistics ArenaViews::statistics() const {
+  const std::lock_guard lock(lock_);
+  return {.mappings = mappings_, .pages_opened = opened_, .pages_closed = closed_};
+}
+
+// The hole behind it counts too.
+std::uint64_t ArenaViews::mappings_of(const ArenaView& view) {
+  if (view.kind != ViewKind::kMapped) return 0;
+  return 1 + std::max<std::uint64_t>(view.open.runs(), 1);
+}
+
+void ArenaViews::assign(ArenaView& view, std::uint64_t first, std::uint64_t count, bool value) {
+  const std::uint64_t ones = view.open.ones();
+  mappings_ -= mappings_of(view);
+  view.open.assign(first, count, value);
+  mappings_ += mappings_of(view);
+  (value ? opened_ : closed_) += value ? view.open.ones() - ones : ones - view.open.ones();
+}
+
+// --- Coming and going.
+
+bool ArenaViews::show(std::uint64_t begin, const ArenaView& view, const Source& source) {
+  const std::uint64_t bytes = view.end - begin;
+  if (!is_affordable(mappings_of(view))) {
+    explain(absl::StrFormat("the map takes more than 0x%x mappings of the host", max_mappings_));
+    return false;
+  }
+  bool shown = false;
+  if (source.file) {
+    const bool all_open = view.open.size() != 0 && view.open.ones() == view.open.size();
+    shown = space_.show(begin, bytes, *source.file, view.region_offset,
+                        all_open ? ArenaAccess::kReadWrite : ArenaAccess::kRead);
+  } else {
+    shown = space_.show_copy(begin, source.content);
+  }
+  if (!shown) explain(absl::StrFormat("mmap of 0x%x bytes failed: errno %d", bytes, errno));
+  return shown;
+}
+
+void ArenaViews::add(std::uint64_t begin, ArenaView view, const Source& source) {
+  const std::lock_guard lock(lock_);
+  const std::uint64_t bytes = view.end - begin;
+  view.page_bytes = source.file ? source.file->page_bytes : kPageBytes;
+  if (source.file && !is_aligned(begin, view, *source.file)) {
+    explain(absl::StrFormat("region 0x%x has pages of 0x%x bytes and is shown at 0x%x",
+                            static_cast<std::uint64_t>(view.region), view.page_bytes, begin));
+    view.kind = ViewKind::kUnmappable;
+    ++refusals_;
+  }
+  if (view.kind == ViewKind::kMapped) {
+    const bool writable = source.file && source.protection == vm_mem::Protection::kReadWrite;
+    if (writable) view.open = PageBits(bytes / view.page_bytes, !view.tracked);
+  }
+  Entry& entry = *views_.emplace(begin, std::move(view)).first;
+  if (entry.second.kind != ViewKind::kMapped) return;
+  if (!show(begin, entry.second, source)) {
+    ++refusals_;
+    return make_unmappable(entry.second);
+  }
+  mappings_ += mappings_of(entry.second);
+  if (entry.second.tracked || !protected_.contains(entry.second.region)) return;
+  for (std::uint64_t page = 0; page < entry.second.open.size(); ++page) {
+    if (is_protected(entry.second, page)) close(entry, page, 1);
+  }
+}
+
+ArenaViews::Views::iterator ArenaViews::first_overlap(std::uint64_t begin) {
+  auto at = views_.upper_bound(begin);
+  if (at != views_.begin() && std::prev(at)->second.end > begin) --at;
+  return at;
+}
+
+// What open pages were stored to is marked once nobody can store there.
+void ArenaViews::forget(const ArenaView& view) {
+  mappings_ -= mappings_of(view);
+  mark_open(view, 0, view.open.size());
+}
+
+void ArenaViews::remove(std::uint64_t begin, std::uint64_t end) {
+  const std::lock_guard lock(lock_);
+  const auto first = first_overlap(begin);
+  if (first == views_.end() || first->first >= end) return;
+  // Whatever can fail comes before anything is hidden.
+  std::vector<Entry> rests;
+  auto last = first;
+  for (; last != views_.end() && last->first < end; ++last) {
+    if (last->first < begin) rests.push_back(part_of(*last, last->first, begin));
+    if (last->second.end > end) rests.push_back(part_of(*last, end, last->second.end));
+  }
+  Views kept;
+  for (Entry& rest : rests) kept.emplace(rest.first, std::move(rest.second));
+  const bool hidden = space_.hide(begin, end - begin);
+  if (!hidden) hide_everything();
+  for (auto at = first; at != last; ++at) forget(at->second);
+  views_.erase(first, last);
+  for (Entry& rest : kept) {
+    if (!hidden) make_unmappable(rest.second);
+    mappings_ += mappings_of(rest.second);
+  }
+  views_.merge(kept);
+}
+
+ArenaViews::Entry ArenaViews::part_of(const Entry& whole, std::uint64_t begin,
+                                      std::uint64_t end) const {
+  ArenaView part = whole.second;
+  const std::uint64_t from = begin - whole.first;
+  part.end = end;
+  part.region_offset += from;
+  if (part.open.size() != 0) {
+    part.open = whole.second.open.part(from / part.page_bytes, (end - begin) / part.page_bytes);
+  }
+  return {begin, std::move(part)};
+}
+
+void ArenaViews::make_unmappable(ArenaView& view) {
+  if (view.kind == ViewKind::kMapped) view.kind = ViewKind::kUnmappable;
+  view.open = PageBits();
+}
+
+// One mapping in place of all: the host has room for that.
+void ArenaViews::hide_everything() {
+  explain(absl::StrFormat("the host refuses to change a mapping: errno %d", errno));
+  space_.hide(0, space_.bytes());
+  for (Entry& entry : views_) {
+    forget(entry.second);
+    make_unmappable(entry.second);
+  }
+}
+
+// --- Open and closed pages.
+
+bool ArenaViews::is_protected(const ArenaView& view, std::uint64_t page) const {
+  const auto found = protected_.find(view.region);
+  if (found == protected_.end()) return false;
+  const std::vector<bool>& pages = found->second;
+  const std::uint64_t first = (view.region_offset + page * view.page_bytes) / kPageBytes;
+  const std::uint64_t end = first + view.page_bytes / kPageBytes;
+  for (std::uint64_t each = first; each < std::min<std::uint64_t>(end, pages.size()); ++each) {
+    if (pages[each]) return true;
+  }
+  return false;
+}
+
+bool ArenaViews::open(Entry& entry, std::uint64_t page) {
+  ArenaView& view = entry.second;
+  if (view.frozen || !is_affordable(2) || is_protected(view, page)) return false;
+  if (view.tracked) {
+    mark_quietly(*view.dirty_log, view.region_offset + page * view.page_bytes, view.page_bytes);
+  }
+  if (!space_.permit(entry.first + page * view.page_bytes, view.page_bytes,
+                     ArenaAccess::kReadWrite)) {
+    return false;
+  }
+  assign(view, page, 1, true);
+  return true;
+}
+
+void ArenaViews::mark_open(const ArenaView& view, std::uint64_t first, std::uint64_t count) const {
+  if (!view.tracked) return;
+  for (std::uint64_t page = view.open.next_one(first); page < first + count;
+       page = view.open.next_one(page + 1)) {
+    mark_quietly(*view.dirty_log, view.region_offset + page * view.page_bytes, view.page_bytes);
+  }
+}
+
+void ArenaViews::close(Entry& entry, std::uint64_t first, std::uint64_t count) {
+  ArenaView& view = entry.second;
+  const bool affordable = is_affordable(2);
+  if (!affordable || !space_.permit(entry.first + first * view.page_bytes, count * view.page_bytes,
+                                    ArenaAccess::kRead)) {
+    return freeze(entry);
+  }
+  mark_open(view, first, count);
+  assign(view, first, count, false);
+}
+
+void ArenaViews::freeze(Entry& entry) {
+  explain(
+      absl::StrFormat("protected pages take more than 0x%x mappings of the host", max_mappings_));
+  entry.second.frozen = true;
+  close_all(entry);
+}
+
+void ArenaViews::close_all(Entry& entry) {
+  ArenaView& view = entry.second;
+  if (!space_.permit(entry.first, view.end - entry.first, ArenaAccess::kRead)) {
+    return hide_everything();
+  }
+  mark_open(view, 0, view.open.size());
+  assign(view, 0, view.open.size(), false);
+}
+
+absl::Status ArenaViews::protect(vm_mem::RegionId region, std::uint64_t offset,
+                                 std::uint64_t bytes) try {
+  if (bytes == 0) return absl::OkStatus();
+  const std::lock_guard lock(lock_);
+  const std::uint64_t first = offset / kPageBytes;
+  const std::uint64_t end = (offset + bytes - 1) / kPageBytes + 1;
+  std::vector<bool>& pages = protected_[region];
+  if (pages.size() < end) pages.resize(end);
+  std::fill(pages.begin() + static_cast<std::ptrdiff_t>(first),
+            pages.begin() + static_cast<std::ptrdiff_t>(end), true);
+  for (Entry& entry : views_) {
+    ArenaView& view = entry.second;
+    const std::uint64_t begin = std::max(first * kPageBytes, view.region_offset);
+    const std::uint64_t view_end = view.region_offset + (view.end - entry.first);
+    const std::uint64_t until = std::min(end * kPageBytes, view_end);
+    if (view.region != region || view.open.size() == 0 || begin >= until) continue;
+    const std::uint64_t page = (begin - view.region_offset) / view.page_bytes;
+    const std::uint64_t last = (until - 1 - view.region_offset) / view.page_bytes;
+    close(entry, page, last - page + 1);
+  }
+  return absl::OkStatus();
+} catch (const std::bad_alloc&) {
+  const std::lock_guard lock(lock_);
+  hide_everything();
+  return absl::ResourceExhaustedError("no host memory to note protected pages");
+}
+
+void ArenaViews::unprotect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const std::lock_guard lock(lock_);
+  const auto found = protected_.find(region);
+  if (found == protected_.end()) return;
+  std::vector<bool>& pages = found->second;
+  const std::uint64_t first = std::min<std::uint64_t>(offset / kPageBytes, pages.size());
+  const std::uint64_t end =
+      std::min<std::uint64_t>((offset + bytes - 1) / kPageBytes + 1, pages.size());
+  for (std::uint64_t page = first; page < end; ++page) pages[page] = false;
+}
+
+void ArenaViews::close_tracked() {
+  const std::lock_guard lock(lock_);
+  for (Entry& entry : views_) {
+    if (entry.second.tracked && entry.second.open.ones() != 0) close_all(entry);
+  }
+}
+
+void ArenaViews::mark_tracked() {
+  const std::lock_guard lock(lock_);
+  for (const Entry& entry : views_) mark_open(entry.second, 0, entry.second.open.size());
+}
+
+// The epoch is taken first: a harvest that comes meanwhile closes them once more.
+void ArenaViews::renew() {
+  const std::uint64_t epoch = memory_.dirty_epoch();
+  if (dirty_epoch_.exchange(epoch) != epoch) close_tracked();
+}
+
+// --- Faults.
+
+ArenaFault ArenaViews::on_fault(std::uintptr_t address, std::uint32_t access) {
+  const std::uint64_t at = address - reinterpret_cast<std::uintptr_t>(space_.base());
+  if (at + space_.guard_bytes() >= space_.bytes() + 2 * space_.guard_bytes()) return {};
+  if (at >= space_.bytes()) return {.ours = true};
+  const std::unique_lock lock(lock_, std::try_to_lock);
+  if (!lock.owns_lock()) return {.ours = true, .rc = VME_PROT};
+  const auto found = first_overlap(at);
+  if (found == views_.end() || found->first > at) return {.ours = true};
+  ArenaView& view = found->second;
+  if (view.kind == ViewKind::kDevice) return {.ours = true, .rc = VME_MMIO};
+  const std::uint64_t page = (at - found->first) / std::max<std::uint64_t>(view.page_bytes, 1);
+  const bool may_open = access == VME_ACCESS_WRITE && page < view.open.size();
+  // Open already: another thread did it after the fault.
+  const bool again = may_open && (view.open.test(page) || open(*found, page));
+  return {.ours = true, .again = again, .rc = VME_PROT};
+}
+
+}  // namespace vm_engine::internal
