@@ -93,17 +93,19 @@ class Machine {
   static constexpr std::uint64_t kDevice = 0x40000;
   static constexpr std::uint64_t kBehind = 0x42000;
 
-  explicit Machine(vm_engine::EngineOptions options = {})
+  explicit Machine(vm_engine::EngineOptions options = {},
+                   vm_mem::Backing backing = vm_mem::Backing::kAnonymous)
       : memory(std::move(vm_mem::MemoryManager::create({}).value())) {
     std::vector<std::byte> content(2 * kPage);
     for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<std::byte>(i * 7);
-    ram = memory->add_ram(range(kRam, 8 * kPage)).value();
-    tracked =
-        memory->add_ram(range(kTracked, 4 * kPage), {.dirty_tracking = vm_mem::DirtyTracking::kOn})
-            .value();
+    ram = memory->add_ram(range(kRam, 8 * kPage), {.backing = backing}).value();
+    tracked = memory
+                  ->add_ram(range(kTracked, 4 * kPage),
+                            {.backing = backing, .dirty_tracking = vm_mem::DirtyTracking::kOn})
+                  .value();
     rom = memory->add_rom(range(kRom, 2 * kPage), content).value();
     mmio = memory->add_mmio(range(kDevice, 2 * kPage), &device).value();
-    behind = memory->add_ram(range(kBehind, 2 * kPage)).value();
+    behind = memory->add_ram(range(kBehind, 2 * kPage), {.backing = backing}).value();
     engine.reset(vm_engine::create_engine(*memory, options).value());
     cpu = new_cpu();
   }
