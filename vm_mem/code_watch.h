@@ -92,7 +92,9 @@ class CodeWatch {
   void remove_watcher(CodeWatcher* watcher);
 
   // Counts one more user of every chunk that the ranges touch. What is read of them
-  // afterwards is what they are until code_written() says otherwise.
+  // afterwards is what they are until code_written() says otherwise. Changes of the map are
+  // told from here on too: who found the ranges in a map looks, after this, whether it is
+  // still the current one.
   //
   // Memory:  a write is visible to this thread when the call returns, or it is told. No
   //          writer pays a fence for that.

@@ -10,7 +10,8 @@
 namespace vm_mem {
 
 enum class WriteCause : std::uint8_t {
-  kStore,    // a typed store or a read-modify-write of a CPU or an engine
+  kStore,    // a typed store or a read-modify-write of a CPU or an engine; by a manager's
+             // own members of anybody
   kCopy,     // a bulk write, copy or fill of theirs
   kDma,      // a device
   kHost,     // a lease, a system call, KVM: whoever had a host pointer

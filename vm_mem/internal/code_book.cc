@@ -10,7 +10,7 @@
 namespace vm_mem::internal {
 namespace {
 
-absl::Status check_kind(const RegionNode& node) {
+absl::Status check_watchable(const RegionNode& node) {
   const std::uint64_t id = number_of(node.id);
   if (node.type == RegionType::kAlias) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -57,7 +57,7 @@ bool is_seen_again(const MapSection& section, std::span<const MapSection* const>
 absl::StatusOr<CodeBook::Place> CodeBook::find(const CodeRange& range, Within within) const {
   absl::StatusOr<RegionNode> node = regions_.find_node(range.region);
   if (!node.ok()) return node.status();
-  if (absl::Status kind = check_kind(*node); !kind.ok()) return kind;
+  if (absl::Status kind = check_watchable(*node); !kind.ok()) return kind;
   const std::uint64_t bytes =
       within == Within::kRegion ? node->range.bytes() : node->region->capacity;
   if (absl::Status inside = check_range(range, bytes); !inside.ok()) return inside;
@@ -186,7 +186,7 @@ bool CodeBook::is_watched(RegionId region, std::uint64_t offset) const {
 void CodeBook::tell(const SectionDiff& diff) {
   for (const MapSection* section : diff.removed) {
     WriteWatch* const watch = owner_of(*section).shown->write_watch.load(std::memory_order_acquire);
-    if (watch == nullptr) continue;
+    if (watch == nullptr || watch->is_idle()) continue;
     watch->moved(section->region_offset, section->range.bytes(),
                  is_seen_again(*section, diff.added) ? WriteCause::kRemap : WriteCause::kUnmap);
   }

@@ -170,6 +170,11 @@ bool WriteWatch::release(std::uint64_t offset, std::uint64_t bytes, DirtyLog* lo
   return true;
 }
 
+bool WriteWatch::is_idle() const {
+  const std::lock_guard lock(mutex_);
+  return records_.empty();
+}
+
 void WriteWatch::moved(std::uint64_t offset, std::uint64_t bytes, WriteCause cause) noexcept {
   {
     const std::lock_guard lock(mutex_);

@@ -48,6 +48,8 @@ class WriteWatch {
   // False where some chunk has no user; nothing is done then.
   bool release(std::uint64_t offset, std::uint64_t bytes, DirtyLog* log);
 
+  // No page has a user.
+  bool is_idle() const;
   // The map shows [offset, offset + bytes) otherwise.
   void moved(std::uint64_t offset, std::uint64_t bytes, WriteCause cause) noexcept;
 
