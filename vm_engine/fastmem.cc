@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_engine/internal/arena_views.h"
 #include "vm_engine/internal/cpu.h"
+#include "vm_mem/code_watch.h"
 #include "vm_mem/memory_listener.h"
 #include "vm_mem/memory_manager.h"
 
@@ -97,8 +98,8 @@ absl::Status no_memory() {
 
 }  // namespace
 
-// Follows the map, and cuts it into views.
-class FastmemArena::State : public vm_mem::MemoryListener {
+// Follows the map, and cuts it into views; closes pages whose code is watched.
+class FastmemArena::State : public vm_mem::MemoryListener, public vm_mem::CodeWatcher {
  public:
   State(vm_mem::MemoryManager& memory, const FastmemOptions& options)
       : memory_(memory), space_(options.space) {
@@ -106,16 +107,17 @@ class FastmemArena::State : public vm_mem::MemoryListener {
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-  ~State() override {
-    if (listening_) memory_.remove_listener(this);
-  }
+  ~State() override { stop(); }
 
-  void start(const FastmemOptions& options);
+  // Errors:  kResourceExhausted: there are too many watchers.
+  absl::Status start(const FastmemOptions& options);
 
   void region_added(const MapSection& section) override;
   void region_removed(const MapSection& section) override;
   void dirty_log_started(const MapSection& section) override;
   void dirty_log_stopped(const MapSection& section) override;
+  void code_written(std::span<const vm_mem::CodeWrite>) noexcept override {}
+  void pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
 
   absl::Status check_range(std::uint64_t gva, std::uint64_t bytes) const;
   absl::Status map(const Window& window);
@@ -127,6 +129,7 @@ class FastmemArena::State : public vm_mem::MemoryListener {
   std::string reason() const { return views_ == nullptr ? reason_ : views_->reason(); }
 
  private:
+  void stop();
   void show(const Window& window, const Section& shown);
   void hide(const MapSection& section);
   void change(const MapSection& section);
@@ -143,24 +146,39 @@ class FastmemArena::State : public vm_mem::MemoryListener {
   std::map<std::uint64_t, Section> sections_;
 };
 
-void FastmemArena::State::start(const FastmemOptions& options) {
+absl::Status FastmemArena::State::start(const FastmemOptions& options) {
   reason_ = internal::unfit_host(static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
-  if (!reason_.empty()) return;
+  if (!reason_.empty()) return absl::OkStatus();
   absl::StatusOr<ArenaSpace> reserved = ArenaSpace::reserve(options.bytes, options.guard_bytes);
   if (!reserved.ok()) {
     reason_ = std::string(reserved.status().message());
-    return;
+    return absl::OkStatus();
   }
   const std::size_t most =
       options.max_mappings != 0 ? options.max_mappings : internal::default_mapping_budget();
   views_ = std::make_unique<ArenaViews>(memory_, *std::move(reserved), most);
+  // A watcher before anything is shown: no page is watched unnoticed.
+  if (absl::Status added = memory_.code_watch().add_watcher(this); !added.ok()) return added;
   memory_.add_listener(this);
   listening_ = true;
-  if (views_->is_complete()) return;
-  memory_.remove_listener(this);
-  listening_ = false;
+  if (views_->is_complete()) return absl::OkStatus();
+  stop();
   reason_ = views_->reason();
   views_.reset();
+  return absl::OkStatus();
+}
+
+void FastmemArena::State::stop() {
+  if (!listening_) return;
+  memory_.remove_listener(this);
+  memory_.code_watch().remove_watcher(this);
+  listening_ = false;
+}
+
+void FastmemArena::State::pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept {
+  for (const vm_mem::CodeRange& range : pages) {
+    views_->close(range.region, range.offset, range.bytes);
+  }
 }
 
 void FastmemArena::State::show(const Window& window, const Section& shown) {
@@ -173,7 +191,7 @@ void FastmemArena::State::show(const Window& window, const Section& shown) {
   view.kind = kind_of(shown, protection);
   view.region = section.shown;
   view.region_offset = section.region_offset + common.in_section;
-  view.tracked = section.dirty_log != nullptr;
+  view.tracked = section.dirty_tracked;
   view.dirty_log = section.dirty_log;
   view.owner = section.owner;
   ArenaViews::Source source = {.file = shown.file, .content = {}, .protection = protection};
@@ -218,7 +236,7 @@ void FastmemArena::State::dirty_log_started(const MapSection& section) { change(
 
 void FastmemArena::State::dirty_log_stopped(const MapSection& section) {
   MapSection untracked = section;
-  untracked.dirty_log = nullptr;
+  untracked.dirty_tracked = false;
   change(untracked);
 }
 
@@ -286,7 +304,7 @@ absl::StatusOr<std::unique_ptr<FastmemArena>> FastmemArena::create(
     vm_mem::MemoryManager& memory, const FastmemOptions& options) try {
   if (absl::Status good = check(options); !good.ok()) return good;
   auto state = std::make_unique<State>(memory, options);
-  state->start(options);
+  if (absl::Status started = state->start(options); !started.ok()) return started;
   return std::unique_ptr<FastmemArena>(new FastmemArena(std::move(state)));
 } catch (const std::bad_alloc&) {
   return no_memory();

@@ -76,7 +76,8 @@ class FastmemArena {
   //
   // Needs:   `memory` outlives it.
   // Errors:  kInvalidArgument    bytes is 0, or not whole pages
-  //          kResourceExhausted  no memory for its own records
+  //          kResourceExhausted  no memory for its own records, or CodeWatch has no room for
+  //                              another watcher
   // Cost:    two mmaps, one for each piece of the map; no page is touched, except that ROM
   //          without a descriptor is copied.
   // Source:  mmap(2), MAP_NORESERVE.

@@ -4,12 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "tests/support/temporary_file.h"
 #include "tests/vm_engine/fastmem_machine.h"
+#include "vm_mem/code_watch.h"
 
 namespace {
 
@@ -280,12 +282,95 @@ TEST_F(FastmemTest, AProtectedPageIsNotStoredTo) {
     vme_thread_detach();
   });
   std::uint64_t stale = 0;
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 40; ++round) {
     ASSERT_TRUE(arena_->protect(tracked_, 0, kPage).ok());
     const std::uint64_t before = word(kTracked);
     for (int i = 0; i < 50; ++i) stale += word(kTracked) != before ? 1u : 0u;
     arena_->unprotect(tracked_, 0, kPage);
     while (word(kTracked) == before) std::this_thread::yield();
+  }
+  stop = true;
+  writer.join();
+  EXPECT_EQ(stale, 0u);
+}
+
+// Tells of each write to what it watches.
+class Recorder : public vm_mem::CodeWatcher {
+ public:
+  void code_written(std::span<const vm_mem::CodeWrite> writes) noexcept override {
+    told.fetch_add(writes.size());
+  }
+  std::atomic<std::uint64_t> told{0};
+};
+
+class FastmemCodeTest : public FastmemTest {
+ protected:
+  static constexpr std::uint64_t kCode = 0x600000;
+
+  FastmemCodeTest() {
+    code_ram_ = memory_
+                    ->add_ram(range(kCode, 4 * kPage),
+                              {.backing = Backing::kMemfd, .code_watch = vm_mem::CodeWatching::kOn})
+                    .value();
+    EXPECT_TRUE(watch().add_watcher(&recorder_).ok());
+  }
+  ~FastmemCodeTest() override { watch().remove_watcher(&recorder_); }
+  vm_mem::CodeWatch& watch() const { return memory_->code_watch(); }
+
+  RegionId code_ram_;
+  Recorder recorder_;
+};
+
+TEST_F(FastmemCodeTest, AStoreToWatchedCodeIsTold) {
+  EXPECT_TRUE(direct_store(kCode, 1)) << "open, as memory that is not tracked";
+  EXPECT_TRUE(direct_store(kCode + kPage, 1));
+  ASSERT_TRUE(watch().watch(code_ram_, 0, 8).ok());
+  EXPECT_FALSE(direct_store(kCode, 2));
+  EXPECT_EQ(word(kCode), 1u);
+  EXPECT_EQ(store(kCode, 2), 0u);
+  const std::uint64_t told = recorder_.told;
+  EXPECT_GT(told, 0u);
+  EXPECT_TRUE(direct_store(kCode + kPage, 2)) << "its neighbour";
+  ASSERT_TRUE(watch().release(code_ram_, 0, 8).ok());
+  EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
+  EXPECT_EQ(recorder_.told, told);
+}
+
+TEST_F(FastmemCodeTest, AViewThatComesIsClosedWhereCodeIsWatched) {
+  ASSERT_TRUE(watch().watch(code_ram_, kPage, 8).ok());
+  ASSERT_TRUE(memory_->add_alias(range(0x700000, 4 * kPage), code_ram_, 0).ok());
+  EXPECT_TRUE(direct_store(0x700000, 1));
+  EXPECT_FALSE(direct_store(0x700000 + kPage, 1));
+}
+
+// What a translator reads of watched code stays, or it is told, whatever is stored.
+TEST_F(FastmemCodeTest, NoTranslationIsStaleUnnoticed) {
+  vme_cpu* cpu = nullptr;
+  ASSERT_EQ(vme_cpu_create(engine_.get(), &cpu), VME_OK);
+  const vm_engine::CpuPtr owner(cpu);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> stored{0};
+  std::thread writer([&] {
+    EXPECT_EQ(vme_thread_attach(cpu), VME_OK);
+    EXPECT_TRUE(arena_->attach(cpu).ok());
+    for (std::uint64_t value = 1; !stop; ++value) {
+      std::uint64_t faulted = 0;
+      vm_test_store(cpu->fastmem_base, kCode, value, &faulted);
+      if (faulted != 0) vme_write(cpu, kCode, &value, 8, 3 << VME_ELEM_SHIFT);
+      stored = value;
+    }
+    arena_->detach(cpu);
+    vme_thread_detach();
+  });
+  std::uint64_t stale = 0;
+  for (int round = 0; round < 40; ++round) {
+    const std::uint64_t told = recorder_.told;
+    ASSERT_TRUE(watch().watch(code_ram_, 0, 8).ok());
+    const std::uint64_t translated = word(kCode);
+    for (const std::uint64_t until = stored + 2; stored < until;) std::this_thread::yield();
+    // Two stores have ended since: the second began after the code was read.
+    if (word(kCode) != translated && recorder_.told == told) ++stale;
+    ASSERT_TRUE(watch().release(code_ram_, 0, 8).ok());
   }
   stop = true;
   writer.join();

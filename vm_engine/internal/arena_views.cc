@@ -128,9 +128,11 @@ void ArenaViews::add(std::uint64_t begin, ArenaView view, const Source& source) 
     return make_unmappable(entry.second);
   }
   mappings_ += mappings_of(entry.second);
-  if (entry.second.tracked || !protected_.contains(entry.second.region)) return;
+  const bool watchable =
+      entry.second.dirty_log != nullptr && entry.second.dirty_log->is_watchable();
+  if (entry.second.tracked || (!watchable && !protected_.contains(entry.second.region))) return;
   for (std::uint64_t page = 0; page < entry.second.open.size(); ++page) {
-    if (is_protected(entry.second, page)) close(entry, page, 1);
+    if (is_guarded(entry.second, page)) close(entry, page, 1);
   }
 }
 
@@ -199,6 +201,16 @@ void ArenaViews::hide_everything() {
 
 // --- Open and closed pages.
 
+bool ArenaViews::is_guarded(const ArenaView& view, std::uint64_t page) const {
+  if (is_protected(view, page)) return true;
+  if (view.dirty_log == nullptr || !view.dirty_log->is_watchable()) return false;
+  const std::uint64_t first = (view.region_offset + page * view.page_bytes) / kPageBytes;
+  for (std::uint64_t each = first; each < first + view.page_bytes / kPageBytes; ++each) {
+    if (view.dirty_log->is_guarded(each)) return true;
+  }
+  return false;
+}
+
 bool ArenaViews::is_protected(const ArenaView& view, std::uint64_t page) const {
   const auto found = protected_.find(view.region);
   if (found == protected_.end()) return false;
@@ -213,7 +225,7 @@ bool ArenaViews::is_protected(const ArenaView& view, std::uint64_t page) const {
 
 bool ArenaViews::open(Entry& entry, std::uint64_t page) {
   ArenaView& view = entry.second;
-  if (view.frozen || !is_affordable(2) || is_protected(view, page)) return false;
+  if (view.frozen || !is_affordable(2) || is_guarded(view, page)) return false;
   if (view.tracked) {
     mark_quietly(*view.dirty_log, view.region_offset + page * view.page_bytes, view.page_bytes);
   }
@@ -260,6 +272,23 @@ void ArenaViews::close_all(Entry& entry) {
   assign(view, 0, view.open.size(), false);
 }
 
+void ArenaViews::close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end) {
+  for (Entry& entry : views_) {
+    ArenaView& view = entry.second;
+    const std::uint64_t from = std::max(begin, view.region_offset);
+    const std::uint64_t to = std::min(end, view.region_offset + (view.end - entry.first));
+    if (view.region != region || view.open.size() == 0 || from >= to) continue;
+    const std::uint64_t page = (from - view.region_offset) / view.page_bytes;
+    const std::uint64_t last = (to - 1 - view.region_offset) / view.page_bytes;
+    close(entry, page, last - page + 1);
+  }
+}
+
+void ArenaViews::close(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes) {
+  const std::lock_guard lock(lock_);
+  close_pages(region, offset, offset + bytes);
+}
+
 absl::Status ArenaViews::protect(vm_mem::RegionId region, std::uint64_t offset,
                                  std::uint64_t bytes) try {
   if (bytes == 0) return absl::OkStatus();
@@ -270,16 +299,7 @@ absl::Status ArenaViews::protect(vm_mem::RegionId region, std::uint64_t offset,
   if (pages.size() < end) pages.resize(end);
   std::fill(pages.begin() + static_cast<std::ptrdiff_t>(first),
             pages.begin() + static_cast<std::ptrdiff_t>(end), true);
-  for (Entry& entry : views_) {
-    ArenaView& view = entry.second;
-    const std::uint64_t begin = std::max(first * kPageBytes, view.region_offset);
-    const std::uint64_t view_end = view.region_offset + (view.end - entry.first);
-    const std::uint64_t until = std::min(end * kPageBytes, view_end);
-    if (view.region != region || view.open.size() == 0 || begin >= until) continue;
-    const std::uint64_t page = (begin - view.region_offset) / view.page_bytes;
-    const std::uint64_t last = (until - 1 - view.region_offset) / view.page_bytes;
-    close(entry, page, last - page + 1);
-  }
+  close_pages(region, first * kPageBytes, end * kPageBytes);
   return absl::OkStatus();
 } catch (const std::bad_alloc&) {
   const std::lock_guard lock(lock_);

@@ -90,6 +90,9 @@ class ArenaViews {
 
   absl::Status protect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
   void unprotect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
+  // As protect(), for pages that their log guards: each may be opened again once it does
+  // not.
+  void close(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
 
   void close_tracked();
   // Marks what is open, which stays so: of what this thread has stored, the next harvest
@@ -119,9 +122,12 @@ class ArenaViews {
   static void make_unmappable(ArenaView& view);
   Entry part_of(const Entry& whole, std::uint64_t begin, std::uint64_t end) const;
 
+  // Whether somebody is to be told of each store to the page.
+  bool is_guarded(const ArenaView& view, std::uint64_t page) const;
   bool is_protected(const ArenaView& view, std::uint64_t page) const;
   bool is_affordable(std::uint64_t more) const { return mappings_ + more <= max_mappings_; }
   bool open(Entry& entry, std::uint64_t page);
+  void close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end);
   void close(Entry& entry, std::uint64_t first, std::uint64_t count);
   void freeze(Entry& entry);
   void close_all(Entry& entry);
