@@ -82,8 +82,9 @@ absl::Status emit_memcpy_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 // Appends the fill of `size` bytes at [dst] with one byte: in line up to inline_max where
 // the size is constant, else a call of vm_mem::memset_raw or vme_fill.
 //
-// What changes, Needs, Errors: as emit_memcpy_call; in line sizes take scratch registers
-// for the byte too.
+// What changes, Needs, Errors: as emit_memcpy_call; sizes in line take two scratch registers
+// for the byte, and a byte in a register changes the flags. Where there are too few, it is
+// the call.
 absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg dst, FillByte value,
                               CopySize size);
 

@@ -117,7 +117,7 @@ TEST_P(EmitRunTest, CopiesARegisterOfBytes) {
 
 TEST_P(EmitRunTest, StubsCopyEverySize) {
   with_stubs = true;
-  for (std::size_t bytes = 0; bytes <= 300; ++bytes) {
+  for (std::size_t bytes = 0; bytes <= 300; bytes += bytes < 140 ? 1 : 5) {
     check_host_copy(bytes, CopySize::constant(bytes), Reg::kR9, Reg::kRbx);
     check_host_copy(bytes, CopySize::in(Reg::kRcx), Reg::kRdi, Reg::kRsi);
   }
@@ -225,6 +225,35 @@ TEST_F(EmitWideRunTest, CodeInLineKeepsWholeVectors) {
       EXPECT_EQ(std::memcmp(vm_test::vm_test_wide_in[i], vm_test::vm_test_wide_out[i], kept), 0)
           << bytes << " vector " << i;
     }
+  }
+}
+
+TEST_P(EmitRunTest, FillsEverySize) {
+  std::mt19937 random(14);
+  const GuardedBuffer to(301);
+  for (std::size_t bytes = 0; bytes <= 300; ++bytes) {
+    config.inline_max = random() % 300;
+    config.scratch = static_cast<RegSet>(random() & 0xffef);
+    config.scratch_vectors = static_cast<VectorSet>(random() & 0xffff);
+    config.rsp_mod_16 = random() % 2 == 0 ? 0 : 8;
+    const Edge edge = bytes % 2 == 0 ? Edge::kFront : Edge::kBack;
+    const auto byte = static_cast<std::uint8_t>(random() % 4 == 0 ? 0 : random());
+    std::ranges::fill(to.all(), std::byte{0xcc});
+    RegisterFile in = patterned();
+    in.gpr[id(Reg::kRdi)] = reinterpret_cast<std::uint64_t>(to.at(edge, bytes).data());
+    in.gpr[id(Reg::kRsi)] = 0xabcdef00 | byte;
+    in.gpr[id(Reg::kRdx)] = bytes;
+    const CopySize size = random() % 3 != 0 ? CopySize::constant(bytes) : CopySize::in(Reg::kRdx);
+    const FillByte value = random() % 2 == 0 ? FillByte::constant(byte) : FillByte::in(Reg::kRsi);
+    EmittedCode code;
+    ASSERT_TRUE(emit_memset_call(code.buffer(), config, Reg::kRdi, value, size).ok());
+    code.finish();
+    const RegisterFile out = code.run(in, config.rsp_mod_16);
+    std::vector<std::byte> expected(to.all().size(), std::byte{0xcc});
+    const std::size_t front = edge == Edge::kFront ? 0 : expected.size() - bytes;
+    std::fill_n(expected.begin() + static_cast<std::ptrdiff_t>(front), bytes, std::byte{byte});
+    EXPECT_TRUE(std::ranges::equal(to.all(), expected)) << bytes;
+    check_survivors(in, out, config.scratch, false);
   }
 }
 
