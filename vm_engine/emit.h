@@ -62,6 +62,12 @@ EmitConfig default_emit_config(Isa isa);
 // scratch_vectors the width of `level` survives; wider halves do not. `dst`, `src` and the
 // size survive unless they are in `scratch`; `cpu` and `fastmem_base` always do.
 //
+// AArch64: no code changes NZCV. In the guest modes all sizes in line are vectors'; a probe
+// of the soft TLB takes three scratch registers, and a copy four. Near stubs take x30 and
+// four more, and serve where those and their vectors are scratch. A pair of registers is
+// one instruction and one fault site. The buffer's offsets are multiples of 4, and before
+// code runs the caller does the instruction cache's maintenance, as CodeMemory does.
+//
 // Needs:   rsp as rsp_mod_16 says; the direction flag clear. In the guest modes what
 //          `config` says of its registers; for kFastmem, the fault_sites registered
 //          (vme_code_register) before the code runs.
@@ -75,7 +81,7 @@ EmitConfig default_emit_config(Isa isa);
 //          kResourceExhausted  the buffer is too small; the message has the bytes
 //                              needed
 //          kUnimplemented      the ISA does not have this form
-// Source:  System V ABI, AMD64, 3.2.
+// Source:  System V ABI, AMD64, 3.2; AAPCS64, 6.1 and 6.2.
 absl::Status emit_memcpy_call(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg src,
                               CopySize size);
 
@@ -94,6 +100,7 @@ absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 // kHostPointer, kFastmem  one instruction, and one or two more for ByteOrder::kBig (two
 //                         more again where gva_bits exceeds arena_bits)
 // kSoftTlb                ten on the hit path, and the byte order's; two scratch registers
+//                         (AArch64: three)
 // kGuest                  the call of vme_load, out of line
 //
 // What changes: `dst`, but not where the code goes on at config.exit; the flags; on a hit
