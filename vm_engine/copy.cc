@@ -1,66 +1,75 @@
-// The helpers that move guest virtual memory, in bulk and by words.
+// The helpers that move guest virtual memory in bulk. What lies in one page of each operand,
+// in memory that the TLB has, is moved here; the rest is a Transfer.
 #include "vm_engine/internal/cpu.h"
 #include "vm_engine/internal/transfer.h"
-#include "vm_engine/soft_tlb.h"
 #include "vm_engine/vm_engine.h"
+#include "vm_mem/guest_copy.h"
+#include "vm_mem/statistics.h"
 
 namespace {
 
-using vm_engine::detail::load_host;
-using vm_engine::detail::store_host;
 using vm_engine::internal::Cpu;
+using vm_engine::internal::kPageMask;
+using vm_engine::internal::TlbDetail;
 using vm_engine::internal::Transfer;
 using vm_engine::internal::TransferKind;
 using vm_engine::internal::TransferRequest;
 
-std::uint64_t run(vme_cpu* block, const TransferRequest& request) {
-  Cpu* cpu = Cpu::from(block);
-  return cpu == nullptr ? request.bytes : Transfer(*cpu, request).run();
+// Whether the access may use the TLB, and its length is one that the plan is for.
+[[gnu::always_inline]] inline bool suits(const Cpu& cpu, const Cpu::Plan& plan, std::uint64_t n) {
+  return n - 1 < plan.most_bytes && (n & plan.element_mask) == 0 && cpu.is_current();
 }
 
-constexpr std::uint32_t kOrderMask = 3u << 18;
-constexpr std::uint32_t kModeMask = 0xf;
-// Modes that exist, elements that do.
-constexpr std::uint32_t kPlainWordFlags = VME_NO_MMIO | VME_ONCE | 0x377;
-constexpr std::uint32_t kWordFlags = kOrderMask | VME_NO_MMIO | VME_ONCE | 0x7ff;
-
-std::uint64_t word_bytes(std::uint32_t flags) {
-  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & 7);
+// Whether what the flags ask of operands that overlap is a move as if through a buffer. Of
+// those that propagate, a plan has the ascending ones.
+[[gnu::always_inline]] inline bool moves(const std::byte* to, const std::byte* from,
+                                         std::uint64_t n, std::uint32_t flags) {
+  return (flags & VME_OVERLAP_PROPAGATE) == 0 || static_cast<std::uint64_t>(to - from) - 1 >= n - 1;
 }
 
-bool is_plain(std::uint32_t flags) { return (flags & ~kPlainWordFlags) == 0; }
+struct Copy {
+  static constexpr bool kWrites = true;
+  std::byte* to;
+  const std::byte* from;
+  void operator()(std::uint64_t n) const { vm_mem::copy_within_guest(to, from, n); }
+};
+struct Fill {
+  static constexpr bool kWrites = true;
+  std::byte* to;
+  std::byte value;
+  void operator()(std::uint64_t n) const { vm_mem::fill_guest(to, value, n); }
+};
+struct Read {
+  static constexpr bool kWrites = false;
+  std::byte* to;
+  const std::byte* from;
+  void operator()(std::uint64_t n) const { vm_mem::copy_from_guest(to, from, n); }
+};
+struct Write {
+  static constexpr bool kWrites = true;
+  std::byte* to;
+  const std::byte* from;
+  void operator()(std::uint64_t n) const { vm_mem::copy_to_guest(to, from, n); }
+};
 
-std::uint64_t load_word(const std::byte* host, unsigned bytes) {
-  const auto at = reinterpret_cast<std::uint64_t>(host);
-  switch (bytes) {
-    case 1: return load_host<std::uint8_t>(at);
-    case 2: return load_host<std::uint16_t>(at);
-    case 4: return load_host<std::uint32_t>(at);
-    default: return load_host<std::uint64_t>(at);
-  }
+// The rest of a direct access, and its end: n bytes are moved, then the page of `gva` that
+// they went to is marked, where there is one. Apart, so that the way here needs few registers.
+template <typename Work>
+[[gnu::noinline]] std::uint64_t finish(Cpu& cpu, [[maybe_unused]] std::uint64_t gva,
+                                       [[maybe_unused]] const TlbDetail* written, std::uint64_t n,
+                                       Work work) {
+  if (n > vm_mem::kUncountedBytes) cpu.memory().count_copy(n);
+  work(n);
+  if constexpr (Work::kWrites) written->mark_written(gva & ~kPageMask, n);
+  return 0;
 }
 
-void store_word(std::byte* host, std::uint64_t value, unsigned bytes) {
-  const auto at = reinterpret_cast<std::uint64_t>(host);
-  switch (bytes) {
-    case 1: return store_host(at, static_cast<std::uint8_t>(value));
-    case 2: return store_host(at, static_cast<std::uint16_t>(value));
-    case 4: return store_host(at, static_cast<std::uint32_t>(value));
-    default: return store_host(at, value);
-  }
-}
+std::uint64_t run(Cpu& cpu, const TransferRequest& request) { return Transfer(cpu, request).run(); }
 
-// A word's flags as those of a transfer of one element, which refuses what it does not know.
-// One element is ordered as an element.
-std::uint32_t word_transfer(std::uint32_t flags) {
-  if ((flags & ~kWordFlags) != 0) return ~0u;
-  return (flags & kOrderMask) == VME_ORDER_ACQREL_ENDS ? (flags & ~kOrderMask) | VME_ORDER_TSO_ELEM
-                                                       : flags;
-}
-
-}  // namespace
-
-uint64_t vme_copy(vme_cpu* cpu, uint64_t dst_gva, uint64_t src_gva, uint64_t n, uint32_t flags) {
+// With the parameters of the helpers, so that they come here by a jump.
+[[gnu::noinline]] std::uint64_t transfer_copy(Cpu& cpu, std::uint64_t dst_gva,
+                                              std::uint64_t src_gva, std::uint64_t n,
+                                              std::uint32_t flags) {
   return run(cpu, {.kind = TransferKind::kCopy,
                    .bytes = n,
                    .flags = flags,
@@ -68,7 +77,9 @@ uint64_t vme_copy(vme_cpu* cpu, uint64_t dst_gva, uint64_t src_gva, uint64_t n, 
                    .destination_gva = dst_gva});
 }
 
-uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags) {
+[[gnu::noinline]] std::uint64_t transfer_fill(Cpu& cpu, std::uint64_t dst_gva,
+                                              std::uint64_t pattern, std::uint64_t n,
+                                              std::uint32_t flags) {
   return run(cpu, {.kind = TransferKind::kFill,
                    .bytes = n,
                    .flags = flags,
@@ -76,7 +87,8 @@ uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, 
                    .pattern = pattern});
 }
 
-uint64_t vme_read(vme_cpu* cpu, void* host, uint64_t src_gva, uint64_t n, uint32_t flags) {
+[[gnu::noinline]] std::uint64_t transfer_read(Cpu& cpu, void* host, std::uint64_t src_gva,
+                                              std::uint64_t n, std::uint32_t flags) {
   return run(cpu, {.kind = TransferKind::kRead,
                    .bytes = n,
                    .flags = flags,
@@ -84,7 +96,8 @@ uint64_t vme_read(vme_cpu* cpu, void* host, uint64_t src_gva, uint64_t n, uint32
                    .host_to = static_cast<std::byte*>(host)});
 }
 
-uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags) {
+[[gnu::noinline]] std::uint64_t transfer_write(Cpu& cpu, std::uint64_t dst_gva, const void* host,
+                                               std::uint64_t n, std::uint32_t flags) {
   return run(cpu, {.kind = TransferKind::kWrite,
                    .bytes = n,
                    .flags = flags,
@@ -92,42 +105,91 @@ uint64_t vme_write(vme_cpu* cpu, uint64_t dst_gva, const void* host, uint64_t n,
                    .host_from = static_cast<const std::byte*>(host)});
 }
 
-vme_value vme_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
-  const std::uint64_t bytes = word_bytes(flags);
-  Cpu* cpu = Cpu::from(block);
-  if (cpu == nullptr) return {.value = 0, .left = bytes};
-  if (is_plain(flags)) {
-    const unsigned mode = (flags >> VME_MMU_SRC_SHIFT) & kModeMask;
-    const auto size = static_cast<unsigned>(bytes);
-    if (const std::byte* host = cpu->direct_word(gva, size, VME_ACCESS_READ, mode)) {
-      return {.value = load_word(host, size), .left = 0};
-    }
-  }
-  std::uint64_t value = 0;
-  const std::uint64_t left = run(block, {.kind = TransferKind::kRead,
-                                         .bytes = bytes,
-                                         .flags = word_transfer(flags),
-                                         .source_gva = gva,
-                                         .host_to = reinterpret_cast<std::byte*>(&value)});
-  return {.value = left == 0 ? value : 0, .left = left};
+// Once for flags that follow others.
+[[gnu::noinline]] std::uint64_t plan_and_copy(Cpu& cpu, std::uint64_t dst_gva,
+                                              std::uint64_t src_gva, std::uint64_t n,
+                                              std::uint32_t flags) {
+  cpu.make_plan(Cpu::Helper::kCopy, flags);
+  return vme_copy(&cpu, dst_gva, src_gva, n, flags);
 }
 
-uint64_t vme_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t flags) {
-  const std::uint64_t bytes = word_bytes(flags);
-  Cpu* cpu = Cpu::from(block);
-  if (cpu == nullptr) return bytes;
-  if (is_plain(flags)) {
-    const unsigned mode = (flags >> VME_MMU_DST_SHIFT) & kModeMask;
-    const auto size = static_cast<unsigned>(bytes);
-    if (std::byte* host = cpu->direct_word(gva, size, VME_ACCESS_WRITE, mode)) {
-      store_word(host, value, size);
-      cpu->mark_word(gva, mode);
-      return 0;
-    }
-  }
-  return run(block, {.kind = TransferKind::kWrite,
-                     .bytes = bytes,
-                     .flags = word_transfer(flags),
-                     .destination_gva = gva,
-                     .host_from = reinterpret_cast<const std::byte*>(&value)});
+[[gnu::noinline]] std::uint64_t plan_and_fill(Cpu& cpu, std::uint64_t dst_gva,
+                                              std::uint64_t pattern, std::uint64_t n,
+                                              std::uint32_t flags) {
+  cpu.make_plan(Cpu::Helper::kFill, flags);
+  return vme_fill(&cpu, dst_gva, pattern, n, flags);
+}
+
+[[gnu::noinline]] std::uint64_t plan_and_read(Cpu& cpu, void* host, std::uint64_t src_gva,
+                                              std::uint64_t n, std::uint32_t flags) {
+  cpu.make_plan(Cpu::Helper::kRead, flags);
+  return vme_read(&cpu, host, src_gva, n, flags);
+}
+
+[[gnu::noinline]] std::uint64_t plan_and_write(Cpu& cpu, std::uint64_t dst_gva, const void* host,
+                                               std::uint64_t n, std::uint32_t flags) {
+  cpu.make_plan(Cpu::Helper::kWrite, flags);
+  return vme_write(&cpu, dst_gva, host, n, flags);
+}
+
+}  // namespace
+
+uint64_t vme_copy(vme_cpu* block, uint64_t dst_gva, uint64_t src_gva, uint64_t n, uint32_t flags) {
+  if (!Cpu::is_cpu(block)) [[unlikely]]
+    return n;
+  auto& cpu = static_cast<Cpu&>(*block);
+  const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kCopy>(flags);
+  if (plan.flags != flags) [[unlikely]]
+    return plan_and_copy(cpu, dst_gva, src_gva, n, flags);
+  Cpu::Reach from, to;
+  if (!suits(cpu, plan, n) || !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(from) ||
+      !cpu.is_direct(to) || !moves(to.host, from.host, n, flags)) [[unlikely]]
+    return transfer_copy(cpu, dst_gva, src_gva, n, flags);
+  return finish(cpu, dst_gva, to.detail, n, Copy{to.host, from.host});
+}
+
+uint64_t vme_fill(vme_cpu* block, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags) {
+  if (!Cpu::is_cpu(block)) [[unlikely]]
+    return n;
+  auto& cpu = static_cast<Cpu&>(*block);
+  const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kFill>(flags);
+  if (plan.flags != flags) [[unlikely]]
+    return plan_and_fill(cpu, dst_gva, pattern, n, flags);
+  Cpu::Reach to;
+  if (!suits(cpu, plan, n) || plan.element_mask != 0 ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(to))
+      [[unlikely]]
+    return transfer_fill(cpu, dst_gva, pattern, n, flags);
+  return finish(cpu, dst_gva, to.detail, n, Fill{to.host, static_cast<std::byte>(pattern & 0xff)});
+}
+
+uint64_t vme_read(vme_cpu* block, void* host, uint64_t src_gva, uint64_t n, uint32_t flags) {
+  if (!Cpu::is_cpu(block)) [[unlikely]]
+    return n;
+  auto& cpu = static_cast<Cpu&>(*block);
+  const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kRead>(flags);
+  if (plan.flags != flags) [[unlikely]]
+    return plan_and_read(cpu, host, src_gva, n, flags);
+  Cpu::Reach from;
+  if (!suits(cpu, plan, n) || host == nullptr ||
+      !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) || !cpu.is_direct(from))
+      [[unlikely]]
+    return transfer_read(cpu, host, src_gva, n, flags);
+  return finish(cpu, src_gva, from.detail, n, Read{static_cast<std::byte*>(host), from.host});
+}
+
+uint64_t vme_write(vme_cpu* block, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags) {
+  if (!Cpu::is_cpu(block)) [[unlikely]]
+    return n;
+  auto& cpu = static_cast<Cpu&>(*block);
+  const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kWrite>(flags);
+  if (plan.flags != flags) [[unlikely]]
+    return plan_and_write(cpu, dst_gva, host, n, flags);
+  Cpu::Reach to;
+  if (!suits(cpu, plan, n) || host == nullptr ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(to))
+      [[unlikely]]
+    return transfer_write(cpu, dst_gva, host, n, flags);
+  return finish(cpu, dst_gva, to.detail, n, Write{to.host, static_cast<const std::byte*>(host)});
 }

@@ -181,6 +181,9 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   std::shared_ptr<const MemoryMap> map() const;
   // Of the current map. Cost: one acquire load.
   std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+  // What generation() and dirty_epoch() give, for who asks before every access.
+  const std::atomic<std::uint64_t>& generation_word() const { return generation_; }
+  const std::atomic<std::uint64_t>& dirty_epoch_word() const;
 
   // The memfd, or the shared file, behind a RAM region; it stays the manager's.
   // Errors:  kNotFound; kFailedPrecondition where the backing has none.

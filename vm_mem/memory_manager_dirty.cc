@@ -21,6 +21,12 @@ absl::Status MemoryManager::harvest_dirty(DirtyClient client, std::vector<DirtyR
   return state_->dirty_book().harvest_all(client, out);
 }
 
-std::uint64_t MemoryManager::dirty_epoch() const { return state_->dirty_book().epoch(); }
+std::uint64_t MemoryManager::dirty_epoch() const {
+  return dirty_epoch_word().load(std::memory_order_acquire);
+}
+
+const std::atomic<std::uint64_t>& MemoryManager::dirty_epoch_word() const {
+  return state_->dirty_book().epoch();
+}
 
 }  // namespace vm_mem

@@ -5,7 +5,7 @@
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/copy_path.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/manager_state.h"
 #include "vm_mem/internal/word_access.h"
 
@@ -84,6 +84,8 @@ void MemoryReader::park() {
   add(own.bytes, bytes);
 }
 
+void MemoryReader::count_copy(std::uint64_t bytes) { count(counts_, bytes); }
+
 template <typename Outermost, typename Nested>
 AccessResult MemoryReader::access(Outermost outermost, Nested nested) {
   if (depth_ > 0) return nested();
@@ -120,14 +122,14 @@ void MemoryReader::copy_out(std::byte* to, const std::byte* guest, std::size_t b
                             Counts& counts) {
   if (bytes > kUncountedBytes) [[unlikely]]
     count(counts, bytes);
-  internal::copy_from_guest(to, guest, bytes);
+  copy_from_guest(to, guest, bytes);
 }
 
 void MemoryReader::copy_in(std::byte* guest, const std::byte* from, std::size_t bytes,
                            Counts& counts) {
   if (bytes > kUncountedBytes) [[unlikely]]
     count(counts, bytes);
-  internal::copy_to_guest(guest, from, bytes);
+  copy_to_guest(guest, from, bytes);
 }
 
 void MemoryReader::remember(const BlockIndex& index, GuestAddress at, const MapSlot& slot) {
@@ -186,7 +188,7 @@ AccessResult MemoryReader::copy_block(GuestAddress to, GuestAddress from, std::u
   const std::uint64_t source_offset = from.value - source.begin;
   const std::uint64_t offset = to.value - destination.begin;
   if (source.loads(source_offset, bytes) && destination.stores(offset, bytes)) [[likely]] {
-    internal::copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
+    copy_within_guest(destination.host + offset, source.host + source_offset, bytes);
     mark_block(destination, offset, bytes);
     count(counts_, bytes);
     return {.done = bytes};
@@ -200,7 +202,7 @@ AccessResult MemoryReader::fill_block(GuestAddress to, std::byte value, std::uin
   const MapSlot& slot = slot_at(to);
   const std::uint64_t offset = to.value - slot.begin;
   if (slot.stores(offset, bytes)) [[likely]] {
-    internal::fill_guest(slot.host + offset, value, bytes);
+    fill_guest(slot.host + offset, value, bytes);
     mark_block(slot, offset, bytes);
     count(counts_, bytes);
     return {.done = bytes};

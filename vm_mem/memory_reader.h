@@ -109,6 +109,10 @@ class MemoryReader : public TypedAccess<MemoryReader> {
   AccessResult fill_block(GuestAddress to, std::byte value, std::uint64_t bytes);
   AccessResult compare_block(GuestAddress a, GuestAddress b, std::uint64_t bytes, int& order);
 
+  // Has the statistics say that `bytes` were copied: for who found the host memory himself
+  // and copies by vm_mem/guest_copy.h. Those up to kUncountedBytes need not be told.
+  void count_copy(std::uint64_t bytes);
+
   // As those of TypedAccess.
   // Cost:  naturally aligned, to memory that cannot fault in the host: 19 instructions
   //        for a load, 25 for a store to a page that is marked already, of any map.

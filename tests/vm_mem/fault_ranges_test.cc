@@ -12,7 +12,7 @@
 
 #include "tests/support/faulty_memory.h"
 #include "vm_mem/host_fault.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 
 namespace vm_mem::internal {
 namespace {

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "vm_mem/internal/copy_kernels.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 
 namespace vm_mem::internal {
 namespace {

@@ -1,4 +1,4 @@
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 
 #include <gtest/gtest.h>
 

@@ -18,7 +18,6 @@ class CallbackMemory : public GuestMemory {
  public:
   CallbackMemory(const vme_memory_ops& ops, void* opaque) : ops_(ops), opaque_(opaque) {}
 
-  bool stale() const override { return false; }
   void renew() override {}
   void park() override {}
   bool faults_by_page() const override { return false; }

@@ -9,6 +9,11 @@ namespace {
 
 constexpr std::uint32_t kEverything = VME_ACCESS_READ | VME_ACCESS_WRITE | VME_ACCESS_EXECUTE;
 
+const std::atomic<std::uint8_t>* mark_of(const Page& page) {
+  if (page.dirty_log == nullptr) return &always_marked;
+  return page.dirty_log->bytes() + page.region_offset / vm_mem::kDirtyPageBytes;
+}
+
 }  // namespace
 
 Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
@@ -22,11 +27,6 @@ Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
 }
 
 Cpu::~Cpu() { flush(); }
-
-Cpu* Cpu::from(vme_cpu* cpu) {
-  if (cpu == nullptr || cpu->reserved != kMagic) return nullptr;
-  return static_cast<Cpu*>(cpu);
-}
 
 // Flushed first: the pages to be marked are those of the map that is still held.
 void Cpu::sync() {
@@ -49,10 +49,12 @@ void Cpu::park() {
 
 void Cpu::flush() {
   for (TlbMode& mode : modes_) mode.forget_all();
+  forget_pieces();
 }
 
 void Cpu::flush_page(std::uint64_t gva) {
   for (TlbMode& mode : modes_) mode.forget_page(gva);
+  forget_pieces();
 }
 
 void Cpu::flush_range(std::uint64_t gva, std::uint64_t bytes) {
@@ -61,6 +63,7 @@ void Cpu::flush_range(std::uint64_t gva, std::uint64_t bytes) {
   const bool everything = bytes > ~std::uint64_t{0} - (gva - first);
   const std::uint64_t last = everything ? first - kPageBytes : (gva + bytes - 1) & kPageMask;
   for (TlbMode& mode : modes_) mode.forget_range(first, last);
+  forget_pieces();
 }
 
 std::uint64_t& Cpu::comparator(vme_tlb_entry& entry, std::uint32_t access) {
@@ -114,14 +117,16 @@ void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, cons
     if (other.rc != VME_OK || other.kind != page.kind) continue;
     comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlowComparator : tag;
   }
+  has_indirect_ |= page.recoverable;
   entry.addend = reinterpret_cast<std::uintptr_t>(page.host) - fast;
   modes_[mode].enter(entry, TlbDetail{.gva_page = fast,
                                       .gpa_page = gpa_page,
+                                      .dirty_log = page.dirty_log,
+                                      .region_offset = page.region_offset,
+                                      .mark = mark_of(page),
                                       .kind = page.kind,
                                       .has_host = page.host != nullptr,
-                                      .recoverable = page.recoverable,
-                                      .dirty_log = page.dirty_log,
-                                      .region_offset = page.region_offset});
+                                      .direct = page.host != nullptr && !page.recoverable});
 }
 
 std::byte* Cpu::host_pointer(std::uint64_t gva, unsigned mode) {
@@ -129,21 +134,78 @@ std::byte* Cpu::host_pointer(std::uint64_t gva, unsigned mode) {
   return reinterpret_cast<std::byte*>(gva + modes_[mode].entry_of(gva).addend);
 }
 
-std::byte* Cpu::direct_word(std::uint64_t gva, unsigned bytes, std::uint32_t access,
-                            unsigned mode) {
+bool Cpu::enter(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, unsigned mode,
+                Reach& reach) {
   sync();
-  if ((gva & ~kPageMask) > kPageBytes - bytes) return nullptr;
-  if (resolve(gva, access, mode).rc != VME_OK) return nullptr;
-  if (modes_[mode].detail_of(gva).recoverable) return nullptr;
-  vme_tlb_entry& entry = modes_[mode].entry_of(gva);
-  if (comparator(entry, access) != (gva & kPageMask)) return nullptr;
-  return reinterpret_cast<std::byte*>(gva + entry.addend);
+  if (resolve(gva, access, mode).rc != VME_OK) return false;
+  const auto comparator = access == VME_ACCESS_WRITE ? &vme_tlb_entry::write : &vme_tlb_entry::read;
+  return find(tlb[mode].table, gva, bytes, comparator, reach) && is_direct(reach);
 }
 
-void Cpu::mark_word(std::uint64_t gva, unsigned mode) {
-  const TlbDetail& detail = modes_[mode].detail_of(gva);
-  if (detail.dirty_log == nullptr) return;
-  detail.dirty_log->mark(detail.region_offset + (gva & ~kPageMask), 1);
+void Cpu::make_plan(Helper helper, std::uint32_t flags) {
+  plans_[(flags >> VME_ELEM_SHIFT) & 3].of[static_cast<std::size_t>(helper)] = plan_for(flags);
+}
+
+// Only flags that change nothing where plain memory is all there: such an access has one step,
+// which does not fail.
+Cpu::Plan Cpu::plan_for(std::uint32_t flags) const {
+  constexpr std::uint32_t kPropagate = VME_OVERLAP_PROPAGATE;
+  constexpr std::uint32_t kKnown = 0x377 | VME_BACKWARD | kPropagate | VME_OVERLAP_DISJOINT |
+                                   VME_ATOMIC_OR_NOTHING | VME_POLL | VME_NO_MMIO | VME_ONCE;
+  const bool propagates_down =
+      (flags & kPropagate) != 0 && (flags & (VME_BACKWARD | VME_OVERLAP_DISJOINT)) != 0;
+  if ((flags & ~kKnown) != 0 || propagates_down) return Plan{.flags = flags};
+  return Plan{.flags = flags,
+              .most_bytes = (flags & VME_ONCE) != 0 ? kStoredOnce : kPageBytes,
+              .element_mask = (std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & 3)) - 1,
+              .source = tlb[(flags >> VME_MMU_SRC_SHIFT) & 7].table,
+              .destination = tlb[(flags >> VME_MMU_DST_SHIFT) & 7].table};
+}
+
+const Cpu::Piece* Cpu::piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access,
+                             unsigned mode) {
+  Piece& kept = pieces_[access == VME_ACCESS_WRITE ? 1 : 0];
+  if (!kept.holds(gva, bytes, mode)) kept = find_piece(gva, bytes, access, mode);
+  return kept.holds(gva, bytes, mode) ? &kept : nullptr;
+}
+
+// Without translation it is all of the region that is shown there. Else as many pages as are
+// asked for, up to the first that is not, or does not come next in the guest's memory.
+Cpu::Piece Cpu::find_piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access,
+                           unsigned mode) {
+  const std::uint64_t begin = gva & kPageMask;
+  std::uint64_t gpa_page = 0;
+  if (gpa_of(begin, access, mode, gpa_page) != VME_OK) return {};
+  const Page page = memory_->page(gpa_page, access);
+  if (page.rc != VME_OK || page.host == nullptr || page.recoverable) return {};
+  std::uint64_t found = page.bytes;
+  if (engine_.translate != nullptr) {
+    const std::uint64_t most = found;
+    std::uint64_t next = 0;
+    found = kPageBytes;
+    while (found - (gva - begin) < bytes && found < most &&
+           gpa_of(begin + found, access, mode, next) == VME_OK && next == gpa_page + found) {
+      found += kPageBytes;
+    }
+  }
+  return Piece{.gva = begin,
+               .bytes = found,
+               .mode = mode,
+               .host = page.host,
+               .dirty_log = page.dirty_log,
+               .region_offset = page.region_offset};
+}
+
+vme_rc Cpu::gpa_of(std::uint64_t page, std::uint32_t access, unsigned mode,
+                   std::uint64_t& gpa_page) {
+  const TlbDetail& detail = modes_[mode].detail_of(page);
+  if (detail.gva_page == page &&
+      comparator(modes_[mode].entry_of(page), access) != kEmptyComparator) {
+    gpa_page = detail.gpa_page;
+    return VME_OK;
+  }
+  std::uint32_t permitted = 0;
+  return translate(page, access, mode, gpa_page, permitted);
 }
 
 vme_rc Cpu::fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa) {

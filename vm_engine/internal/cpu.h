@@ -61,7 +61,8 @@ class Cpu : public vme_cpu {
   Cpu& operator=(const Cpu&) = delete;
 
   // Null for what is not a vCPU of this library, as far as the public block shows.
-  static Cpu* from(vme_cpu* cpu);
+  static Cpu* from(vme_cpu* cpu) { return is_cpu(cpu) ? static_cast<Cpu*>(cpu) : nullptr; }
+  static bool is_cpu(const vme_cpu* cpu) { return cpu != nullptr && cpu->reserved == kMagic; }
 
   // Empties the TLB where the memory map has changed, or dirty pages were harvested. Every
   // way in calls it, and those calls that may have run a device's code call it on the way
@@ -79,11 +80,73 @@ class Cpu : public vme_cpu {
   // The host pointer of `gva`, which resolve() has just answered; null without one.
   std::byte* host_pointer(std::uint64_t gva, unsigned mode);
 
-  // The host pointer of the word at `gva` where an ordinary load or store may reach it there,
-  // entered into the TLB if it has to be. Null where that takes more, a fault included.
-  std::byte* direct_word(std::uint64_t gva, unsigned bytes, std::uint32_t access, unsigned mode);
-  // After a store through direct_word().
-  void mark_word(std::uint64_t gva, unsigned mode);
+  // Whether sync() has anything to do.
+  bool is_current() const { return !memory_->stale(); }
+
+  // What the flags of a bulk helper mean for an access within one page of each operand, in
+  // plain memory: worked out once, and found by the flags.
+  struct alignas(64) Plan {
+    std::uint32_t flags = ~std::uint32_t{0};
+    std::uint64_t most_bytes = 0;  // 0: such an access takes more than ordinary copies
+    std::uint64_t element_mask = 0;
+    const vme_tlb_entry* source = nullptr;
+    const vme_tlb_entry* destination = nullptr;
+  };
+  // One for each helper, beside those of other element sizes, so that the size finds it.
+  struct Plans {
+    std::array<Plan, 4> of;
+  };
+  enum class Helper : std::uint8_t { kCopy, kFill, kRead, kWrite };
+  // The latest plan for flags of that element size; it may be that of other flags.
+  template <Helper kHelper>
+  [[gnu::always_inline]] inline const Plan& plan_of(std::uint32_t flags) const {
+    static_assert(sizeof(Plans) == 1 << VME_ELEM_SHIFT);
+    const std::uint64_t place = flags & (3u << VME_ELEM_SHIFT);
+    const auto* const plans =
+        reinterpret_cast<const Plans*>(reinterpret_cast<const std::byte*>(&plans_) + place);
+    return plans->of[static_cast<std::size_t>(kHelper)];
+  }
+  void make_plan(Helper helper, std::uint32_t flags);
+
+  // Bytes of one page that ordinary accesses of the host may reach.
+  struct Reach {
+    std::byte* host;
+    const TlbDetail* detail;
+  };
+  // Whether [gva, gva + bytes) lies in one page that `comparator` of a mode's table has, and
+  // what is there; whether it is direct has to be asked.
+  // Needs:  is_current(); 0 < bytes <= kPageBytes.
+  [[gnu::always_inline]] static inline bool find(const vme_tlb_entry* table, std::uint64_t gva,
+                                                 std::uint64_t bytes,
+                                                 std::uint64_t vme_tlb_entry::*comparator,
+                                                 Reach& reach) {
+    const vme_tlb_entry& entry = TlbMode::entry_in(table, gva);
+    reach = {reinterpret_cast<std::byte*>(gva + entry.addend), &TlbMode::detail_in(table, gva)};
+    return entry.*comparator == ((gva + bytes - 1) & kPageMask);
+  }
+  bool is_direct(const Reach& reach) const { return !has_indirect_ || reach.detail->direct; }
+
+  // Memory of the host that [gva, gva + bytes) is, in one piece and direct, or null. The
+  // latest piece that was found for reading and for writing is kept beside the TLB, which
+  // long runs would only empty. Nothing is marked. A fault is not recorded.
+  // Cost:  a translation for each page that the kept piece does not have.
+  struct Piece {
+    std::uint64_t gva = 0;
+    std::uint64_t bytes = 0;
+    unsigned mode = 0;
+    std::byte* host = nullptr;  // of gva
+    vm_mem::DirtyLog* dirty_log = nullptr;
+    std::uint64_t region_offset = 0;
+
+    bool holds(std::uint64_t at, std::uint64_t n, unsigned its_mode) const {
+      return its_mode == mode && at - gva < bytes && n <= bytes - (at - gva);
+    }
+  };
+  const Piece* piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, unsigned mode);
+
+  // As find(), the page entered into the TLB if it has to be, and direct. A fault is not recorded.
+  bool enter(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, unsigned mode,
+             Reach& reach);
 
   // Records a fault at `at`, the first byte of `subject` that is out of reach.
   vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
@@ -105,9 +168,18 @@ class Cpu : public vme_cpu {
   void install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
                std::uint32_t permitted);
 
+  Plan plan_for(std::uint32_t flags) const;
+
   const vme_engine& engine_;
   ArenaViews* arena_ = nullptr;
   std::unique_ptr<GuestMemory> memory_;
+  Piece find_piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, unsigned mode);
+  vme_rc gpa_of(std::uint64_t page, std::uint32_t access, unsigned mode, std::uint64_t& gpa_page);
+  void forget_pieces() { pieces_ = {}; }
+
+  std::array<Plans, 4> plans_;
+  std::array<Piece, 2> pieces_;  // for reading, for writing
+  bool has_indirect_ = false;    // some page that was entered was memory, but not direct
   std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;
 };

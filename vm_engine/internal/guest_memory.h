@@ -3,6 +3,7 @@
 #ifndef VM_ENGINE_INTERNAL_GUEST_MEMORY_H_
 #define VM_ENGINE_INTERNAL_GUEST_MEMORY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,12 +11,13 @@
 
 #include "vm_engine/vm_engine.h"
 #include "vm_mem/dirty_log.h"
-#include "vm_mem/memory_manager.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_engine::internal {
 
 inline constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
 inline constexpr std::uint64_t kPageMask = ~(kPageBytes - 1);
+inline constexpr std::uint64_t kStoredOnce = 16;  // in one copy, no byte of them twice
 
 enum class PageKind : std::uint8_t { kPlain, kDevice };
 
@@ -26,6 +28,7 @@ struct Page {
   vm_mem::DirtyLog* dirty_log = nullptr;  // null: writes are not tracked
   std::uint64_t region_offset = 0;        // of the page, for the dirty log
   bool recoverable = false;               // the host may fail to provide it
+  std::uint64_t bytes = kPageBytes;       // from its beginning on, of all of which this holds
 };
 
 // How far a run got. `done` counts from its start; `rc` is VME_OK where that is all.
@@ -43,7 +46,7 @@ class GuestMemory {
 
   // True where the map has changed, or dirty pages were harvested, since the last renew():
   // forget what page() said, then renew.
-  virtual bool stale() const = 0;
+  bool stale() const { return map_.has_changed() || harvests_.has_changed(); }
   virtual void renew() = 0;
   virtual void park() = 0;
 
@@ -66,6 +69,24 @@ class GuestMemory {
   // aligned: a load acquires, a store releases.
   virtual Outcome load(std::uint64_t gpa, std::span<std::byte> to) = 0;
   virtual Outcome store(std::uint64_t gpa, std::span<const std::byte> from) = 0;
+
+  // For the statistics: `bytes` that were copied by host pointers.
+  void count_copy(std::uint64_t bytes) {
+    if (counter_ != nullptr) counter_->count_copy(bytes);
+  }
+
+ protected:
+  // A number of the memory's, and what it was when this was renewed.
+  struct Watched {
+    const std::atomic<std::uint64_t>* word;
+    std::uint64_t seen;
+    bool has_changed() const { return word->load(std::memory_order_acquire) != seen; }
+  };
+  static inline constinit std::atomic<std::uint64_t> never_changes{0};
+
+  Watched map_{&never_changes, 0};
+  Watched harvests_{&never_changes, 0};
+  vm_mem::MemoryReader* counter_ = nullptr;
 };
 
 // Null where the host has no memory for it.

@@ -48,25 +48,25 @@ bool permits(const MapSection& section, std::uint32_t access) {
 class ManagedMemory : public GuestMemory {
  public:
   explicit ManagedMemory(vm_mem::MemoryManager& manager)
-      : reader_(manager, vm_mem::Route::kEngine) {}
+      : reader_(manager, vm_mem::Route::kEngine) {
+    map_ = {.word = &manager.generation_word(), .seen = ~std::uint64_t{0}};
+    harvests_ = {.word = &manager.dirty_epoch_word(), .seen = 0};
+    counter_ = &reader_;
+  }
 
   // The reader renews its own map with every access. The one that host pointers were
   // taken from is held apart, so that it outlives them.
-  bool stale() const override {
-    const vm_mem::MemoryManager& manager = reader_.manager();
-    return held_ == nullptr || held_->generation() != manager.generation() ||
-           dirty_epoch_ != manager.dirty_epoch();
-  }
-
   void renew() override {
     vm_mem::MemoryManager& manager = reader_.manager();
-    dirty_epoch_ = manager.dirty_epoch();
+    harvests_.seen = manager.dirty_epoch();
     held_ = manager.map();
+    map_.seen = held_->generation();
     reader_.map();
   }
 
   void park() override {
     held_.reset();
+    map_.seen = ~std::uint64_t{0};
     reader_.park();
   }
 
@@ -81,7 +81,8 @@ class ManagedMemory : public GuestMemory {
     return Page{.host = section->host + offset,
                 .dirty_log = section->dirty_log,
                 .region_offset = section->region_offset + offset,
-                .recoverable = section->recoverable};
+                .recoverable = section->recoverable,
+                .bytes = section->range.bytes() - offset};
   }
 
   Outcome read(std::uint64_t gpa, std::span<std::byte> to) override {
@@ -130,7 +131,6 @@ class ManagedMemory : public GuestMemory {
 
   vm_mem::MemoryReader reader_;
   std::shared_ptr<const vm_mem::MemoryMap> held_;
-  std::uint64_t dirty_epoch_ = 0;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #define VM_ENGINE_INTERNAL_TLB_MODE_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,14 +18,27 @@ inline constexpr std::uint64_t kSlowComparator = VME_TLB_SLOW;
 inline constexpr vme_tlb_entry kEmptyEntry = {kEmptyComparator, kEmptyComparator, kEmptyComparator,
                                               0};
 
-struct TlbDetail {
+// The mark of memory whose writes are not tracked: always there.
+inline constinit std::atomic<std::uint8_t> always_marked{1};
+
+struct alignas(64) TlbDetail {
   std::uint64_t gva_page = kEmptyComparator;  // of no page
   std::uint64_t gpa_page = 0;
-  PageKind kind = PageKind::kPlain;
-  bool has_host = false;
-  bool recoverable = false;
   vm_mem::DirtyLog* dirty_log = nullptr;
   std::uint64_t region_offset = 0;
+  const std::atomic<std::uint8_t>* mark = &always_marked;  // the page's byte in dirty_log
+  PageKind kind = PageKind::kPlain;
+  bool has_host = false;
+  bool direct = false;  // it has, and the host cannot fail to provide it
+
+  // After `bytes` were stored `offset` into the page.
+  void mark_written(std::uint64_t offset, std::uint64_t bytes) const {
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the bytes come first
+    if (mark->load(std::memory_order_relaxed) != kJustDirty) [[unlikely]]
+      dirty_log->mark(region_offset + offset, bytes);
+  }
+
+  static constexpr std::uint8_t kJustDirty = 1;  // and nobody watches
 };
 
 class TlbMode {
@@ -34,6 +48,16 @@ class TlbMode {
   TlbMode();
 
   vme_tlb_entry* table() { return entries_.data(); }
+  // The same, for who has the table: the entry of `gva`, and its detail by its place.
+  static const vme_tlb_entry& entry_in(const vme_tlb_entry* table, std::uint64_t gva) {
+    return *reinterpret_cast<const vme_tlb_entry*>(reinterpret_cast<const std::byte*>(table) +
+                                                   entry_offset(gva));
+  }
+  static const TlbDetail& detail_in(const vme_tlb_entry* table, std::uint64_t gva) {
+    static_assert(sizeof(TlbDetail) == 2 * sizeof(vme_tlb_entry));
+    return *reinterpret_cast<const TlbDetail*>(
+        reinterpret_cast<const std::byte*>(table + VME_TLB_ENTRIES) + 2 * entry_offset(gva));
+  }
   vme_tlb_entry& entry_of(std::uint64_t gva) { return entries_[index_of(gva)]; }
   const TlbDetail& detail_of(std::uint64_t gva) const { return details_[index_of(gva)]; }
 
@@ -56,6 +80,9 @@ class TlbMode {
     TlbDetail detail;
   };
 
+  static std::size_t entry_offset(std::uint64_t gva) {
+    return (gva >> VME_TLB_INDEX_SHIFT) & ((VME_TLB_ENTRIES - 1) * sizeof(vme_tlb_entry));
+  }
   static std::size_t index_of(std::uint64_t gva) {
     return (gva >> VME_PAGE_BITS) & (VME_TLB_ENTRIES - 1);
   }
@@ -63,9 +90,9 @@ class TlbMode {
   void drop(std::size_t index);
   void retire(std::size_t index);
 
-  std::array<vme_tlb_entry, VME_TLB_ENTRIES> entries_;
-  std::array<TlbDetail, VME_TLB_ENTRIES> details_;
-  std::array<Victim, kVictims> victims_;  // none is open for direct stores
+  alignas(64) std::array<vme_tlb_entry, VME_TLB_ENTRIES> entries_;
+  std::array<TlbDetail, VME_TLB_ENTRIES> details_;  // right behind them: see detail_in()
+  std::array<Victim, kVictims> victims_;            // none is open for direct stores
   std::size_t next_victim_ = 0;
   bool used_ = false;
 };

@@ -6,6 +6,7 @@
 #include <bit>
 #include <span>
 
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_engine::internal {
@@ -16,7 +17,6 @@ constexpr std::uint32_t kElementMask = 7;
 constexpr std::uint32_t kOverlapMask = 3u << 12;
 constexpr std::uint32_t kOrderMask = 3u << 18;
 constexpr std::uint32_t kKnownFlags = kOrderMask | (kOrderMask - 1);
-constexpr std::uint64_t kStoredOnce = 16;  // what one call below stores no byte of twice
 
 std::uint64_t page_rest_above(std::uint64_t gva) { return kPageBytes - (gva & ~kPageMask); }
 std::uint64_t page_rest_below(std::uint64_t end) { return ((end - 1) & ~kPageMask) + 1; }
@@ -63,6 +63,7 @@ std::uint64_t Transfer::run_relaxed() {
   const bool poll = (request_.flags & VME_POLL) != 0;
   const bool atomic = (request_.flags & VME_ATOMIC_OR_NOTHING) != 0;
   const Step all{.offset = 0, .bytes = request_.bytes};
+  if (!poll && is_long() && move_direct(all)) return finish(request_.bytes);
   if (!against_its_order() && !atomic) return finish(walk(all, progress_, poll, &Transfer::move));
   if (against_its_order()) devices_allowed_ = false;
   const std::uint64_t reach = walk(all, progress_, false, &Transfer::look);
@@ -211,7 +212,72 @@ std::uint64_t Transfer::move(const Step& step) {
   return elements ? move_elements(step, stage) : move_run(step, stage);
 }
 
+// Whether some operand has more than one page.
+bool Transfer::is_long() const {
+  const auto crosses = [&](const Operand& operand) {
+    return request_.bytes > page_rest_above(operand.gva);
+  };
+  return (reads_guest() && crosses(source_)) || (writes_guest() && crosses(destination_));
+}
+
+bool Transfer::find_bytes(const Operand& operand, const Step& step, Bytes& bytes) {
+  const std::uint64_t gva = operand.gva + step.offset;
+  const Cpu::Piece* piece = cpu_.piece(gva, step.bytes, operand.access, operand.mode);
+  if (piece == nullptr) return false;
+  const std::uint64_t offset = gva - piece->gva;
+  bytes = {piece->host + offset, piece->dirty_log, piece->region_offset + offset};
+  return true;
+}
+
+// Whether what the flags ask of operands that overlap is a move as if through a buffer.
+bool Transfer::moves(const Bytes& destination, const Bytes& source, std::uint64_t bytes) const {
+  if (overlap() != VME_OVERLAP_PROPAGATE) return true;
+  const bool up = progress_ == Order::kAscending;
+  const auto ahead = static_cast<std::uint64_t>(up ? destination.host - source.host
+                                                   : source.host - destination.host);
+  return ahead == 0 || ahead >= bytes;
+}
+
+// At once, by the host's pointers: where nothing can stop it in between and no order is
+// asked for. False: nothing was done.
+bool Transfer::move_direct(const Step& step) {
+  if (ordered_ || (request_.flags & VME_ONCE) != 0) return false;
+  Bytes source, destination;
+  if (reads_guest() && !find_bytes(source_, step, source)) return false;
+  if (writes_guest() && !find_bytes(destination_, step, destination)) return false;
+  switch (request_.kind) {
+    case TransferKind::kCopy:
+      if (!moves(destination, source, step.bytes)) return false;
+      vm_mem::copy_within_guest(destination.host, source.host, step.bytes);
+      break;
+    case TransferKind::kFill: fill_direct(destination.host, step.bytes); break;
+    case TransferKind::kRead:
+      vm_mem::copy_from_guest(request_.host_to + step.offset, source.host, step.bytes);
+      break;
+    case TransferKind::kWrite:
+      vm_mem::copy_to_guest(destination.host, request_.host_from + step.offset, step.bytes);
+      break;
+  }
+  cpu_.memory().count_copy(step.bytes);
+  if (destination.dirty_log != nullptr) {
+    destination.dirty_log->mark(destination.region_offset, step.bytes);
+  }
+  return true;
+}
+
+void Transfer::fill_direct(std::byte* to, std::uint64_t bytes) {
+  if (element_ == 1) return vm_mem::fill_guest(to, static_cast<std::byte>(request_.pattern), bytes);
+  const std::span<std::byte> buffer = cpu_.bounce().first(std::min(bytes, kPageBytes));
+  const auto pattern = std::bit_cast<std::array<std::byte, 8>>(request_.pattern);
+  for (std::uint64_t i = 0; i < buffer.size(); ++i) buffer[i] = pattern[i % element_];
+  for (std::uint64_t done = 0, run = 0; done < bytes; done += run) {
+    run = std::min<std::uint64_t>(bytes - done, buffer.size());
+    vm_mem::copy_to_guest(to + done, buffer.data(), run);
+  }
+}
+
 std::uint64_t Transfer::move_run(const Step& step, const Stage& stage) {
+  if (move_direct(step)) return step.bytes;
   Outcome outcome;
   switch (request_.kind) {
     case TransferKind::kCopy: outcome = copy_run(stage); break;

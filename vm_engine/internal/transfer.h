@@ -4,7 +4,9 @@
 //    stays within one page of every guest operand; where an element straddles, it is
 //    a step of its own.
 // 2. A step resolves all its pages before it moves a byte.
-// 3. A step between plain pages is one call of the memory below. A step that
+//    A transfer that need not stop in between, and whose operands are each one piece of
+//    the host's memory, is one step.
+// 3. A step between plain pages is one copy, or one call of the memory below. A step that
 //    straddles, meets a device or is ordered goes element by element, through eight bytes
 //    here; so does one that descends where the memory may stop in the middle of a page.
 // 4. An overlapping MEMMOVE whose data order is not its order of progress first
@@ -63,6 +65,12 @@ class Transfer {
     Extent source;
     Extent destination;
   };
+  // Where a step's bytes of one operand are in the host.
+  struct Bytes {
+    std::byte* host = nullptr;
+    vm_mem::DirtyLog* dirty_log = nullptr;
+    std::uint64_t region_offset = 0;
+  };
   using Action = std::uint64_t (Transfer::*)(const Step&);
 
   std::uint64_t run_relaxed();
@@ -85,6 +93,11 @@ class Transfer {
   std::uint64_t finish(std::uint64_t done);
 
   std::uint64_t whole_elements(std::uint64_t bytes) const { return bytes - bytes % element_; }
+  bool is_long() const;
+  bool move_direct(const Step& step);
+  bool find_bytes(const Operand& operand, const Step& step, Bytes& bytes);
+  bool moves(const Bytes& destination, const Bytes& source, std::uint64_t bytes) const;
+  void fill_direct(std::byte* to, std::uint64_t bytes);
   std::uint64_t move_run(const Step& step, const Stage& stage);
   Outcome read_run(const Step& step, const Stage& stage);
   Outcome copy_run(const Stage& stage);

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "vm_mem/internal/device_access.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/internal/section_walk.h"
 

@@ -16,7 +16,7 @@
 #include "vm_mem/host_mapping.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/copy_order.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/pair_walk.h"
 #include "vm_mem/internal/recoverable_copy.h"
 

@@ -45,7 +45,7 @@ class DirtyBook {
   absl::Status harvest(DirtyClient client, RegionId region, DirtyPages& out);
   absl::Status harvest_all(DirtyClient client, std::vector<DirtyRegion>& out);
 
-  std::uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+  const std::atomic<std::uint64_t>& epoch() const { return epoch_; }
 
  private:
   // The pages of a region that others have found for a client.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "vm_mem/host_fault.h"
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/recoverable_copy.h"
 
 namespace vm_bench {
@@ -44,10 +44,10 @@ Contest contest(Buffers& buffers, std::size_t bytes, bool reads) {
   std::byte* const host = buffers.host();
   if (reads) {
     return {.ours = repeated<vm_mem::internal::copy_from_guest_or_fault>(host, guest, bytes),
-            .peer = repeated<vm_mem::internal::copy_from_guest>(host, guest, bytes)};
+            .peer = repeated<vm_mem::copy_from_guest>(host, guest, bytes)};
   }
   return {.ours = repeated<vm_mem::internal::copy_to_guest_or_fault>(guest, host, bytes),
-          .peer = repeated<vm_mem::internal::copy_to_guest>(guest, host, bytes)};
+          .peer = repeated<vm_mem::copy_to_guest>(guest, host, bytes)};
 }
 
 Ratio measure(Session& session, std::string_view name) {

@@ -1,7 +1,7 @@
 // Plan by size: up to 16 bytes, naturally aligned pieces; above, pieces up to the
 // guest's next multiple of 8, whole words through the active row, pieces again. Reads of 8
 // bytes or more load the words at their ends whole, and leave out what is not theirs.
-#include "vm_mem/internal/guest_copy.h"
+#include "vm_mem/guest_copy.h"
 
 #include <bit>
 #include <cstdint>
@@ -35,6 +35,13 @@ struct FromGuest {
   template <typename Word>
   static void move_word(std::byte* host, const std::byte* guest) {
     store_word<Word>(host, load_atomic<Word>(guest));
+  }
+};
+
+struct WithinGuest {
+  template <typename Word>
+  static void move_word(std::byte* dst, const std::byte* src) {
+    store_atomic<Word>(dst, load_atomic<Word>(src));
   }
 };
 
@@ -197,25 +204,26 @@ void write_up_to_word(std::byte* guest, const std::byte* host, std::size_t n) {
   copy_words(host + body.begin, guest + body.begin, body.bytes);
 }
 
-}  // namespace
-
-void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
-  if (whole_words(guest_dst, n)) return move_words<ToGuest>(guest_dst, host_src, n);
-  write_ragged(guest_dst, host_src, n);
+// Whether the bytes are one word, naturally aligned on both sides.
+bool is_word(const std::byte* a, const std::byte* b, std::size_t n) {
+  const auto places = reinterpret_cast<std::uintptr_t>(a) | reinterpret_cast<std::uintptr_t>(b);
+  return n - 1 < kGuestWord && (n & (n - 1)) == 0 && (places & (n - 1)) == 0;
 }
 
-void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
-  if (whole_words(guest_src, n)) return move_words<FromGuest>(host_dst, guest_src, n);
-  read_ragged(host_dst, guest_src, n);
+// Whether no byte of one is a byte of the other.
+bool disjoint(const std::byte* a, const std::byte* b, std::size_t n) {
+  const auto ahead = static_cast<std::size_t>(a - b);
+  return ahead >= n && -ahead >= n;
 }
 
-void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
+// Overlap decides the order, as it does inside the kernel: what is stored first must not be
+// a source of what follows.
+[[gnu::noinline]] void move_ragged(std::byte* dst, const std::byte* src, std::size_t n) {
+  if (is_word(dst, src, n)) return move_piece<WithinGuest>(dst, src, n);
   if (n <= kMaxPieces) return move_pieces(dst, src, n);
   const GuestBody body = body_of(dst, n);
   const auto move_head = [&] { move_pieces(dst, src, body.begin); };
   const auto move_tail = [&] { move_pieces(dst + body.end(), src + body.end(), n - body.end()); };
-  // Overlap decides the order, as it does inside the kernel: what is stored first
-  // must not be a source of what follows.
   const bool backward =
       reinterpret_cast<std::uintptr_t>(dst) > reinterpret_cast<std::uintptr_t>(src);
   backward ? move_tail() : move_head();
@@ -223,12 +231,36 @@ void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
   backward ? move_head() : move_tail();
 }
 
-void fill_guest(std::byte* dst, std::byte value, std::size_t n) {
-  if (n <= kMaxPieces) return fill_pieces(dst, value, n);
-  const GuestBody body = body_of(dst, n);
-  fill_pieces(dst, value, body.begin);
-  active_kernels().set(dst + body.begin, value, body.bytes);
-  fill_pieces(dst + body.end(), value, n - body.end());
+}  // namespace
+}  // namespace vm_mem::internal
+
+namespace vm_mem {
+
+void copy_to_guest(std::byte* guest_dst, const std::byte* host_src, std::size_t n) {
+  if (internal::whole_words(guest_dst, n))
+    return internal::move_words<internal::ToGuest>(guest_dst, host_src, n);
+  internal::write_ragged(guest_dst, host_src, n);
 }
 
-}  // namespace vm_mem::internal
+void copy_from_guest(std::byte* host_dst, const std::byte* guest_src, std::size_t n) {
+  if (internal::whole_words(guest_src, n))
+    return internal::move_words<internal::FromGuest>(host_dst, guest_src, n);
+  internal::read_ragged(host_dst, guest_src, n);
+}
+
+void copy_within_guest(std::byte* dst, const std::byte* src, std::size_t n) {
+  if (internal::whole_words(dst, n) && n > internal::kMaxPieces && internal::disjoint(dst, src, n))
+      [[likely]]
+    return internal::copy_words(dst, src, n);
+  internal::move_ragged(dst, src, n);
+}
+
+void fill_guest(std::byte* dst, std::byte value, std::size_t n) {
+  if (n <= internal::kMaxPieces) return internal::fill_pieces(dst, value, n);
+  const internal::GuestBody body = internal::body_of(dst, n);
+  internal::fill_pieces(dst, value, body.begin);
+  internal::active_kernels().set(dst + body.begin, value, body.bytes);
+  internal::fill_pieces(dst + body.end(), value, n - body.end());
+}
+
+}  // namespace vm_mem
