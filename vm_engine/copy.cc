@@ -60,7 +60,9 @@ template <typename Work>
                                        Work work) {
   if (n > vm_mem::kUncountedBytes) cpu.memory().count_copy(n);
   work(n);
-  if constexpr (Work::kWrites) written->mark_written(gva & ~kPageMask, n);
+  if constexpr (Work::kWrites) {
+    written->mark_written(gva & ~kPageMask, n, vm_mem::WriteCause::kCopy);
+  }
   return 0;
 }
 

@@ -116,6 +116,16 @@ void vme_tlb_flush_range(vme_cpu* cpu, uint64_t gva, uint64_t n) {
   if (Cpu* own = Cpu::from(cpu); own != nullptr) own->flush_range(gva, n);
 }
 
+vme_rc vme_tlb_flush_all_cpus(vme_engine* engine, uint64_t gva, uint64_t n, vme_cpu* self) {
+  if (!is_engine(engine)) return VME_EINVAL;
+  Cpu* own = Cpu::from(self);
+  if (self != nullptr && (own == nullptr || !engine->cpus.has(*own))) return VME_EINVAL;
+  if (n == 0) return VME_OK;
+  if (own != nullptr) own->flush_range(gva, n);
+  return engine->cpus.ask({.gva = gva, .bytes = n}, own,
+                          vm_engine::internal::CpuList::Patience::kUntilExitRequest);
+}
+
 void vme_cpu_refresh(vme_cpu* cpu) {
   if (Cpu* own = Cpu::from(cpu); own != nullptr) own->sync();
 }

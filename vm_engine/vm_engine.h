@@ -87,7 +87,7 @@ typedef struct vme_tlb {
 typedef struct vme_cpu {
   vme_tlb tlb[VME_MMU_MODES];
   void* fastmem_base;             /* NULL: soft TLB only */
-  volatile uint32_t exit_request; /* set by any thread; see VME_POLL */
+  volatile uint32_t exit_request; /* set by any thread; see VME_POLL, VME_EXIT_FLUSH */
   uint32_t reserved;              /* the library's */
   vme_fault fault;
   uint64_t cur_blk_lo; /* guest virtual range of the running block */
@@ -120,6 +120,13 @@ enum {
   VME_FAULT_DONE_OFFSET = 40
 };
 
+/* The bit of exit_request that is the library's: set on a vCPU that another thread waits
+ * for, and cleared when the vCPU has served the request. Every helper call serves it, a
+ * long copy between two pages; a vCPU whose block left for it calls vme_cpu_refresh before
+ * it runs on. An embedder sets and clears the other bits as it likes, and may clear this
+ * one too: the request stays. */
+enum { VME_EXIT_FLUSH = 1 << 30 };
+
 typedef struct vme_engine vme_engine;
 
 /* Translates one page for `access`, one VME_ACCESS_* bit. Returns VME_OK and fills
@@ -127,7 +134,8 @@ typedef struct vme_engine vme_engine;
  * VME_XLAT, VME_PROT or VME_UNMAPPED. The answer is kept until the TLB entry goes:
  * every access in *permitted may follow without another call, so a guest whose page
  * tables record first writes leaves VME_ACCESS_WRITE out until one is asked for. An
- * answer that does not permit `access` itself is VME_PROT. */
+ * answer that does not permit `access` itself is VME_PROT. It must not call this vCPU's
+ * functions. A long copy may ask for pages that it does not reach. */
 typedef vme_rc (*vme_translate_fn)(void* opaque, uint64_t gva, uint32_t access, uint32_t mmu_mode,
                                    uint64_t* gpa_page, uint32_t* permitted);
 
@@ -175,13 +183,15 @@ void vme_cpu_destroy(vme_cpu* cpu);
 
 /* Both on the vCPU's own thread; what is no vCPU is ignored.
  *
- * refresh takes up a change of the memory map and a harvest of dirty pages, as every
- * helper call does too. A vCPU loop calls it once per
+ * refresh takes up a change of the memory map, a harvest of dirty pages and requests of
+ * other threads, as every helper call does too. A vCPU loop calls it once per
  * block or batch of instructions, and after each exit. Cost: a few loads and compares
  * where nothing changed.
  *
  * park forgets all translations and lets go of the memory map: a vCPU that sits idle
- * does not keep removed memory alive. The next helper call or refresh takes it up again. */
+ * neither keeps removed memory alive nor has others wait for it. The next helper call or
+ * refresh takes it up again; emitted code does not run before that. A vCPU is created
+ * parked. */
 void vme_cpu_refresh(vme_cpu* cpu);
 void vme_cpu_park(vme_cpu* cpu);
 
@@ -280,6 +290,21 @@ vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32
 void vme_tlb_flush(vme_cpu* cpu);
 void vme_tlb_flush_page(vme_cpu* cpu, uint64_t gva);
 void vme_tlb_flush_range(vme_cpu* cpu, uint64_t gva, uint64_t n);
+
+/* Has every vCPU of the engine forget its translations of [gva, gva + n), all of them where
+ * n is UINT64_MAX, and waits until each has: its later accesses, by helpers and by emitted
+ * code, ask vme_translate_fn again. `self` is the caller's own vCPU, NULL on a thread that
+ * runs none. The page tables are changed before the call.
+ *
+ * Waits     For each other vCPU until it comes by: a helper call, a refresh, a page's end in
+ *           a long copy; exit_request gets VME_EXIT_FLUSH so that its loop does. A parked
+ *           vCPU is not waited for, so one that halts or blocks has to be parked. Meanwhile
+ *           the requests of others to `self` are served: vCPUs that flush each other at the
+ *           same time all get through.
+ * Errors    VME_INTR: self's exit_request was set, other than by VME_EXIT_FLUSH; every vCPU
+ *           will forget, but not every one has. VME_EINVAL: no engine, or `self` is none of
+ *           its vCPUs. */
+vme_rc vme_tlb_flush_all_cpus(vme_engine* engine, uint64_t gva, uint64_t n, vme_cpu* self);
 
 /* --- Faults of emitted code.
  *

@@ -90,7 +90,7 @@ uint64_t vme_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t flags)
     Cpu::Reach to;
     if (cpu->enter(gva, bytes, VME_ACCESS_WRITE, mode, to)) {
       store_word(to.host, value, bytes);
-      to.detail->mark_written(gva & ~kPageMask, bytes);
+      to.detail->mark_written(gva & ~kPageMask, bytes, vm_mem::WriteCause::kStore);
       return 0;
     }
   }

@@ -16,7 +16,7 @@ const std::atomic<std::uint8_t>* mark_of(const Page& page) {
 
 }  // namespace
 
-Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
+Cpu::Cpu(vme_engine& engine, std::unique_ptr<GuestMemory> memory)
     : vme_cpu{}, engine_(engine), memory_(std::move(memory)) {
   reserved = kMagic;
   for (unsigned mode = 0; mode < VME_MMU_MODES; ++mode) {
@@ -24,12 +24,17 @@ Cpu::Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory)
     tlb[mode].table = modes_[mode].table();
   }
   memory_->renew();
+  engine_.cpus.add(*this);
 }
 
-Cpu::~Cpu() { flush(); }
+Cpu::~Cpu() {
+  flush();
+  engine_.cpus.remove(*this);
+}
 
 // Flushed first: the pages to be marked are those of the map that is still held.
 void Cpu::sync() {
+  if (attention_.load(std::memory_order_acquire) != 0) engine_.cpus.attend(*this);
   if (!memory_->stale()) return;
   flush();
   memory_->renew();
@@ -42,9 +47,26 @@ void Cpu::set_arena(ArenaViews* arena) {
 }
 
 void Cpu::park() {
+  park_wanted_ = uses_ > 0;
+  if (park_wanted_) return;
   flush();
   if (arena_ != nullptr) arena_->mark_tracked();
   memory_->park();
+  engine_.cpus.park(*this);
+}
+
+void Cpu::call_in() {
+  attention_.fetch_or(kCalled, std::memory_order_release);
+  __atomic_fetch_or(&exit_request, std::uint32_t{VME_EXIT_FLUSH}, __ATOMIC_RELEASE);
+}
+
+void Cpu::answer() {
+  attention_.store(0, std::memory_order_relaxed);
+  __atomic_fetch_and(&exit_request, ~std::uint32_t{VME_EXIT_FLUSH}, __ATOMIC_RELAXED);
+}
+
+void Cpu::close_guarded_pages() {
+  for (TlbMode& mode : modes_) mode.close_guarded();
 }
 
 void Cpu::flush() {

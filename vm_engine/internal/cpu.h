@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "vm_engine/internal/cpu_list.h"
 #include "vm_engine/internal/guest_memory.h"
 #include "vm_engine/internal/tlb_mode.h"
 #include "vm_engine/vm_engine.h"
@@ -27,6 +28,8 @@ struct vme_engine {
   std::atomic<std::uint32_t> hot_elsewhere{16};
   // Sites that became hot and were not told of.
   std::atomic<std::uint64_t> untold_hot_sites{0};
+
+  vm_engine::internal::CpuList cpus;
 };
 
 namespace vm_engine::internal {
@@ -55,7 +58,7 @@ struct Place {
 
 class Cpu : public vme_cpu {
  public:
-  Cpu(const vme_engine& engine, std::unique_ptr<GuestMemory> memory);
+  Cpu(vme_engine& engine, std::unique_ptr<GuestMemory> memory);
   ~Cpu();
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
@@ -64,10 +67,11 @@ class Cpu : public vme_cpu {
   static Cpu* from(vme_cpu* cpu) { return is_cpu(cpu) ? static_cast<Cpu*>(cpu) : nullptr; }
   static bool is_cpu(const vme_cpu* cpu) { return cpu != nullptr && cpu->reserved == kMagic; }
 
-  // Empties the TLB where the memory map has changed, or dirty pages were harvested. Every
-  // way in calls it, and those calls that may have run a device's code call it on the way
-  // out.
+  // Does what other threads have asked, and empties the TLB where the memory map has changed
+  // or dirty pages were harvested. Every way in calls it, and those calls that may have run a
+  // device's code call it on the way out.
   void sync();
+  // Inside a transfer (from a device, say) it is done when that ends.
   void park();
   void flush();
   void flush_page(std::uint64_t gva);
@@ -81,7 +85,30 @@ class Cpu : public vme_cpu {
   std::byte* host_pointer(std::uint64_t gva, unsigned mode);
 
   // Whether sync() has anything to do.
-  bool is_current() const { return !memory_->stale(); }
+  bool is_current() const {
+    return attention_.load(std::memory_order_acquire) == 0 && !memory_->stale();
+  }
+
+  // While one of these exists, the TLB is in use.
+  class Use {
+   public:
+    explicit Use(Cpu& cpu) : cpu_(cpu) { ++cpu_.uses_; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      if (--cpu_.uses_ == 0 && cpu_.park_wanted_) cpu_.park();
+    }
+
+   private:
+    Cpu& cpu_;
+  };
+
+  // The embedder's wish; the bit that is the library's does not count.
+  bool exit_requested() const {
+    return (__atomic_load_n(&exit_request, __ATOMIC_RELAXED) & ~std::uint32_t{VME_EXIT_FLUSH}) != 0;
+  }
+  // No page that somebody watches stays open for direct stores.
+  void close_guarded_pages();
 
   // What the flags of a bulk helper mean for an access within one page of each operand, in
   // plain memory: worked out once, and found by the flags.
@@ -160,7 +187,17 @@ class Cpu : public vme_cpu {
   std::span<std::byte> bounce() { return bounce_; }
 
  private:
+  friend class CpuList;
   static constexpr std::uint32_t kMagic = 0x55504302;
+  static constexpr std::uint32_t kParked = 1;
+  static constexpr std::uint32_t kCalled = 2;
+
+  // All with the list's lock held.
+  bool is_parked() const { return (attention_.load(std::memory_order_relaxed) & kParked) != 0; }
+  bool is_called() const { return (attention_.load(std::memory_order_relaxed) & kCalled) != 0; }
+  void call_in();
+  void answer();
+  void set_parked() { attention_.store(kParked, std::memory_order_relaxed); }
 
   static std::uint64_t& comparator(vme_tlb_entry& entry, std::uint32_t access);
   vme_rc translate(std::uint64_t gva, std::uint32_t access, unsigned mode, std::uint64_t& gpa_page,
@@ -168,15 +205,19 @@ class Cpu : public vme_cpu {
   void install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, const Page& page,
                std::uint32_t permitted);
 
-  Plan plan_for(std::uint32_t flags) const;
-
-  const vme_engine& engine_;
-  ArenaViews* arena_ = nullptr;
-  std::unique_ptr<GuestMemory> memory_;
   Piece find_piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, unsigned mode);
   vme_rc gpa_of(std::uint64_t page, std::uint32_t access, unsigned mode, std::uint64_t& gpa_page);
   void forget_pieces() { pieces_ = {}; }
+  Plan plan_for(std::uint32_t flags) const;
 
+  vme_engine& engine_;
+  ArenaViews* arena_ = nullptr;
+  std::unique_ptr<GuestMemory> memory_;
+  std::atomic<std::uint32_t> attention_{kParked};
+  unsigned uses_ = 0;
+  bool park_wanted_ = false;
+  Cpu* next_ = nullptr;  // in the engine's list
+  CpuMailbox mailbox_;
   std::array<Plans, 4> plans_;
   std::array<Piece, 2> pieces_;  // for reading, for writing
   bool has_indirect_ = false;    // some page that was entered was memory, but not direct

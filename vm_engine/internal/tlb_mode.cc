@@ -3,6 +3,11 @@
 #include <utility>
 
 namespace vm_engine::internal {
+namespace {
+
+constexpr auto kDirectStores = vm_mem::WriteCause::kStore;
+
+}  // namespace
 
 TlbMode::TlbMode() { entries_.fill(kEmptyEntry); }
 
@@ -36,8 +41,9 @@ void TlbMode::enter(const vme_tlb_entry& entry, const TlbDetail& detail) {
 void TlbMode::open_for_writing(std::uint64_t gva) {
   const TlbDetail& detail = details_[index_of(gva)];
   vme_tlb_entry& entry = entries_[index_of(gva)];
-  if (!detail.has_host || (entry.write & kSlowComparator) == 0) return;
-  if (detail.dirty_log != nullptr) detail.dirty_log->mark(detail.region_offset, kPageBytes);
+  if (!detail.has_host || (entry.write & kSlowComparator) == 0 || detail.is_guarded()) return;
+  if (detail.dirty_log != nullptr)
+    detail.dirty_log->mark(detail.region_offset, kPageBytes, kDirectStores);
   entry.write &= ~kSlowComparator;
 }
 
@@ -48,7 +54,15 @@ void TlbMode::close(std::size_t index) {
   if ((entry.write & kSlowComparator) != 0) return;
   entry.write |= kSlowComparator;
   const TlbDetail& detail = details_[index];
-  if (detail.dirty_log != nullptr) detail.dirty_log->mark(detail.region_offset, kPageBytes);
+  if (detail.dirty_log != nullptr)
+    detail.dirty_log->mark(detail.region_offset, kPageBytes, kDirectStores);
+}
+
+void TlbMode::close_guarded() {
+  if (!used_) return;
+  for (std::size_t index = 0; index < VME_TLB_ENTRIES; ++index) {
+    if (details_[index].is_guarded()) close(index);
+  }
 }
 
 void TlbMode::drop(std::size_t index) {

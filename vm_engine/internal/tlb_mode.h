@@ -19,7 +19,7 @@ inline constexpr vme_tlb_entry kEmptyEntry = {kEmptyComparator, kEmptyComparator
                                               0};
 
 // The mark of memory whose writes are not tracked: always there.
-inline constinit std::atomic<std::uint8_t> always_marked{1};
+inline constinit std::atomic<std::uint8_t> always_marked{vm_mem::kMarkDirty};
 
 struct alignas(64) TlbDetail {
   std::uint64_t gva_page = kEmptyComparator;  // of no page
@@ -32,13 +32,14 @@ struct alignas(64) TlbDetail {
   bool direct = false;  // it has, and the host cannot fail to provide it
 
   // After `bytes` were stored `offset` into the page.
-  void mark_written(std::uint64_t offset, std::uint64_t bytes) const {
+  void mark_written(std::uint64_t offset, std::uint64_t bytes, vm_mem::WriteCause cause) const {
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the bytes come first
-    if (mark->load(std::memory_order_relaxed) != kJustDirty) [[unlikely]]
-      dirty_log->mark(region_offset + offset, bytes);
+    if (mark->load(std::memory_order_relaxed) != vm_mem::kMarkDirty) [[unlikely]]
+      dirty_log->mark(region_offset + offset, bytes, cause);
   }
-
-  static constexpr std::uint8_t kJustDirty = 1;  // and nobody watches
+  bool is_guarded() const {
+    return dirty_log != nullptr && dirty_log->is_guarded(region_offset / vm_mem::kDirtyPageBytes);
+  }
 };
 
 class TlbMode {
@@ -65,9 +66,13 @@ class TlbMode {
   // where it is one.
   bool find(std::uint64_t gva);
   void enter(const vme_tlb_entry& entry, const TlbDetail& detail);
-  // Opens the page of `gva` for direct stores, where it is memory that may be written so.
+  // Opens the page of `gva` for direct stores, where it is memory that may be written so and
+  // nobody is to be told of each store. Who wants to be told from then on has close_guarded()
+  // called on the vCPU's thread.
   // Needs:  find(gva), and that its comparator for writing is not empty.
   void open_for_writing(std::uint64_t gva);
+
+  void close_guarded();
 
   void forget_page(std::uint64_t gva);
   // Pages, by their first bytes.

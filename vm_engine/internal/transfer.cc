@@ -46,6 +46,7 @@ Transfer::Transfer(Cpu& cpu, const TransferRequest& request)
 
 std::uint64_t Transfer::run() {
   if (request_.bytes == 0) return 0;
+  const Cpu::Use use(cpu_);
   cpu_.sync();
   if (!valid()) {
     cpu_.fail(VME_EINVAL, subject(reads_guest() ? source_ : destination_, 0),
@@ -107,10 +108,6 @@ bool Transfer::against_its_order() const {
   return ahead != 0 && ahead < request_.bytes;
 }
 
-bool Transfer::exit_requested() const {
-  return __atomic_load_n(&cpu_.exit_request, __ATOMIC_RELAXED) != 0;
-}
-
 Subject Transfer::subject(const Operand& operand, std::uint64_t offset) const {
   return Subject{.access = operand.access,
                  .side = operand.side,
@@ -124,7 +121,8 @@ std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) 
   std::uint64_t done = 0;
   while (done < range.bytes) {
     const Step step = cut(range, done, order);
-    if (poll && done != 0 && begins_page(step) && exit_requested()) {
+    cpu_.sync();
+    if (poll && done != 0 && begins_page(step) && cpu_.exit_requested()) {
       const Operand& operand = reads_guest() ? source_ : destination_;
       cpu_.fail(VME_INTR, subject(operand, lead(step)), operand.gva + lead(step),
                 ~std::uint64_t{0});
@@ -260,7 +258,7 @@ bool Transfer::move_direct(const Step& step) {
   }
   cpu_.memory().count_copy(step.bytes);
   if (destination.dirty_log != nullptr) {
-    destination.dirty_log->mark(destination.region_offset, step.bytes);
+    destination.dirty_log->mark(destination.region_offset, step.bytes, vm_mem::WriteCause::kCopy);
   }
   return true;
 }

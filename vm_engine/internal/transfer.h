@@ -79,7 +79,6 @@ class Transfer {
   bool writes_guest() const;
   std::uint32_t overlap() const;
   bool against_its_order() const;
-  bool exit_requested() const;
   Subject subject(const Operand& operand, std::uint64_t offset) const;
 
   std::uint64_t walk(Step range, Order order, bool poll, Action action);
