@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "tests/vm_engine/machine.h"
 #include "vm_engine/engine.h"
@@ -82,6 +83,150 @@ TEST(ConcurrencyTest, AlignedWordsNeverTearBetweenCpus) {
     ASSERT_TRUE(value == kPatterns[0] || value == kPatterns[1]) << value;
   }
   writer.join();
+}
+
+// Page tables that one thread changes while vCPUs walk them.
+struct SwitchedTable {
+  std::atomic<std::uint64_t> gpa{Machine::kRam};
+  static vme_rc walk(void* opaque, std::uint64_t, std::uint32_t, std::uint32_t,
+                     std::uint64_t* gpa_page, std::uint32_t* permitted) {
+    *gpa_page = static_cast<SwitchedTable*>(opaque)->gpa.load();
+    *permitted = vm_test::kAllAccess;
+    return VME_OK;
+  }
+};
+
+class FlushAllTest : public testing::Test {
+ protected:
+  static constexpr std::uint64_t kPageA = Machine::kRam;
+  static constexpr std::uint64_t kPageB = Machine::kRam + kPage;
+  static constexpr std::uint64_t kEverything = ~std::uint64_t{0};
+
+  FlushAllTest() {
+    m_.put(kPageA, std::vector<std::byte>(8, std::byte{1}));
+    m_.put(kPageB, std::vector<std::byte>(8, std::byte{2}));
+  }
+  vme_rc flush_all(vme_cpu* self, std::uint64_t n = kEverything) {
+    return vme_tlb_flush_all_cpus(m_.engine.get(), 0x5000, n, self);
+  }
+  static std::uint8_t byte_of(vme_cpu& cpu) {
+    std::uint8_t value = 0;
+    EXPECT_EQ(load(cpu, 0x5000, value), VME_OK);
+    return value;
+  }
+
+  SwitchedTable table_;
+  Machine m_{{.translate = &SwitchedTable::walk, .translate_opaque = &table_}};
+};
+
+TEST_F(FlushAllTest, NobodyReadsThroughAnOldTranslationAfterwards) {
+  constexpr int kRounds = 200;
+  std::atomic<int> begun{0};  // of what the page's content may be at least
+  std::atomic<bool> stop{false};
+  std::atomic<int> stale{0};
+  const CpuPtr other = m_.new_cpu();
+  std::thread runner([&] {
+    while (!stop) {
+      const int at_least = begun.load();
+      vm_engine::refresh(*other);
+      for (int i = 0; i < 50; ++i) {
+        if (other->exit_request != 0) break;
+        const int seen = byte_of(*other) == 2 ? 1 : 0;
+        const int settled = begun.load();
+        if (settled == at_least && settled % 2 == 0 && seen != (settled / 2) % 2) ++stale;
+      }
+    }
+    park(*other);
+  });
+  for (int round = 1; round <= kRounds; ++round) {
+    begun = 2 * round - 1;
+    table_.gpa = round % 2 == 1 ? kPageB : kPageA;
+    EXPECT_EQ(flush_all(nullptr), VME_OK);
+    begun = 2 * round;
+  }
+  stop = true;
+  runner.join();
+  EXPECT_EQ(stale.load(), 0);
+}
+
+TEST_F(FlushAllTest, CpusThatFlushEachOtherAtOnceAllGetThrough) {
+  constexpr int kThreads = 3;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      const CpuPtr own = m_.new_cpu();
+      for (int round = 0; round < 100; ++round) {
+        byte_of(*own);
+        EXPECT_EQ(flush_all(own.get(), round % 2 == 0 ? kPage : kEverything), VME_OK);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(FlushAllTest, ParkedCpusAreNotWaitedFor) {
+  EXPECT_EQ(byte_of(*m_.cpu), 1);
+  park(*m_.cpu);
+  table_.gpa = kPageB;
+  EXPECT_EQ(flush_all(nullptr), VME_OK);
+  EXPECT_EQ(m_.cpu->exit_request, 0u);
+  EXPECT_EQ(byte_of(*m_.cpu), 2);
+}
+
+TEST_F(FlushAllTest, AnExitRequestEndsTheWait) {
+  const CpuPtr idle = m_.new_cpu();
+  EXPECT_EQ(byte_of(*idle), 1);
+  m_.cpu->exit_request = 1;
+  table_.gpa = kPageB;
+  EXPECT_EQ(flush_all(m_.cpu.get()), VME_INTR);
+  EXPECT_EQ(idle->exit_request, std::uint32_t{VME_EXIT_FLUSH});
+  EXPECT_EQ(vme_fill(idle.get(), 0x5000, 3, 1, 0), 0u);
+  EXPECT_EQ(idle->exit_request, 0u);
+  EXPECT_EQ(m_.bytes(kPageB, 1)[0], std::byte{3});
+  EXPECT_EQ(flush_all(idle.get()), VME_OK);
+}
+
+TEST_F(FlushAllTest, ALongPolledCopyServesARequestAndGoesOn) {
+  const CpuPtr other = m_.new_cpu();
+  std::atomic<bool> stop{false};
+  std::thread copier([&] {
+    while (!stop) EXPECT_EQ(vme_fill(other.get(), 0x5000, 7, 8 * kPage, VME_POLL), 0u);
+    park(*other);
+  });
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(flush_all(nullptr), VME_OK);
+  stop = true;
+  copier.join();
+}
+
+TEST_F(FlushAllTest, StrangersAreRefused) {
+  Machine stranger;
+  vme_cpu foreign{};
+  EXPECT_EQ(vme_tlb_flush_all_cpus(nullptr, 0, 1, nullptr), VME_EINVAL);
+  EXPECT_EQ(flush_all(&foreign), VME_EINVAL);
+  EXPECT_EQ(flush_all(stranger.cpu.get()), VME_EINVAL);
+  EXPECT_EQ(flush_all(m_.cpu.get(), 0), VME_OK);
+}
+
+// A device that parks the vCPU which it serves.
+TEST(ParkTest, ACpuThatParksInsideAnAccessIsParkedWhenThatEnds) {
+  struct Parker : vm_mem::MmioHandler {
+    vm_mem::AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+      park(*cpu);
+      value = 1;
+      return vm_mem::AccessFault::kNone;
+    }
+    vm_mem::AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+      return vm_mem::AccessFault::kDevice;
+    }
+    vme_cpu* cpu = nullptr;
+  } parker;
+  Machine m;
+  parker.cpu = m.cpu.get();
+  ASSERT_TRUE(m.memory->add_mmio(range(0x50000, kPage), &parker).ok());
+  ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kRam, 0x50000 + kPage - 8, 8, 0), 0u);
+  EXPECT_EQ(detail::entry_of(*m.cpu, Machine::kRam, 0).write, ~std::uint64_t{0});
+  EXPECT_EQ(vme_tlb_flush_all_cpus(m.engine.get(), 0, 1, nullptr), VME_OK);
+  EXPECT_EQ(m.bytes(Machine::kRam, 1)[0], std::byte{1});
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <functional>
 
 #include "tests/vm_engine/machine.h"
-#include "vm_engine/soft_tlb.h"
 #include "vm_engine/vm_engine.h"
 
 namespace {
@@ -377,79 +376,80 @@ TEST(CopyTest, BulkAccessesCountAsTheEngines) {
   EXPECT_EQ(operations() - before, 1000u);
 }
 
-TEST(CopyTest, WordsOfEverySizeGoBothWaysAtEveryOffsetOfAPageBorder) {
+TEST(CopyTest, DirectCopiesAndLongOnesMarkWhatTheyWrote) {
+  Machine m;
+  const auto data = noise(4 * kPage, 9);
+  m.put(Machine::kRam, data);
+  const auto client = m.memory->add_dirty_client("test").value();
+  vm_mem::DirtyPages pages;
+  const auto written = [&] {
+    vme_cpu_park(m.cpu.get());
+    EXPECT_TRUE(m.memory->harvest_dirty(client, m.tracked, pages).ok());
+    return pages.words()[0];
+  };
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kTracked + 8, Machine::kRam + 16, 64, 0), 0u);
+    ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kTracked + 72, Machine::kRam + 80, 64, 0), 0u);
+    EXPECT_EQ(m.bytes(Machine::kTracked + 8, 128), part(data, 16, 128));
+    EXPECT_EQ(written(), 1u);
+    ASSERT_EQ(vme_write(m.cpu.get(), Machine::kTracked + kPage, data.data(), 300, 0), 0u);
+    ASSERT_EQ(vme_fill(m.cpu.get(), Machine::kTracked + kPage + 300, 1, 300, 0), 0u);
+    EXPECT_EQ(written(), 2u);
+    ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kTracked + 100, Machine::kRam, 2 * kPage, 0), 0u);
+    EXPECT_EQ(m.bytes(Machine::kTracked + 100, 2 * kPage), part(data, 0, 2 * kPage));
+    EXPECT_EQ(written(), 7u);
+  }
+}
+
+TEST(CopyTest, LongCopiesFollowTheirTranslationsWhenThoseAreForgotten) {
   PageTable table;
-  table.pages[0x5000] = {Machine::kRam};
-  table.pages[0x6000] = {Machine::kTracked};
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    table.pages[0x5000 + i * kPage] = {Machine::kRam + i * kPage};
+    table.pages[0x9000 + i * kPage] = {Machine::kTracked + i * kPage};
+  }
   Machine m(table);
-  for (const std::uint32_t order : {VME_ORDER_RELAXED, VME_ORDER_ACQREL_ENDS, VME_ORDER_TSO_ELEM}) {
-    for (unsigned log2 = 0; log2 < 4; ++log2) {
-      const unsigned bits = 8u << log2;
-      for (std::uint64_t gva = 0x6000 - 9; gva <= 0x6000; ++gva) {
-        const std::uint64_t value = 0x8192a3b4c5d6e7f8 + gva;
-        ASSERT_EQ(vme_store(m.cpu.get(), gva, value, order | elements(log2)), 0u);
-        const vme_value got = vme_load(m.cpu.get(), gva, order | elements(log2));
-        EXPECT_EQ(got.left, 0u);
-        EXPECT_EQ(got.value, value << (64 - bits) >> (64 - bits));
-      }
-    }
+  const auto data = noise(8 * kPage, 4);
+  m.put(Machine::kRam, data);
+  const auto copied = [&] {
+    EXPECT_EQ(vme_copy(m.cpu.get(), 0x9000, 0x5000, 3 * kPage, VME_OVERLAP_DISJOINT), 0u);
+    return m.bytes(Machine::kTracked, 3 * kPage);
+  };
+  EXPECT_EQ(copied(), part(data, 0, 3 * kPage));
+  const auto walks = table.walks;
+  copied();
+  EXPECT_EQ(table.walks, walks);
+  table.pages[0x6000] = {Machine::kRam + 5 * kPage};
+  vme_tlb_flush_range(m.cpu.get(), 0x6000, 1);
+  Bytes want = part(data, 0, 3 * kPage);
+  std::copy_n(data.begin() + 5 * kPage, kPage, want.begin() + kPage);
+  EXPECT_EQ(copied(), want);
+  table.pages.erase(0x7000);
+  vme_tlb_flush(m.cpu.get());
+  EXPECT_EQ(vme_copy(m.cpu.get(), 0x9000, 0x5000, 3 * kPage, 0), kPage);
+  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_XLAT});
+  EXPECT_EQ(m.cpu->fault.gva, 0x7000u);
+}
+
+TEST(CopyTest, FlagsThatFollowOthersAreTakenAtTheirWord) {
+  Machine m;
+  m.put(Machine::kRam, noise(256, 8));
+  const auto copy = [&](std::uint64_t n, std::uint32_t flags) {
+    return vme_copy(m.cpu.get(), Machine::kRam + 1024, Machine::kRam, n, flags);
+  };
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(copy(64, 0), 0u);
+    EXPECT_EQ(copy(64, VME_OVERLAP_PROPAGATE | elements(2)), 0u);
+    EXPECT_EQ(copy(62, elements(2)), 62u);
+    EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_EINVAL});
+    EXPECT_EQ(copy(64, 1u << 20), 64u);
+    EXPECT_EQ(copy(64, ~0u), 64u);
+    EXPECT_EQ(copy(64, VME_ONCE), 0u);
+    EXPECT_EQ(copy(64, VME_MMU_MODES), 64u);
+    EXPECT_EQ(copy(64, 1), 0u);
   }
-}
-
-TEST(CopyTest, WordsTellTheirFaultsAndTouchNothing) {
-  Machine m;
-  const std::uint64_t end = Machine::kRam + 8 * kPage;
-  m.put(end - 4, noise(4, 3));
-  const Bytes before = m.bytes(end - 4, 4);
-  EXPECT_EQ(vme_store(m.cpu.get(), end - 4, 0, elements(3)), 8u);
-  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_UNMAPPED});
-  EXPECT_EQ(m.cpu->fault.gva, end);
-  EXPECT_EQ(m.cpu->fault.access, VME_ACCESS_WRITE);
-  EXPECT_EQ(m.bytes(end - 4, 4), before);
-  const vme_value got = vme_load(m.cpu.get(), end - 2, elements(2));
-  EXPECT_EQ(got.left, 4u);
-  EXPECT_EQ(got.value, 0u);
-  EXPECT_EQ(m.cpu->fault.acc_gva, end - 2);
-  EXPECT_EQ(vme_store(m.cpu.get(), Machine::kRom, 0, elements(0)), 1u);
-  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_PROT});
-}
-
-TEST(CopyTest, AWordOfADeviceIsOneAccess) {
-  Machine m;
-  const vme_value got = vme_load(m.cpu.get(), Machine::kDevice + 4, elements(2));
-  EXPECT_EQ(got.value, 0x01010101u);
-  EXPECT_EQ(vme_store(m.cpu.get(), Machine::kDevice + 8, 0x55aa, elements(1)), 0u);
-  EXPECT_EQ(m.device.log,
-            (std::vector<DeviceAccess>{{false, 4, 4, 0x01010101}, {true, 8, 2, 0x55aa}}));
-  EXPECT_EQ(vme_load(m.cpu.get(), Machine::kDevice, elements(2) | VME_NO_MMIO).left, 4u);
-  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_MMIO});
-}
-
-TEST(CopyTest, AWordOpensItsPageForDirectAccess) {
-  Machine m;
-  ASSERT_EQ(vme_load(m.cpu.get(), Machine::kTracked, elements(2)).left, 0u);
-  const vme_tlb_entry& entry = vm_engine::detail::entry_of(*m.cpu, Machine::kTracked, 0);
-  EXPECT_EQ(entry.read, Machine::kTracked);
-  EXPECT_NE(entry.write, Machine::kTracked);
-  EXPECT_EQ(m.memory->dirty_page_count(m.tracked).value(), 0u);
-  ASSERT_EQ(vme_store(m.cpu.get(), Machine::kTracked, 1, elements(2)), 0u);
-  EXPECT_EQ(entry.write, Machine::kTracked);
-  EXPECT_EQ(m.memory->dirty_page_count(m.tracked).value(), 1u);
-}
-
-TEST(CopyTest, AWordRefusesWhatOnlyBulkHas) {
-  Machine m;
-  vme_cpu foreign{};
-  for (const std::uint32_t flags : {std::uint32_t{VME_BACKWARD}, std::uint32_t{VME_POLL}, 1u << 20,
-                                    std::uint32_t{VME_MMU_MODES}, elements(4), 3u << 18}) {
-    m.cpu->fault = {};
-    EXPECT_NE(vme_load(m.cpu.get(), Machine::kRam, flags).left, 0u) << flags;
-    EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_EINVAL}) << flags;
-    EXPECT_NE(vme_store(m.cpu.get(), Machine::kRam, 0, flags), 0u) << flags;
-  }
-  EXPECT_EQ(vme_load(&foreign, 0, elements(2)).left, 4u);
-  EXPECT_EQ(vme_load(nullptr, 0, elements(3)).left, 8u);
-  EXPECT_EQ(vme_store(&foreign, 0, 1, elements(1)), 2u);
+  // An ascending copy by bytes that overlaps by all but one.
+  ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kRam + 1, Machine::kRam, 99, VME_OVERLAP_PROPAGATE), 0u);
+  EXPECT_EQ(m.bytes(Machine::kRam, 100), Bytes(100, m.bytes(Machine::kRam, 1)[0]));
 }
 
 }  // namespace
