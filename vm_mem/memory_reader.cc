@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "vm_mem/dirty_log.h"
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/copy_path.h"
-#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/manager_state.h"
 #include "vm_mem/internal/word_access.h"
 

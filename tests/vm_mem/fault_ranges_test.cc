@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "tests/support/faulty_memory.h"
-#include "vm_mem/host_fault.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/host_fault.h"
 
 namespace vm_mem::internal {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <thread>
 
-#include "vm_mem/internal/copy_kernels.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/internal/copy_kernels.h"
 
 namespace vm_mem::internal {
 namespace {

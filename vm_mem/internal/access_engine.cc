@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 
-#include "vm_mem/internal/device_access.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/internal/device_access.h"
 #include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/internal/section_walk.h"
 

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <span>
 
-#include "vm_mem/internal/access_engine.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/pair_walk.h"
 #include "vm_mem/internal/recoverable_copy.h"
 

@@ -13,10 +13,10 @@
 #include <array>
 #include <span>
 
+#include "vm_mem/guest_copy.h"
 #include "vm_mem/host_mapping.h"
 #include "vm_mem/internal/access_engine.h"
 #include "vm_mem/internal/copy_order.h"
-#include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/pair_walk.h"
 #include "vm_mem/internal/recoverable_copy.h"
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "vm_mem/host_fault.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/host_fault.h"
 #include "vm_mem/internal/recoverable_copy.h"
 
 namespace vm_bench {
