@@ -136,6 +136,24 @@ TEST_F(EmitA64FastmemTest, CopiesAreVmeCopiesWhereverTheyFault) {
   }
 }
 
+// Where a store faults, those before it may have overwritten what is still to be copied.
+TEST_F(EmitA64FastmemTest, OverlappingCopiesThatFaultHalfWayAreVmeCopies) {
+  std::mt19937 random(6);
+  config_.inline_max = 300;
+  for (unsigned round = 0; round < 150; ++round) {
+    const std::uint64_t bytes = 33 + random() % 100;
+    const std::uint64_t bad = round % 2 == 0 ? kProtected : kRam + kRamPages * kPage;
+    const std::uint64_t dst = bad - 1 - random() % bytes;
+    const std::uint64_t src = dst - 1 - random() % 70;
+    put_noise(round);
+    const A64Registers out = run(dst, src, [&](CodeBuffer& b) {
+      return emit_memcpy_call(b, config_, kDst, kSrc, CopySize::constant(bytes));
+    });
+    check_same(out, round, [&] { return vme_copy(made_, dst, src, bytes, 0); });
+    ASSERT_FALSE(HasFailure()) << bytes << " bytes from " << std::hex << src << " to " << dst;
+  }
+}
+
 TEST_F(EmitA64FastmemTest, FillsAreVmeFillsWhereverTheyFault) {
   std::mt19937 random(4);
   for (unsigned round = 0; round < 150; ++round) {
