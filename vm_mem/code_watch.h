@@ -108,7 +108,8 @@ class CodeWatch {
   //          kUnavailable         it had one, and refuses it now
   //          After an error nothing is watched more than before.
   // Cost:    a lock; the first watch of a page also a barrier on every thread of the
-  //          process (2 to 3 us where others run), one for all ranges of the call.
+  //          process, one for all ranges of the call. On a Zen 5, with release(): 70 ns in a
+  //          page that is watched, else 0.4 us, 0.6 us beside a thread that runs.
   absl::StatusOr<CodeStamp> watch(std::span<const CodeRange> ranges);
   absl::StatusOr<CodeStamp> watch(RegionId region, std::uint64_t offset, std::uint64_t bytes) {
     const CodeRange range{region, offset, bytes};
