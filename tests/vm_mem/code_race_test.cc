@@ -140,9 +140,9 @@ Score race(const Sides& sides, const Translation& translation, const Limits& mos
   std::atomic<std::uint64_t> done{0};
   std::atomic<bool> stop{false};
   const std::vector<std::size_t> cpus = usable_cpus();
+  ColdStores store_cold;
   std::thread writer([&] {
     const Pinned pinned(cpus[1]);
-    ColdStores store_cold;
     std::uint64_t random = 2;
     for (std::uint64_t round = 1;; ++round) {
       wait_for([&] { return go.load() == round || stop.load(); });
