@@ -9,6 +9,7 @@
   a public header has no `#if` but its include guard (inline_copy.h excepted), nor has
   any other source of a library: CMake picks what an architecture differs in
   a library source prints nothing and ends no process (memcpy_fast excepted)
+  vm_x/y.cc includes vm_x/y.h first, which shows that the header misses nothing
 """
 
 import argparse
@@ -23,6 +24,7 @@ MAY_INCLUDE = {
     "vm_engine": {"vm_mem", "vm_engine"},
 }
 SUFFIXES = {".h", ".cc", ".inc", ".c"}
+ANY_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](vm_\w+)/([^">]+)[">]')
 CONDITIONAL = re.compile(r"^\s*#\s*(if|ifdef|elif)\b")
 ENDS_OR_PRINTS = re.compile(
@@ -86,6 +88,15 @@ def ending_violations(name, number, line):
         yield f"{name}:{number}: the library must not print or end the process"
 
 
+def first_include_violations(path, name, text):
+    header = name.removesuffix(".cc") + ".h"
+    if path.suffix != ".cc" or not is_public_header(header):
+        return
+    first = ANY_INCLUDE.search(text)
+    if path.with_suffix(".h").exists() and (first is None or first[1] != header):
+        yield f"{name}: must include {header} first"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     here = pathlib.Path(__file__).resolve().parent.parent
@@ -96,7 +107,9 @@ def main():
     found = []
     for path, name in files_of(root):
         count += 1
-        for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
+        text = path.read_text(encoding="ascii")
+        found.extend(first_include_violations(path, name, text))
+        for number, line in enumerate(text.splitlines(), 1):
             for check in checks:
                 found.extend(check(name, number, line))
     if count == 0:

@@ -75,6 +75,11 @@ class CheckLayersTest(unittest.TestCase):
         self.seed("vm_mem/seeded.cc", "void f() { std::abort(); }")
         self.expect_violation("the library must not print or end the process")
 
+    def test_a_source_begins_with_its_header(self):
+        path = self.tree / "vm_mem" / "access.cc"
+        path.write_text("#include <vector>\n" + path.read_text(encoding="ascii"), encoding="ascii")
+        self.expect_violation("vm_mem/access.cc: must include vm_mem/access.h first")
+
 
 if __name__ == "__main__":
     unittest.main()

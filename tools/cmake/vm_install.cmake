@@ -5,7 +5,8 @@ include(CMakePackageConfigHelpers)
 
 get_property(libraries GLOBAL PROPERTY VM_LIBRARIES)
 install(TARGETS ${libraries} EXPORT vm-targets
-  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  FILE_SET header_only DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vm)
 install(EXPORT vm-targets NAMESPACE vm:: DESTINATION ${package_dir})

@@ -34,8 +34,9 @@ endfunction()
 #   [INCLUDES_X86_64 <folder>] [INCLUDES_AARCH64 <folder>]
 #   [PUBLIC_DEPS <target>...] [PRIVATE_DEPS <target>...])
 # Defines <name> and, for a folder vm_x, the alias vm::x. PUBLIC_HEADERS is the
-# API: what is installed, and what each is compiled alone. INCLUDES_*: where its
-# sources find the architecture's headers.
+# API: what is installed, and compiled alone: by the source of the same name, which begins
+# with it, or by all_verify_interface_header_sets. INCLUDES_*: where its sources find the
+# architecture's headers.
 function(vm_add_library name)
   cmake_parse_arguments(arg "STATIC" "INCLUDES_X86_64;INCLUDES_AARCH64"
     "PUBLIC_HEADERS;SOURCES;SOURCES_X86_64;SOURCES_AARCH64;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
@@ -51,8 +52,14 @@ function(vm_add_library name)
     target_sources(${name} PRIVATE ${arg_SOURCES_AARCH64})
     target_include_directories(${name} PRIVATE ${arg_INCLUDES_AARCH64})
   endif()
-  target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
-    FILES ${arg_PUBLIC_HEADERS})
+  set(with_source ${arg_PUBLIC_HEADERS})
+  set(sources ${arg_SOURCES})
+  list(TRANSFORM sources REPLACE "\\.cc$" ".h")
+  list(REMOVE_ITEM arg_PUBLIC_HEADERS ${sources})
+  list(REMOVE_ITEM with_source ${arg_PUBLIC_HEADERS} "")
+  target_sources(${name} PUBLIC
+    FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${with_source}
+    FILE_SET header_only TYPE HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_PUBLIC_HEADERS})
   target_compile_features(${name} PUBLIC cxx_std_20)
   target_link_libraries(${name} PUBLIC ${arg_PUBLIC_DEPS}
     PRIVATE ${arg_PRIVATE_DEPS} $<BUILD_INTERFACE:vm_build_flags>)
@@ -66,7 +73,8 @@ function(vm_add_library name)
     POSITION_INDEPENDENT_CODE ON
     VERSION ${PROJECT_VERSION}
     SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
-    VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL})
+    VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL}
+    INTERFACE_HEADER_SETS_TO_VERIFY header_only)
   add_library(vm::${short} ALIAS ${name})
   set_property(GLOBAL APPEND PROPERTY VM_LIBRARIES ${name})
 endfunction()
