@@ -37,8 +37,12 @@ class MemoryImage final : public BlockImage {
  public:
   explicit MemoryImage(std::size_t sectors, ImageAccess access = ImageAccess::kReadWrite)
       : content(sectors * kSectorBytes), access_(access) {
-    for (std::size_t i = 0; i < content.size(); ++i) {
+    const std::size_t period = std::min<std::size_t>(content.size(), 256 * kSectorBytes);
+    for (std::size_t i = 0; i < period; ++i) {
       content[i] = static_cast<std::byte>(i * 7 + i / kSectorBytes);
+    }
+    for (std::size_t at = period; at < content.size(); at += period) {
+      std::memcpy(&content[at], content.data(), std::min(period, content.size() - at));
     }
   }
   std::uint64_t bytes() const override { return content.size(); }

@@ -428,9 +428,10 @@ TEST_F(DmaIommuTest, NothingTouchesAPageOnceItIsUnmappedAndWaitedFor) {
     DmaSpace quick(own, *iommu, kDevice);
     run_device(quick, 1);
   });
+  const std::array owners{noise(kWindow, 100), noise(kWindow, 101)};
   for (unsigned round = 0; round < kRounds || moved.load() == 0; ++round) {
     const std::uint64_t to = kRamBase + round % 4 * kWindow;
-    const auto own = noise(kWindow, round + 100);
+    const std::vector<std::byte>& own = owners[round / 4 % 2];
     const std::uint64_t before = moved.load();
     map(0, to, kWindow);
     while (moved.load() == before) std::this_thread::yield();

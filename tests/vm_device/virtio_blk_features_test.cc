@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <span>
 #include <thread>
 
+#include "tests/support/bytes.h"
 #include "tests/vm_device/blk_machine.h"
 
 namespace vm_device {
@@ -56,9 +58,9 @@ class VirtioBlkFeaturesTest : public testing::Test {
   }
 
   bool all(std::size_t first, std::size_t count, int value) const {
-    const auto begin = image->content.begin() + static_cast<std::ptrdiff_t>(first * 512);
-    return std::all_of(begin, begin + static_cast<std::ptrdiff_t>(count * 512),
-                       [&](std::byte it) { return it == static_cast<std::byte>(value); });
+    const std::span<const std::byte> content(image->content);
+    return vm_test::all_are(content.subspan(first * 512, count * 512),
+                            static_cast<std::byte>(value));
   }
   template <typename T>
   T config(std::uint64_t offset) const {
