@@ -100,6 +100,13 @@ if(VM_QUICK_TEST_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   endif()
 endif()
 
+# Sanitizers and emulators are slow to start: there one test is a program with all of its
+# cases. That each runs alone is for the other configurations to show.
+set(VM_TEST_PROGRAMS OFF)
+if(VM_QUICK_TEST_BUILD AND (VM_SANITIZE OR CMAKE_CROSSCOMPILING))
+  set(VM_TEST_PROGRAMS ON)
+endif()
+
 # vm_quick_test_target(<target>): the short cuts, for one target of the tests.
 function(vm_quick_test_target target)
   if(NOT VM_QUICK_TEST_FLAGS)
@@ -151,9 +158,14 @@ function(vm_add_test path)
   elseif(VM_SANITIZE AND arg_SANITIZED_ENVIRONMENT)
     set(environment ENVIRONMENT "${arg_SANITIZED_ENVIRONMENT}")
   endif()
-  gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES
-    DISCOVERY_TIMEOUT 120
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} ${environment} LABELS "${arg_LABELS}")
+  if(VM_TEST_PROGRAMS)
+    add_test(NAME ${path} COMMAND ${target} --gtest_brief=1)
+    set_tests_properties(${path} PROPERTIES TIMEOUT 900 ${environment}
+      LABELS "${arg_LABELS}")
+  else()
+    gtest_discover_tests(${target} TEST_PREFIX ${path}. NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120
+      PROPERTIES TIMEOUT ${arg_TIMEOUT} ${environment} LABELS "${arg_LABELS}")
+  endif()
   if("concurrency" IN_LIST arg_LABELS)
     add_dependencies(concurrency_tests ${target})
   endif()
