@@ -98,7 +98,8 @@ vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32
   }
   PageKind kind = PageKind::kPlain;
   const vme_rc rc = probe(*own, subject, mmu_mode, kind);
-  if (rc == VME_OK && kind == PageKind::kPlain && host_or_null != nullptr) {
+  const bool told = (access & VME_ACCESS_WRITE) != 0 && own->is_told_of(gva, mmu_mode);
+  if (rc == VME_OK && kind == PageKind::kPlain && host_or_null != nullptr && !told) {
     *host_or_null = own->host_pointer(gva, mmu_mode);
   }
   return rc;
@@ -173,6 +174,12 @@ vme_rc open_for_update(vme_cpu& cpu, std::uint64_t gva, unsigned bytes, unsigned
   const Place place = own.resolve(gva, VME_ACCESS_WRITE, mmu_mode);
   const vme_rc why = kind == PageKind::kDevice ? VME_MMIO : VME_ENOTSUP;
   return own.fail(why, refused, gva, place.gpa);
+}
+
+void mark_update(vme_cpu& cpu, std::uint64_t gva, unsigned bytes, unsigned mmu_mode) {
+  const internal::TlbDetail& at = static_cast<Cpu&>(cpu).detail_of(gva, mmu_mode);
+  if (at.dirty_log == nullptr) return;
+  at.dirty_log->mark(at.region_offset + gva % kPageBytes, bytes, vm_mem::WriteCause::kStore);
 }
 
 }  // namespace detail

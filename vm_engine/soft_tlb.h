@@ -68,8 +68,11 @@ void store_host(std::uint64_t host, T value) {
 }
 
 vme_rc fail_misaligned(vme_cpu& cpu, std::uint64_t gva, unsigned bytes);
-// Makes the entry of `gva` readable and writable without the slow path.
+// Makes the entry of `gva` readable and writable, without the slow path where nobody is told
+// of writes to its page.
 vme_rc open_for_update(vme_cpu& cpu, std::uint64_t gva, unsigned bytes, unsigned mmu_mode);
+// After a change of memory that the slow path is for.
+void mark_update(vme_cpu& cpu, std::uint64_t gva, unsigned bytes, unsigned mmu_mode);
 
 // Calls `change` with a pointer to the aligned word at `gva`.
 template <typename T, typename Change>
@@ -81,6 +84,8 @@ vme_rc update(vme_cpu& cpu, std::uint64_t gva, unsigned mmu_mode, Change change)
     if (rc != VME_OK) return rc;
   }
   change(reinterpret_cast<Word<T>*>(gva + entry.addend));
+  if ((entry.write & VME_TLB_SLOW) != 0) [[unlikely]]
+    mark_update(cpu, gva, sizeof(T), mmu_mode);
   return VME_OK;
 }
 

@@ -178,7 +178,7 @@ void vme_engine_destroy(vme_engine* engine);
 /* The block is the library's: only vme_cpu_destroy frees it. One thread at a time uses
  * a vCPU, apart from exit_request. */
 vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out);
-/* NULL is ignored. */
+/* NULL is ignored. Needs: on its own thread, or after it has left. */
 void vme_cpu_destroy(vme_cpu* cpu);
 
 /* Both on the vCPU's own thread; what is no vCPU is ignored.
@@ -280,7 +280,8 @@ uint64_t vme_store(vme_cpu* cpu, uint64_t gva, uint64_t value, uint32_t flags);
 /* Whether [gva, gva + n) permits every access in the mask `access`. *host_or_null (it
  * may be null itself) gets the host pointer where the page is RAM or ROM, else null;
  * it is good until this vCPU's next helper call or refresh. Asking for
- * VME_ACCESS_WRITE marks the page dirty. mmu_mode as in the flags, unshifted.
+ * VME_ACCESS_WRITE marks the page dirty; where somebody is told of each write to it
+ * (vm_engine/translation.h, exclusive.h) there is no pointer. mmu_mode as in the flags, unshifted.
  * Errors: as the helpers; VME_EINVAL where the range crosses a page or `access` is 0. */
 vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32_t mmu_mode,
                  void** host_or_null);

@@ -23,11 +23,13 @@ Cpu::Cpu(vme_engine& engine, std::unique_ptr<GuestMemory> memory)
     tlb[mode].mask = std::uint64_t{VME_TLB_ENTRIES - 1} * VME_TLB_ENTRY_BYTES;
     tlb[mode].table = modes_[mode].table();
   }
+  for (TlbMode& mode : modes_) mode.note_open_pages_in(open_pages_);
   memory_->renew();
   engine_.cpus.add(*this);
 }
 
 Cpu::~Cpu() {
+  exclusive_line_.drop();
   flush();
   engine_.cpus.remove(*this);
 }
@@ -36,6 +38,7 @@ Cpu::~Cpu() {
 void Cpu::sync() {
   if (attention_.load(std::memory_order_acquire) != 0) engine_.cpus.attend(*this);
   if (!memory_->stale()) return;
+  exclusive_line_.drop();
   flush();
   memory_->renew();
   if (arena_ != nullptr) arena_->renew();
@@ -49,6 +52,7 @@ void Cpu::set_arena(ArenaViews* arena) {
 void Cpu::park() {
   park_wanted_ = uses_ > 0;
   if (park_wanted_) return;
+  exclusive_line_.drop();
   flush();
   if (arena_ != nullptr) arena_->mark_tracked();
   memory_->park();
@@ -66,7 +70,19 @@ void Cpu::answer() {
 }
 
 void Cpu::close_guarded_pages() {
-  for (TlbMode& mode : modes_) mode.close_guarded();
+  OpenPages::Words open{};
+  for (TlbMode& mode : modes_) {
+    mode.close_guarded();
+    mode.find_open_pages(open);
+  }
+  open_pages_.keep(open);
+}
+
+std::optional<std::uint64_t> Cpu::executable_gpa(std::uint64_t gva) const {
+  for (const TlbMode& mode : modes_) {
+    if (mode.may_execute(gva)) return mode.detail_of(gva).gpa_page | (gva & ~kPageMask);
+  }
+  return std::nullopt;
 }
 
 void Cpu::flush() {

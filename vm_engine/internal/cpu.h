@@ -7,9 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "vm_engine/internal/cpu_list.h"
+#include "vm_engine/internal/exclusive_line.h"
 #include "vm_engine/internal/guest_memory.h"
+#include "vm_engine/internal/open_pages.h"
 #include "vm_engine/internal/tlb_mode.h"
 #include "vm_engine/vm_engine.h"
 
@@ -109,6 +112,20 @@ class Cpu : public vme_cpu {
   }
   // No page that somebody watches stays open for direct stores.
   void close_guarded_pages();
+  const OpenPages& open_pages() const { return open_pages_; }
+
+  ExclusiveLine& exclusive_line() { return exclusive_line_; }
+
+  // The guest physical address of code at `gva`, by the TLB alone.
+  std::optional<std::uint64_t> executable_gpa(std::uint64_t gva) const;
+  // Whether stores to the page of `gva`, which resolve() has just answered for writing, are
+  // to be told of.
+  bool is_told_of(std::uint64_t gva, unsigned mode) {
+    return (modes_[mode].entry_of(gva).write & kSlowComparator) != 0;
+  }
+  const TlbDetail& detail_of(std::uint64_t gva, unsigned mode) const {
+    return modes_[mode].detail_of(gva);
+  }
 
   // What the flags of a bulk helper mean for an access within one page of each operand, in
   // plain memory: worked out once, and found by the flags.
@@ -178,7 +195,7 @@ class Cpu : public vme_cpu {
   // Records a fault at `at`, the first byte of `subject` that is out of reach.
   vme_rc fail(vme_rc rc, const Subject& subject, std::uint64_t at, std::uint64_t gpa);
 
-  const vme_engine& engine() const { return engine_; }
+  vme_engine& engine() const { return engine_; }
   // Where emitted code reaches memory directly; null: nowhere. It outlives the attachment.
   ArenaViews* arena() const { return arena_; }
   void set_arena(ArenaViews* arena);
@@ -223,6 +240,8 @@ class Cpu : public vme_cpu {
   bool has_indirect_ = false;    // some page that was entered was memory, but not direct
   std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;
+  OpenPages open_pages_;
+  ExclusiveLine exclusive_line_;
 };
 
 }  // namespace vm_engine::internal

@@ -53,23 +53,31 @@ vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience) {
   const std::uint64_t ticket = ++tickets_;
   for (Cpu* cpu = first_; cpu != nullptr; cpu = cpu->next_) {
     if (cpu == self || cpu->is_parked()) continue;
+    if (request.open_bucket && !cpu->open_pages().may_hold(*request.open_bucket)) continue;
     cpu->mailbox_.post(request, ticket);
     cpu->call_in();
   }
   changed_.notify_all();
+  const auto end = std::chrono::steady_clock::now() + kMostPatience;
   while (!all_done(ticket, self)) {
+    if (patience == Patience::kLimited && std::chrono::steady_clock::now() > end) return VME_EBUSY;
     if (self != nullptr && self->is_called()) {
       lock.unlock();
       attend(*self);
       lock.lock();
-    } else if (self != nullptr && patience == Patience::kUntilExitRequest &&
-               self->exit_requested()) {
+    } else if (self != nullptr && patience != Patience::kUnlimited && self->exit_requested()) {
       return VME_INTR;
     } else {
       changed_.wait_for(lock, kLook);
     }
   }
   return VME_OK;
+}
+
+vme_rc CpuList::close_everywhere(std::size_t bucket, Cpu* self) {
+  __sync_synchronize();  // against OpenPages::note()
+  if (self != nullptr) self->close_guarded_pages();
+  return ask({.open_bucket = bucket}, self, Patience::kLimited);
 }
 
 // The requests are done without the lock: marking a page may run a watcher's code.

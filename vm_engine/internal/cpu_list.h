@@ -7,10 +7,12 @@
 #define VM_ENGINE_INTERNAL_CPU_LIST_H_
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "vm_engine/vm_engine.h"
 
@@ -22,6 +24,8 @@ class Cpu;
 struct CpuRequest {
   std::uint64_t gva = 0;  // to be forgotten, with
   std::uint64_t bytes = 0;
+  // Asks those alone that may have a page of it open (OpenPages).
+  std::optional<std::size_t> open_bucket{};
 };
 
 // What a vCPU has been asked and has not done. The list's lock guards it.
@@ -42,7 +46,8 @@ class CpuMailbox {
 
 class CpuList {
  public:
-  enum class Patience : std::uint8_t { kUntilExitRequest, kUnlimited };
+  enum class Patience : std::uint8_t { kUntilExitRequest, kUnlimited, kLimited };
+  static constexpr std::chrono::seconds kMostPatience{1};
 
   void add(Cpu& cpu);
   void remove(Cpu& cpu);
@@ -51,7 +56,15 @@ class CpuList {
   // Asks every vCPU but `self`, which may be null, and waits. What others ask of `self`
   // meanwhile is done.
   // Errors:  VME_INTR: not all have done it, but will: exit_request of `self` was set.
+  //          VME_EBUSY, kLimited: one has not come by for kMostPatience.
   vme_rc ask(const CpuRequest& request, Cpu* self, Patience patience);
+
+  // Once it returns VME_OK, no vCPU has a page of the bucket open for direct stores that is
+  // guarded, and what was stored through one is visible here.
+  //
+  // Needs:   the page is guarded already.
+  // Errors:  VME_INTR, VME_EBUSY.
+  vme_rc close_everywhere(std::size_t bucket, Cpu* self);
 
   // On the vCPU's thread: it runs, and does what it was asked.
   void attend(Cpu& cpu);

@@ -42,8 +42,11 @@ void TlbMode::open_for_writing(std::uint64_t gva) {
   const TlbDetail& detail = details_[index_of(gva)];
   vme_tlb_entry& entry = entries_[index_of(gva)];
   if (!detail.has_host || (entry.write & kSlowComparator) == 0 || detail.is_guarded()) return;
-  if (detail.dirty_log != nullptr)
+  if (detail.dirty_log != nullptr) {
+    open_pages_->note(OpenPages::bucket_of(detail.region_offset));
+    if (detail.is_guarded()) return;
     detail.dirty_log->mark(detail.region_offset, kPageBytes, kDirectStores);
+  }
   entry.write &= ~kSlowComparator;
 }
 
@@ -62,6 +65,15 @@ void TlbMode::close_guarded() {
   if (!used_) return;
   for (std::size_t index = 0; index < VME_TLB_ENTRIES; ++index) {
     if (details_[index].is_guarded()) close(index);
+  }
+}
+
+void TlbMode::find_open_pages(OpenPages::Words& found) const {
+  if (!used_) return;
+  for (std::size_t index = 0; index < VME_TLB_ENTRIES; ++index) {
+    const TlbDetail& detail = details_[index];
+    if (detail.dirty_log == nullptr || (entries_[index].write & kSlowComparator) != 0) continue;
+    OpenPages::add(OpenPages::bucket_of(detail.region_offset), found);
   }
 }
 

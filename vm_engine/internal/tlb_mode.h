@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "vm_engine/internal/guest_memory.h"
+#include "vm_engine/internal/open_pages.h"
 #include "vm_engine/vm_engine.h"
 
 namespace vm_engine::internal {
@@ -74,6 +75,13 @@ class TlbMode {
 
   void close_guarded();
 
+  // Where open_for_writing() notes what it opens. Needs: it outlives this object.
+  void note_open_pages_in(OpenPages& open_pages) { open_pages_ = &open_pages; }
+  void find_open_pages(OpenPages::Words& found) const;
+  bool may_execute(std::uint64_t gva) const {
+    return entries_[index_of(gva)].execute == (gva & kPageMask);
+  }
+
   void forget_page(std::uint64_t gva);
   // Pages, by their first bytes.
   void forget_range(std::uint64_t first_page, std::uint64_t last_page);
@@ -100,6 +108,7 @@ class TlbMode {
   std::array<Victim, kVictims> victims_;            // none is open for direct stores
   std::size_t next_victim_ = 0;
   bool used_ = false;
+  OpenPages* open_pages_ = nullptr;
 };
 
 }  // namespace vm_engine::internal

@@ -1,0 +1,215 @@
+// Load-reserved and store-conditional: what breaks a reservation, and what does not.
+#include "vm_engine/exclusive.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+
+#include "tests/support/guest_range.h"
+#include "tests/support/sanitizers.h"
+#include "tests/vm_engine/machine.h"
+#include "vm_engine/engine.h"
+#include "vm_mem/dirty_log.h"
+
+namespace vm_engine {
+namespace {
+
+using vm_mem::GuestAddress;
+using vm_test::kPage;
+using vm_test::Machine;
+using vm_test::range;
+
+constexpr std::uint64_t kWatched = 0x100000;  // RAM where every writer is seen
+constexpr std::uint64_t kWord = kWatched + 0x100;
+constexpr std::uint32_t k8 = 3 << VME_ELEM_SHIFT;
+constexpr std::uint32_t k4 = 2 << VME_ELEM_SHIFT;
+
+class ExclusiveTest : public testing::Test {
+ protected:
+  ExclusiveTest() {
+    m.memory->add_ram(range(kWatched, 2 * kPage), {.code_watch = vm_mem::CodeWatching::kOn})
+        .value();
+    other = m.new_cpu();
+  }
+
+  std::uint64_t load(std::uint64_t gva = kWord, std::uint32_t flags = k8) {
+    const vme_value loaded = vme_excl_load(m.cpu.get(), gva, flags);
+    EXPECT_EQ(loaded.left, 0u) << vme_rc_name(static_cast<vme_rc>(m.cpu->fault.rc));
+    return loaded.value;
+  }
+  // Whether it stored.
+  bool store_conditional(std::uint64_t value, std::uint64_t gva = kWord, std::uint32_t flags = k8) {
+    const vme_value done = vme_excl_store(m.cpu.get(), gva, value, flags);
+    EXPECT_EQ(done.left, 0u) << vme_rc_name(static_cast<vme_rc>(m.cpu->fault.rc));
+    return done.value == 0;
+  }
+  std::uint64_t value_of(std::uint64_t gpa) {
+    std::uint64_t value = 0;
+    EXPECT_TRUE(m.memory->load(GuestAddress{gpa}, value).ok());
+    return value;
+  }
+  template <typename Write>
+  void expect_broken_by(const char* who, Write write) {
+    const std::uint64_t before = load();
+    write(before);
+    EXPECT_FALSE(store_conditional(before + 1)) << who;
+    EXPECT_EQ(value_of(kWord), before) << who;
+  }
+
+  Machine m;
+  CpuPtr other;
+};
+
+TEST_F(ExclusiveTest, StoresWhereNobodyWroteBetween) {
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(load(), i);
+    EXPECT_TRUE(store_conditional(i + 1));
+  }
+  EXPECT_EQ(value_of(kWord), 10u);
+}
+
+TEST_F(ExclusiveTest, ElementsOfEverySizeAreZeroExtended) {
+  ASSERT_TRUE(m.memory->store(GuestAddress{kWord}, ~std::uint64_t{0}).ok());
+  EXPECT_EQ(load(kWord, 0), 0xffu);
+  EXPECT_EQ(load(kWord, 1 << VME_ELEM_SHIFT), 0xffffu);
+  EXPECT_EQ(load(kWord, k4), 0xffffffffu);
+  EXPECT_TRUE(store_conditional(0x1122334455667788, kWord, k4));
+  EXPECT_EQ(value_of(kWord), 0xffffffff55667788u);
+}
+
+// Each stores the value that was there: only the reservation can tell.
+TEST_F(ExclusiveTest, EveryWriterBreaksTheReservation) {
+  expect_broken_by("another vCPU's store",
+                   [&](std::uint64_t value) { ASSERT_EQ(store(*other, kWord, value), VME_OK); });
+  expect_broken_by("its store to another word of the line", [&](std::uint64_t) {
+    ASSERT_EQ(store(*other, kWord + 64, std::uint64_t{0}), VME_OK);
+  });
+  expect_broken_by("its atomic operation", [&](std::uint64_t) {
+    std::uint64_t previous = 0;
+    ASSERT_EQ(fetch_add(*other, kWord, std::uint64_t{0}, previous), VME_OK);
+  });
+  expect_broken_by("its copy", [&](std::uint64_t) {
+    ASSERT_EQ(vme_copy(other.get(), kWatched + 0x100, kWatched + kPage + 0x100, 128, 0), 0u);
+  });
+  expect_broken_by("its store-conditional", [&](std::uint64_t value) {
+    ASSERT_EQ(vme_excl_load(other.get(), kWord, k8).left, 0u);
+    ASSERT_EQ(vme_excl_store(other.get(), kWord, value, k8).value, 0u);
+  });
+  expect_broken_by("the host", [&](std::uint64_t value) {
+    ASSERT_TRUE(m.memory->store(GuestAddress{kWord}, value).ok());
+  });
+  expect_broken_by("the host's copy", [&](std::uint64_t) {
+    ASSERT_TRUE(m.memory->copy_block(GuestAddress{kWord}, GuestAddress{kWatched + kPage}, 64).ok());
+  });
+}
+
+TEST_F(ExclusiveTest, APageThatAnotherVcpuHadOpenIsClosed) {
+  std::atomic<bool> open{false}, reserved{false}, wrote{false}, done{false};
+  std::thread thread([&] {
+    EXPECT_EQ(store(*other, kWord, std::uint64_t{5}), VME_OK);
+    open = true;
+    while (!reserved) vme_cpu_refresh(other.get());
+    EXPECT_EQ(store(*other, kWord, std::uint64_t{5}), VME_OK);
+    wrote = true;
+    while (!done) vme_cpu_refresh(other.get());
+  });
+  while (!open) std::this_thread::yield();
+  EXPECT_EQ(load(), 5u);
+  reserved = true;
+  while (!wrote) std::this_thread::yield();
+  EXPECT_FALSE(store_conditional(6));
+  done = true;
+  thread.join();
+}
+
+TEST_F(ExclusiveTest, WritesElsewhereDoNotBreakIt) {
+  EXPECT_EQ(load(), 0u);
+  ASSERT_EQ(store(*other, kWord + 128, std::uint64_t{1}), VME_OK);
+  ASSERT_EQ(store(*other, kWatched + kPage, std::uint64_t{1}), VME_OK);
+  EXPECT_TRUE(store_conditional(1));
+}
+
+TEST_F(ExclusiveTest, OnlyTheElementThatWasLoadedIsStored) {
+  load();
+  EXPECT_FALSE(store_conditional(1, kWord + 8));
+  load();
+  EXPECT_FALSE(store_conditional(1, kWord, k4));
+  load();
+  EXPECT_TRUE(store_conditional(1));
+  EXPECT_FALSE(store_conditional(2)) << "a reservation is good for one store";
+  load();
+  vme_excl_clear(m.cpu.get());
+  EXPECT_FALSE(store_conditional(2));
+  EXPECT_EQ(value_of(kWord), 1u);
+}
+
+TEST_F(ExclusiveTest, AStoreIsToldToTranslatorsAndMarksThePage) {
+  load();
+  EXPECT_TRUE(store_conditional(1));
+  const auto map = m.memory->map();
+  const vm_mem::MapSection* section = map->find(GuestAddress{kWatched});
+  EXPECT_TRUE(section->dirty_log->is_dirty(0x100));
+}
+
+TEST_F(ExclusiveTest, WhereWritersAreNotSeenTheValueDecides) {
+  load(Machine::kRam);
+  EXPECT_TRUE(store_conditional(1, Machine::kRam));
+  load(Machine::kRam);
+  ASSERT_EQ(store(*other, Machine::kRam, std::uint64_t{2}), VME_OK);
+  EXPECT_FALSE(store_conditional(3, Machine::kRam));
+  EXPECT_EQ(value_of(Machine::kRam), 2u);
+}
+
+TEST_F(ExclusiveTest, AFaultLeavesNoReservation) {
+  const auto refused = [&](std::uint64_t gva, std::uint32_t flags, vme_rc rc) {
+    EXPECT_EQ(vme_excl_load(m.cpu.get(), gva, flags).left, 8u);
+    EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{rc});
+    EXPECT_EQ(m.cpu->fault.gva, gva);
+  };
+  load();
+  refused(kWord + 4, k8, VME_ALIGN);
+  EXPECT_FALSE(store_conditional(1));
+  refused(Machine::kDevice, k8, VME_MMIO);
+  refused(0x1000, k8, VME_UNMAPPED);
+  refused(kWord, k8 | VME_POLL, VME_EINVAL);
+  EXPECT_EQ(vme_excl_load(nullptr, kWord, k8).left, 8u);
+  EXPECT_EQ(vme_excl_store(nullptr, kWord, 0, k8).left, 8u);
+  vme_excl_clear(nullptr);
+}
+
+TEST_F(ExclusiveTest, AStoreToRomFaults) {
+  load(Machine::kRom);
+  const vme_value done = vme_excl_store(m.cpu.get(), Machine::kRom, 1, k8);
+  EXPECT_EQ(done.left, 8u);
+  EXPECT_EQ(done.value, 1u);
+  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_PROT});
+}
+
+TEST_F(ExclusiveTest, MemoryThatIsRemovedTakesItsReservationAlong) {
+  const auto region =
+      m.memory->add_ram(range(0x200000, kPage), {.code_watch = vm_mem::CodeWatching::kOn}).value();
+  load(0x200000);
+  ASSERT_TRUE(m.memory->remove_region(region, vm_mem::RemovePolicy::kRefuse).ok());
+  EXPECT_EQ(vme_excl_store(m.cpu.get(), 0x200000, 1, k8).left, 8u);
+  EXPECT_EQ(load(), 0u);
+}
+
+TEST_F(ExclusiveTest, IncrementsOfTwoVcpusAreAllThere) {
+  constexpr std::uint64_t kEach = vm_test::kSanitizers.empty() ? 20'000 : 2'000;
+  const auto increment = [](vme_cpu& cpu) {
+    for (std::uint64_t i = 0; i < kEach;) {
+      const vme_value loaded = vme_excl_load(&cpu, kWord, k8);
+      ASSERT_EQ(loaded.left, 0u);
+      if (vme_excl_store(&cpu, kWord, loaded.value + 1, k8).value == 0) ++i;
+    }
+    vme_cpu_park(&cpu);
+  };
+  std::thread thread([&] { increment(*other); });
+  increment(*m.cpu);
+  thread.join();
+  EXPECT_EQ(value_of(kWord), 2 * kEach);
+}
+
+}  // namespace
+}  // namespace vm_engine
