@@ -5,7 +5,7 @@
 namespace vm_mem::internal {
 namespace {
 
-constexpr const DirtyKernels* kBuilt[] = {
+constexpr const DirtyKernels* kBuiltRows[] = {
 #if defined(__x86_64__)
     &kAvx512DirtyKernels,
     &kAvx2DirtyKernels,
@@ -18,10 +18,10 @@ constexpr const DirtyKernels* kBuilt[] = {
 
 // A copy row without a namesake here (sve) is as wide as the best row, or wider.
 const DirtyKernels& choose() {
-  for (const DirtyKernels* row : kBuilt) {
+  for (const DirtyKernels* row : kBuiltRows) {
     if (row->isa == startup().row->isa && row->supported()) return *row;
   }
-  for (const DirtyKernels* row : kBuilt) {
+  for (const DirtyKernels* row : kBuiltRows) {
     if (row->supported()) return *row;
   }
   return kScalarDirtyKernels;
@@ -29,7 +29,7 @@ const DirtyKernels& choose() {
 
 }  // namespace
 
-std::span<const DirtyKernels* const> built_dirty_kernels() { return kBuilt; }
+std::span<const DirtyKernels* const> built_dirty_kernels() { return kBuiltRows; }
 
 const DirtyKernels& active_dirty_kernels() {
   static const DirtyKernels& chosen = choose();
