@@ -108,7 +108,7 @@ absl::Status x86_load(const EmitConfig& config, const AccessRequest& request, Fr
   } else {
     const GuestRange range{request.gva, request.op.bytes, VME_ACCESS_READ, VME_SIDE_SOURCE};
     const Reg temporary = free == 0 ? Reg::kRax : take_lowest_reg(free);
-    const Place place = address_of(out, config, range, free, temporary);
+    const HostOperand place = address_of(out, config, range, free, temporary);
     out.site(range, request.op.bytes, 0);
     load_from(out.hot, request.reg, place.at(0, request.op.bytes), request.op);
   }
@@ -130,7 +130,7 @@ absl::Status x86_store(const EmitConfig& config, const AccessRequest& request, F
   } else {
     const GuestRange range{request.gva, request.op.bytes, VME_ACCESS_WRITE, VME_SIDE_DESTINATION};
     const Reg temporary = free == 0 ? Reg::kRax : take_lowest_reg(free);
-    const Place place = address_of(out, config, range, free, temporary);
+    const HostOperand place = address_of(out, config, range, free, temporary);
     Reg value = request.reg;
     if (inline_swap) {
       // The one that addresses are checked with may serve again.

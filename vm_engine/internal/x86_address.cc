@@ -19,8 +19,8 @@ std::int32_t comparator_of(std::uint32_t access) {
 }
 
 // Nine instructions: with the access they are ten.
-Place probe(X86Fragment& out, const EmitConfig& config, const GuestRange& range, Reg entry,
-            Reg temporary) {
+HostOperand probe(X86Fragment& out, const EmitConfig& config, const GuestRange& range, Reg entry,
+                  Reg temporary) {
   const auto tlb =
       static_cast<std::int32_t>(VME_CPU_TLB_OFFSET + mode_of(config, range.side) * VME_TLB_BYTES);
   const auto last = static_cast<std::int32_t>(range.bytes - 1);
@@ -47,8 +47,8 @@ void check_arena(X86Fragment& out, const EmitConfig& config, Reg gva, Reg tempor
 
 }  // namespace
 
-Place address_of(X86Fragment& out, const EmitConfig& config, const GuestRange& range, RegSet& free,
-                 Reg temporary) {
+HostOperand address_of(X86Fragment& out, const EmitConfig& config, const GuestRange& range,
+                       RegSet& free, Reg temporary) {
   switch (config.address_mode) {
     case AddressMode::kSoftTlb: return probe(out, config, range, take_lowest_reg(free), temporary);
     case AddressMode::kFastmem:

@@ -12,8 +12,8 @@ namespace vm_engine::internal {
 // Writes what makes `range` accessible, or else goes to the slow path, and says where it
 // then is. Takes of `free` what the place keeps; `temporary`, not in `free` any more, is
 // changed.
-Place address_of(X86Fragment& out, const EmitConfig& config, const GuestRange& range, RegSet& free,
-                 Reg temporary);
+HostOperand address_of(X86Fragment& out, const EmitConfig& config, const GuestRange& range,
+                       RegSet& free, Reg temporary);
 
 }  // namespace vm_engine::internal
 

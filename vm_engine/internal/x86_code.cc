@@ -41,7 +41,7 @@ unsigned take_lowest(std::uint32_t& set) {
   return lowest;
 }
 
-x86::Mem Place::at(std::uint64_t offset, unsigned bytes) const {
+x86::Mem HostOperand::at(std::uint64_t offset, unsigned bytes) const {
   const auto displacement = static_cast<std::int32_t>(offset);
   if (!index) return x86::Mem(gp(base), displacement, bytes);
   return x86::Mem(gp(base), gp(*index), 0, displacement, bytes);

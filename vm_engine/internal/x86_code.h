@@ -22,7 +22,7 @@ unsigned take_lowest(std::uint32_t& set);
 inline Reg take_lowest_reg(RegSet& set) { return static_cast<Reg>(take_lowest(set)); }
 
 // Memory at a register, or at the sum of two.
-struct Place {
+struct HostOperand {
   Reg base = Reg::kRax;
   std::optional<Reg> index = std::nullopt;
 

@@ -55,7 +55,7 @@ class Fill {
     const std::uint64_t bytes = request_.size.bytes();
     const GuestRange range{request_.dst, bytes, VME_ACCESS_WRITE, VME_SIDE_DESTINATION};
     const Reg temporary = take_lowest_reg(free);
-    const Place place = address_of(out_, config_, range, free, temporary);
+    const HostOperand place = address_of(out_, config_, range, free, temporary);
     const Reg word = take_lowest_reg(free);
     if (bytes < 16) {
       put_byte(out_.hot, request_.value, word, temporary);
@@ -91,7 +91,7 @@ class Fill {
   }
 
  private:
-  void store_words(const GuestRange& range, const Place& place, Reg word) {
+  void store_words(const GuestRange& range, const HostOperand& place, Reg word) {
     std::uint64_t done = 0;
     for (const unsigned piece : {8u, 4u, 2u, 1u}) {
       if ((range.bytes & piece) == 0) continue;
@@ -101,7 +101,7 @@ class Fill {
     }
   }
 
-  void store_vectors(const GuestRange& range, const Place& place, Reg word, Reg temporary) {
+  void store_vectors(const GuestRange& range, const HostOperand& place, Reg word, Reg temporary) {
     const Pieces pieces = pieces_of(range.bytes, config_.level);
     VectorPool pool(config_);
     const unsigned vector = pool.take();

@@ -65,8 +65,8 @@ class GuestCopy {
     const GuestRange from{request_.src, bytes, VME_ACCESS_READ, VME_SIDE_SOURCE};
     const GuestRange to{request_.dst, bytes, VME_ACCESS_WRITE, VME_SIDE_DESTINATION};
     temporary_ = take_lowest_reg(free);
-    const Place source = address_of(out_, config_, from, free, temporary_);
-    const Place destination = address_of(out_, config_, to, free, temporary_);
+    const HostOperand source = address_of(out_, config_, from, free, temporary_);
+    const HostOperand destination = address_of(out_, config_, to, free, temporary_);
     VectorPool pool(config_);
     pieces_ = bytes < 16 ? words_of(bytes, free) : vectors_of(bytes, config_.level, pool);
     for (const Piece& piece : pieces_) {

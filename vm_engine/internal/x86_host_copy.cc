@@ -19,8 +19,8 @@ void copy_words(X86Code& code, const CopyRequest& request, Reg word) {
   for (const std::uint64_t piece : kWords) {
     if ((request.size.bytes() & piece) == 0) continue;
     const auto bytes = static_cast<unsigned>(piece);
-    code.load_word(word, Place{request.src}.at(offset, bytes));
-    code.store_word(Place{request.dst}.at(offset, bytes), word);
+    code.load_word(word, HostOperand{request.src}.at(offset, bytes));
+    code.store_word(HostOperand{request.dst}.at(offset, bytes), word);
     offset += piece;
   }
 }
@@ -30,10 +30,12 @@ void copy_vectors(X86Code& code, const EmitConfig& config, const CopyRequest& re
   const Pieces pieces = pieces_of(bytes, config.level);
   VectorPool loads(config), stores(config);
   for (unsigned i = 0; i < pieces.count; ++i) {
-    code.load_vector(loads.take(), Place{request.src}.at(pieces.offset(i, bytes), pieces.width));
+    code.load_vector(loads.take(),
+                     HostOperand{request.src}.at(pieces.offset(i, bytes), pieces.width));
   }
   for (unsigned i = 0; i < pieces.count; ++i) {
-    code.store_vector(Place{request.dst}.at(pieces.offset(i, bytes), pieces.width), stores.take());
+    code.store_vector(HostOperand{request.dst}.at(pieces.offset(i, bytes), pieces.width),
+                      stores.take());
   }
   end_vectors(code, config, loads, pieces.width);
 }
@@ -95,8 +97,8 @@ absl::Status copy_masked(X86Fragment& out, const EmitConfig& config, const CopyR
   code->mov(gp(mask), -1);
   code->bzhi(gp(mask), gp(mask), gp(size));
   code->kmovq(x86::k1, gp(mask));
-  code->k(x86::k1).z().vmovdqu8(vector, Place{request.src}.at(0, 64));
-  code->k(x86::k1).vmovdqu8(Place{request.dst}.at(0, 64), vector);
+  code->k(x86::k1).z().vmovdqu8(vector, HostOperand{request.src}.at(0, 64));
+  code->k(x86::k1).vmovdqu8(HostOperand{request.dst}.at(0, 64), vector);
   end_vectors(code, config, pool, 64);
   code->jmp(done);
   code->bind(far);

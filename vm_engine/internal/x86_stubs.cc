@@ -30,10 +30,10 @@ class StubWriter {
     for (const bool load : {true, false}) {
       const Reg base = load ? stubs_.src : stubs_.dst;
       for (unsigned at = 0; at < half; at += width) {
-        move(load, load ? loads.take() : stores.take(), Place{base}.at(at, width));
+        move(load, load ? loads.take() : stores.take(), HostOperand{base}.at(at, width));
       }
       for (unsigned at = 0; at < half; at += width) {
-        const Place end{.base = base, .index = stubs_.size};
+        const HostOperand end{.base = base, .index = stubs_.size};
         x86::Mem place = end.at(0, width);
         place.setOffset(static_cast<std::int32_t>(at) - static_cast<std::int32_t>(half));
         move(load, load ? loads.take() : stores.take(), place);
@@ -95,8 +95,8 @@ class StubWriter {
     const Reg byte = take_lowest_reg(temporaries);
     code_->test(gp(stubs_.size), gp(stubs_.size));
     code_->jz(nothing);
-    code_.load_word(byte, Place{stubs_.src}.at(0, 1));
-    code_.store_word(Place{stubs_.dst}.at(0, 1), byte);
+    code_.load_word(byte, HostOperand{stubs_.src}.at(0, 1));
+    code_.store_word(HostOperand{stubs_.dst}.at(0, 1), byte);
     code_->bind(nothing);
     code_->ret();
   }
@@ -104,13 +104,13 @@ class StubWriter {
     RegSet temporaries = temporaries_;
     const Reg first = take_lowest_reg(temporaries), last = take_lowest_reg(temporaries);
     const auto end = [&](Reg base) {
-      x86::Mem place = Place{.base = base, .index = stubs_.size}.at(0, word);
+      x86::Mem place = HostOperand{.base = base, .index = stubs_.size}.at(0, word);
       place.setOffset(-static_cast<std::int32_t>(word));
       return place;
     };
-    code_.load_word(first, Place{stubs_.src}.at(0, word));
+    code_.load_word(first, HostOperand{stubs_.src}.at(0, word));
     code_.load_word(last, end(stubs_.src));
-    code_.store_word(Place{stubs_.dst}.at(0, word), first);
+    code_.store_word(HostOperand{stubs_.dst}.at(0, word), first);
     code_.store_word(end(stubs_.dst), last);
     code_->ret();
   }
