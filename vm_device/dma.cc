@@ -33,21 +33,28 @@ DmaResult walk(SegmentCursor& cursor, std::uint64_t total, Move move) {
   return DmaResult{.fault = DmaFault::kNone, .done = done};
 }
 
-// From where on it pays to fetch the beginning of the next segment ahead: a CPU does not
-// guess in which page that is.
-constexpr std::uint64_t kPrefetchMin = 1024;
-
-// Calls `take(rest, bytes)` for the segments from the first on, rest.front() being the one,
-// while there are bytes left and it agrees. Returns how many segments it took.
-template <typename Take>
-std::size_t take_while(std::span<const DmaSegment> list, std::uint64_t& left, Take take) {
-  std::size_t taken = 0;
-  for (; taken < list.size() && left != 0; ++taken) {
-    const std::uint64_t bytes = std::min(list[taken].bytes, left);
-    if (!take(list.subspan(taken), bytes)) break;
-    left -= bytes;
+// Calls move(runs, buffer) for the guest's runs of the segments from the first on, some at a
+// time, until one is not in mind or is refused by `move`, which is one of MemoryReader's
+// tries. Returns how many were moved.
+template <typename Buffer, typename Move>
+std::size_t move_in_mind(std::span<const DmaSegment> list, Buffer& buffer, DmaAccess access,
+                         const internal::IommuGlance& glance, Move move) {
+  std::array<DmaSegment, 8> runs;
+  std::size_t moved = 0;
+  while (moved < list.size() && !buffer.empty()) {
+    std::size_t count = 0;
+    for (; count < runs.size() && moved + count < list.size(); ++count) {
+      const DmaSegment& it = list[moved + count];
+      const std::uint64_t bytes = std::min<std::uint64_t>(it.bytes, buffer.size());
+      GuestAddress at;
+      if (bytes != 0 && !glance.find(it.address, bytes, access, at)) break;
+      runs[count] = {at.value, bytes};
+    }
+    const std::size_t more = move(std::span<const DmaSegment>(runs).first(count), buffer);
+    moved += more;
+    if (more < runs.size()) break;
   }
-  return taken;
+  return moved;
 }
 
 }  // namespace
@@ -73,6 +80,7 @@ DmaSpace::DmaSpace(vm_mem::MemoryReader& reader, Iommu& iommu, IommuDeviceId dev
                    const vm_mem::MmioHandler* initiator)
     : DmaSpace(reader.manager(), iommu, device, initiator) {
   reader_ = &reader;
+  quick_port_ = port_;
 }
 
 internal::DmaMemory DmaSpace::memory() const { return {*memory_, reader_}; }
@@ -102,46 +110,38 @@ DmaResult DmaSpace::fill(DmaTransfer& transfer, const DmaSegment& to, std::byte 
 // transaction.
 template <typename Try>
 inline bool DmaSpace::done_at_once(const DmaSegment& range, DmaAccess access, Try attempt) {
-  if (reader_ == nullptr || port_ == nullptr || range.bytes == 0) return false;
-  const internal::IommuSection section(port_);
-  const GuestSegment run = section.recall(range.address, range.bytes, access);
-  return run.bytes == range.bytes && attempt(run.address);
+  if (quick_port_ == nullptr) return false;
+  internal::IommuEpochs& epochs = quick_port_->epochs();
+  internal::IommuThread* const thread = epochs.thread();
+  if (!internal::IommuGlance::possible(thread)) [[unlikely]]
+    return false;
+  const internal::IommuGlance glance(*quick_port_, epochs, *thread);
+  GuestAddress at;
+  return glance.find(range.address, range.bytes, access, at) && attempt(at);
 }
 
 // Moves the segments of a list that done_at_once() would, up to the first that it would not.
-template <typename Try>
-std::size_t DmaSpace::lead_of(std::span<const DmaSegment> list, std::uint64_t& left,
-                              DmaAccess access, Try attempt) {
-  using Rest = std::span<const DmaSegment>;
-  if (direct_ != nullptr) {
-    return take_while(list, left, [&](Rest rest, std::uint64_t bytes) {
-      if (access == DmaAccess::kRead && bytes >= kPrefetchMin && rest.size() > 1) {
-        direct_->prefetch(GuestAddress{rest[1].address}, rest[1].bytes);
-      }
-      return attempt(GuestAddress{rest.front().address}, bytes);
-    });
-  }
-  if (reader_ == nullptr) return 0;
-  const internal::IommuSection section(port_);
-  return take_while(list, left, [&](Rest rest, std::uint64_t bytes) {
-    if (bytes == 0) return true;
-    const GuestSegment run = section.recall(rest.front().address, bytes, access);
-    return run.bytes == bytes && attempt(run.address, bytes);
-  });
+// `buffer` becomes what is left of it.
+template <typename Buffer, typename Move>
+std::size_t DmaSpace::lead_of(std::span<const DmaSegment> list, Buffer& buffer, DmaAccess access,
+                              Move move) {
+  if (direct_ != nullptr) return move(list, buffer);
+  if (quick_port_ == nullptr) return 0;
+  internal::IommuEpochs& epochs = quick_port_->epochs();
+  internal::IommuThread* const thread = epochs.thread();
+  if (!internal::IommuGlance::possible(thread)) return 0;
+  const internal::IommuGlance glance(*quick_port_, epochs, *thread);
+  return move_in_mind(list, buffer, access, glance, move);
 }
 
-DmaResult DmaSpace::read_runs(std::uint64_t address, std::span<std::byte> to) {
-  const auto attempt = [&](GuestAddress from) { return reader_->try_read(from, to); };
-  if (done_at_once({address, to.size()}, DmaAccess::kRead, attempt)) return {.done = to.size()};
-  return read_in_transfer(address, to);
+bool DmaSpace::read_in_mind(std::uint64_t address, std::span<std::byte> to) {
+  return done_at_once({address, to.size()}, DmaAccess::kRead,
+                      [&](GuestAddress from) { return reader_->try_read(from, to); });
 }
 
-DmaResult DmaSpace::write_runs(std::uint64_t address, std::span<const std::byte> from) {
-  const auto attempt = [&](GuestAddress to) { return reader_->try_write(to, from); };
-  if (done_at_once({address, from.size()}, DmaAccess::kWrite, attempt)) {
-    return {.done = from.size()};
-  }
-  return write_in_transfer(address, from);
+bool DmaSpace::write_in_mind(std::uint64_t address, std::span<const std::byte> from) {
+  return done_at_once({address, from.size()}, DmaAccess::kWrite,
+                      [&](GuestAddress to) { return reader_->try_write(to, from); });
 }
 
 DmaResult DmaSpace::read_in_transfer(std::uint64_t address, std::span<std::byte> to) {
@@ -169,29 +169,27 @@ DmaResult DmaSpace::write(SegmentCursor& to, std::span<const std::byte> from) {
 }
 
 DmaResult DmaSpace::read(std::span<const DmaSegment> from, std::span<std::byte> to) {
-  std::uint64_t left = to.size();
-  const std::size_t lead =
-      lead_of(from, left, DmaAccess::kRead, [&](GuestAddress at, std::uint64_t bytes) {
-        return reader_->try_read(at, to.last(left).first(bytes));
-      });
-  const std::uint64_t done = to.size() - left;
-  if (left == 0) return {.done = done};
+  std::span<std::byte> rest = to;
+  const std::size_t lead = lead_of(from, rest, DmaAccess::kRead, [this](auto runs, auto& buffer) {
+    return reader_->try_read(runs, buffer);
+  });
+  const std::uint64_t done = to.size() - rest.size();
+  if (rest.empty()) return {.done = done};
   SegmentCursor cursor(from.subspan(lead));
-  DmaResult result = read(cursor, to.last(left));
+  DmaResult result = read(cursor, rest);
   result.done += done;
   return result;
 }
 
 DmaResult DmaSpace::write(std::span<const DmaSegment> to, std::span<const std::byte> from) {
-  std::uint64_t left = from.size();
-  const std::size_t lead =
-      lead_of(to, left, DmaAccess::kWrite, [&](GuestAddress at, std::uint64_t bytes) {
-        return reader_->try_write(at, from.last(left).first(bytes));
-      });
-  const std::uint64_t done = from.size() - left;
-  if (left == 0) return {.done = done};
+  std::span<const std::byte> rest = from;
+  const std::size_t lead = lead_of(to, rest, DmaAccess::kWrite, [this](auto runs, auto& buffer) {
+    return reader_->try_write(runs, buffer);
+  });
+  const std::uint64_t done = from.size() - rest.size();
+  if (rest.empty()) return {.done = done};
   SegmentCursor cursor(to.subspan(lead));
-  DmaResult result = write(cursor, from.last(left));
+  DmaResult result = write(cursor, rest);
   result.done += done;
   return result;
 }

@@ -62,16 +62,14 @@ class DmaSpace {
   // Cost:  on a reader, without an IOMMU and within one section of memory that cannot
   //        fault: as the reader's own.
   DmaResult read(std::uint64_t address, std::span<std::byte> to) {
-    if (direct_ != nullptr && direct_->try_read(vm_mem::GuestAddress{address}, to)) {
-      return {.done = to.size()};
-    }
-    return read_runs(address, to);
+    const bool done = direct_ != nullptr ? direct_->try_read(vm_mem::GuestAddress{address}, to)
+                                         : read_in_mind(address, to);
+    return done ? DmaResult{.done = to.size()} : read_in_transfer(address, to);
   }
   DmaResult write(std::uint64_t address, std::span<const std::byte> from) {
-    if (direct_ != nullptr && direct_->try_write(vm_mem::GuestAddress{address}, from)) {
-      return {.done = from.size()};
-    }
-    return write_runs(address, from);
+    const bool done = direct_ != nullptr ? direct_->try_write(vm_mem::GuestAddress{address}, from)
+                                         : write_in_mind(address, from);
+    return done ? DmaResult{.done = from.size()} : write_in_transfer(address, from);
   }
   // Needs:  a list of any length and total; what is moved is the shorter of the list
   //         and the buffer.
@@ -203,14 +201,14 @@ class DmaSpace {
   absl::Status back(internal::DmaTransfer& transfer, internal::HeldMapping& held,
                     const DmaSegment& range, const GuestSegment& whole);
 
-  DmaResult read_runs(std::uint64_t address, std::span<std::byte> to);
-  DmaResult write_runs(std::uint64_t address, std::span<const std::byte> from);
-  [[gnu::noinline]] DmaResult read_in_transfer(std::uint64_t address, std::span<std::byte> to);
-  [[gnu::noinline]] DmaResult write_in_transfer(std::uint64_t address,
-                                                std::span<const std::byte> from);
-  template <typename Try>
-  std::size_t lead_of(std::span<const DmaSegment> list, std::uint64_t& left, DmaAccess access,
-                      Try attempt);
+  // Behind an IOMMU, what needs no look into its tables. False: nothing was done.
+  bool read_in_mind(std::uint64_t address, std::span<std::byte> to);
+  bool write_in_mind(std::uint64_t address, std::span<const std::byte> from);
+  DmaResult read_in_transfer(std::uint64_t address, std::span<std::byte> to);
+  DmaResult write_in_transfer(std::uint64_t address, std::span<const std::byte> from);
+  template <typename Buffer, typename Move>
+  std::size_t lead_of(std::span<const DmaSegment> list, Buffer& buffer, DmaAccess access,
+                      Move move);
   internal::DmaMemory memory() const;
   template <typename Try>
   bool done_at_once(const DmaSegment& range, DmaAccess access, Try attempt);
@@ -219,6 +217,7 @@ class DmaSpace {
   vm_mem::MemoryReader* reader_ = nullptr;
   vm_mem::MemoryReader* direct_ = nullptr;  // the same, where bus addresses are the guest's
   internal::IommuPort* port_ = nullptr;
+  internal::IommuPort* quick_port_ = nullptr;  // the same, on a reader
   const vm_mem::MmioHandler* initiator_;
   std::shared_ptr<internal::DmaMappings> mappings_;
 };

@@ -5,18 +5,15 @@
 #include <cstdint>
 #include <span>
 
+#include "vm_mem/guest_address.h"
+
 namespace vm_device {
 
 // What DMA does to memory: a set of bits.
 enum class DmaAccess : std::uint8_t { kRead = 1, kWrite = 2, kReadWrite = 3 };
 
 // A run of bus addresses.
-struct DmaSegment {
-  std::uint64_t address = 0;
-  std::uint64_t bytes = 0;
-
-  friend constexpr bool operator==(const DmaSegment&, const DmaSegment&) = default;
-};
+using DmaSegment = vm_mem::AddressRun;
 
 // A place in a list of segments, to move through it in several steps.
 class SegmentCursor {

@@ -21,6 +21,15 @@ struct GuestAddress {
   friend constexpr auto operator<=>(GuestAddress, GuestAddress) = default;
 };
 
+// A run of addresses of some space, as lists have them. Unlike a GuestRange it may go past
+// 2^64, where nothing is.
+struct AddressRun {
+  std::uint64_t address = 0;
+  std::uint64_t bytes = 0;
+
+  friend constexpr bool operator==(const AddressRun&, const AddressRun&) = default;
+};
+
 // The granularity of the map and of dirty tracking.
 inline constexpr std::uint64_t kGuestPageBytes = 4096;
 

@@ -161,17 +161,6 @@ bool MemoryReader::find_and_write(GuestAddress to, std::span<const std::byte> fr
   return true;
 }
 
-// As many lines as a CPU's own prefetchers take to start.
-void MemoryReader::prefetch(GuestAddress from, std::uint64_t bytes) const {
-  constexpr std::uint64_t kLine = 64;
-  constexpr std::uint64_t kMost = 16 * kLine;
-  const MapSlot& slot = recent_slot_at(from);
-  const std::uint64_t offset = from.value - slot.begin;
-  if (offset >= slot.loadable[0] || !is_recent()) return;
-  const std::uint64_t ahead = std::min({bytes, kMost, slot.loadable[0] - offset});
-  for (std::uint64_t i = 0; i < ahead; i += kLine) __builtin_prefetch(slot.host + offset + i);
-}
-
 AccessResult MemoryReader::read_sections(GuestAddress from, std::span<std::byte> to) {
   return bulk([&](const MemoryMap& map) { return internal::read_memory(map, from, to); },
               [&] { return manager_->read(from, to, route_); });

@@ -170,6 +170,36 @@ RC_GTEST_PROP(DmaProperty, FillMovesWhatAByteWalkMoves, ()) {
   RC_ASSERT(it.memory_equals_model());
 }
 
+// Runs of one size, most of them of whole words, then of another.
+rc::Gen<std::vector<DmaSegment>> lists_of_words() {
+  const auto edge = rc::gen::elementOf(
+      std::vector<std::uint64_t>{kLow + 0x1000, kLow + 0x1f00, kRom + 0x80, kHigh + 0x800, kTop});
+  const auto words = rc::gen::inRange<std::uint64_t>(1, 11);
+  const auto many = rc::gen::container<std::vector<std::uint64_t>>(rc::gen::map(
+      rc::gen::tuple(edge, rc::gen::inRange<std::uint64_t>(0, 33)), [](const auto& it) {
+        return std::get<0>(it) + std::get<1>(it) * 8 + (std::get<1>(it) == 32 ? 3 : 0);
+      }));
+  return rc::gen::map(rc::gen::tuple(words, many, words, many), [](const auto& it) {
+    std::vector<DmaSegment> list;
+    for (const std::uint64_t at : std::get<1>(it)) list.push_back({at, std::get<0>(it) * 8});
+    for (const std::uint64_t at : std::get<3>(it)) list.push_back({at, std::get<2>(it) * 8 - 5});
+    for (const std::uint64_t at : std::get<1>(it)) list.push_back({at, std::get<2>(it) * 8});
+    return list;
+  });
+}
+
+RC_GTEST_PROP(DmaProperty, RunsOfAFewWordsAreMovedAsAnyOthers, ()) {
+  DmaFixture it;
+  const auto list = *lists_of_words();
+  std::vector<std::byte> expected(*rc::gen::inRange<std::size_t>(0, 3000));
+  std::vector<std::byte> found(expected.size());
+  RC_ASSERT(it.on_reader.read(list, found) == it.model.read(list, expected));
+  RC_ASSERT(found == expected);
+  const auto from = noise(expected.size());
+  RC_ASSERT(it.on_reader.write(list, from) == it.model.write(list, from));
+  RC_ASSERT(it.memory_equals_model());
+}
+
 RC_GTEST_PROP(DmaProperty, ACursorResumesWhereItStopped, ()) {
   DmaFixture it;
   const auto list = *lists();

@@ -163,6 +163,59 @@ TEST_F(MemoryReaderTest, ATriedWriteMarksEveryPageItTouches) {
   }
 }
 
+TEST_F(MemoryReaderTest, AListMarksEveryPageItTouches) {
+  const RegionId id =
+      mm().add_ram(range(0x10000, 0x10000), {.dirty_tracking = DirtyTracking::kOn}).value();
+  const DirtyClient client = mm().add_dirty_client("test").value();
+  reader().map();
+  const std::vector<AddressRun> list{{0x10000, 64}, {0x12ff8, 64},   {0x15000, 24},
+                                     {0x17fff, 2},  {0x19008, 4096}, {0x1c000, 64}};
+  const std::vector<std::byte> bytes(64 + 64 + 24 + 2 + 4096 + 32, std::byte{7});
+  DirtyPages dirty;
+  for (int again = 0; again < 3; ++again) {
+    std::span<const std::byte> from(bytes);
+    ASSERT_EQ(reader().try_write(list, from), list.size());  // the last in part
+    EXPECT_TRUE(from.empty());
+    ASSERT_TRUE(mm().harvest_dirty(client, id, dirty).ok());
+    EXPECT_EQ(dirty.page_count(), 9u);
+    for (const unsigned page : {0u, 2u, 3u, 5u, 7u, 8u, 9u, 10u, 12u})
+      EXPECT_TRUE(dirty.is_dirty(page));
+  }
+  std::byte behind{};
+  ASSERT_TRUE(mm().read(GuestAddress{0x1c020}, std::span(&behind, 1)).ok());
+  EXPECT_EQ(behind, std::byte{0});
+}
+
+TEST_F(MemoryReaderTest, AListStopsAtTheFirstRunThatIsRefused) {
+  const RegionId id = mm().add_ram(range(0x1000, 0x1000)).value();
+  ASSERT_TRUE(mm().add_ram(range(0x1'0000'0000, 0x1000)).ok());
+  reader().map();
+  std::vector<std::byte> bytes(2048);
+  struct Case {
+    AddressRun refused;
+    const char* what;
+  };
+  for (const Case& it : {Case{{0x1fc8, 64}, "beyond the end"},
+                         {{0x2000, 64}, "at the end"},
+                         {{0xfc0, 64}, "before"},
+                         {{UINT64_MAX - 7, 64}, "at the top"},
+                         {{UINT64_MAX, 64}, "at the top, not aligned"},
+                         {{0x1d00, 0x301}, "long"}}) {
+    const std::vector<AddressRun> list{{0x1000, 64}, {0x1'0000'0040, 64}, {0x1004, 64}, {0x8000, 0},
+                                       {0x1fc0, 64}, it.refused,          {0x1000, 64}};
+    std::span<std::byte> to(bytes);
+    EXPECT_EQ(reader().try_read(list, to), 5u) << it.what;
+    EXPECT_EQ(to.size(), bytes.size() - 256) << it.what;
+  }
+  const std::vector<AddressRun> list(3, {0x1040, 64});
+  std::span<std::byte> to(bytes);
+  EXPECT_EQ(reader().try_read(list, to), 3u);
+  ASSERT_TRUE(mm().remove_region(id, RemovePolicy::kRefuse).ok());
+  EXPECT_EQ(reader().try_read(list, to), 0u) << "of a map that has gone";
+  reader().map();
+  EXPECT_EQ(reader().try_read(list, to), 0u);
+}
+
 TEST_F(MemoryReaderTest, KeepsTheSameMapWhileNothingChanges) {
   ASSERT_TRUE(mm().add_ram(range(0x1000, 0x1000)).ok());
   const MemoryMap* map = &reader().map();

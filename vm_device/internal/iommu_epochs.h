@@ -50,12 +50,26 @@ class IommuEpochs {
   // The calling thread's own; null where the host has no memory left for it, or the thread
   // is ending and has given up what it had.
   IommuThread* thread() {
+    IommuThread* const known = known_thread();
+    return known != nullptr ? known : find_thread();
+  }
+  // The same where this thread was in DMA of this IOMMU last, else null.
+  IommuThread* known_thread() const {
     const Recent& recent = recent_;
-    return recent.epochs == serial_ ? recent.thread : find_thread();
+    if (recent.epochs != serial_) [[unlikely]]
+      return nullptr;
+    if (recent.thread == nullptr) __builtin_unreachable();
+    return recent.thread;
   }
 
   void enter(IommuThread& thread) {
-    if (thread.depth++ > 0) return;
+    if (thread.depth++ == 0) announce(thread);
+  }
+  static void leave(IommuThread& thread) {
+    if (--thread.depth == 0) withdraw(thread);
+  }
+  // As these two, for DMA that reaches no device. Needs:  a thread that is not in DMA.
+  void announce(IommuThread& thread) {
     // Acquires what was unlinked before the epoch: who announces it does not find that.
     const std::uint64_t epoch = epoch_.load(std::memory_order_acquire);
     if (barrier_offered_) [[likely]] {
@@ -66,9 +80,7 @@ class IommuEpochs {
       epoch_.load();  // whoever did not see the store is seen by this
     }
   }
-  static void leave(IommuThread& thread) {
-    if (--thread.depth == 0) thread.active.store(0, std::memory_order_release);
-  }
+  static void withdraw(IommuThread& thread) { thread.active.store(0, std::memory_order_release); }
 
   // Beyond the call that made it: a mapping that is held. 0: the host has no memory left.
   // Needs:  the thread is in DMA.

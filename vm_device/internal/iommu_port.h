@@ -48,6 +48,15 @@ class IommuPort {
   std::atomic<Target> target_{Target::kUnknown};
 };
 
+// The address does not wait for that of the domain and its serial number.
+inline Iotlb& tlb_of(IommuThread& thread, const IommuDomain& domain) {
+  if (thread.recent_domain != &domain) [[unlikely]] {
+    thread.recent_tlb = &thread.tlbs[domain.serial() % IommuThread::kTlbs];
+    thread.recent_domain = &domain;
+  }
+  return *thread.recent_tlb;
+}
+
 // DMA in progress on this thread: what it finds stays valid while the object lives. With
 // no port every bus address is a guest address.
 class IommuSection {
@@ -71,7 +80,7 @@ class IommuSection {
     const IommuDomain* const domain = IommuPort::domain_of(target);
     if (domain == nullptr || thread_ == nullptr) [[unlikely]]
       return without_domain(target, iova, bytes, access);
-    Iotlb& tlb = tlb_of(*domain);
+    Iotlb& tlb = tlb_of(*thread_, *domain);
     if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) [[unlikely]]
       domain->refresh(tlb);
     const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
@@ -81,19 +90,6 @@ class IommuSection {
     }
     const std::uint64_t after = entry->extent - (iova - entry->first);
     return {vm_mem::GuestAddress{iova + entry->shift}, std::min(bytes - 1, after) + 1};
-  }
-
-  // As translate(), where this thread has all of it in mind. Else no bytes, and nothing is
-  // recorded.
-  GuestSegment recall(std::uint64_t iova, std::uint64_t bytes, DmaAccess access) const {
-    if (port_ == nullptr) return {vm_mem::GuestAddress{iova}, bytes};
-    const IommuDomain* const domain = IommuPort::domain_of(port_->target());
-    if (domain == nullptr || thread_ == nullptr) return {};
-    const Iotlb& tlb = tlb_of(*domain);
-    if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) return {};
-    const Iotlb::Entry* entry = tlb.find(iova, static_cast<std::uint8_t>(access));
-    if (entry == nullptr || bytes - 1 > entry->extent - (iova - entry->first)) return {};
-    return {vm_mem::GuestAddress{iova + entry->shift}, bytes};
   }
 
   // As translate(), of what follows the first `done` bytes of `range`. What lies past 2^64
@@ -110,14 +106,6 @@ class IommuSection {
   std::uint64_t hold() const { return port_->epochs().hold(*thread_); }
 
  private:
-  // The address does not wait for that of the domain and its serial number.
-  Iotlb& tlb_of(const IommuDomain& domain) const {
-    if (thread_->recent_domain != &domain) [[unlikely]] {
-      thread_->recent_tlb = &thread_->tlbs[domain.serial() % IommuThread::kTlbs];
-      thread_->recent_domain = &domain;
-    }
-    return *thread_->recent_tlb;
-  }
   GuestSegment without_domain(IommuPort::Target target, std::uint64_t iova, std::uint64_t bytes,
                               DmaAccess access);
   const Iotlb::Entry* miss(const IommuDomain& domain, Iotlb& tlb, std::uint64_t iova,
@@ -125,6 +113,45 @@ class IommuSection {
 
   IommuPort* port_;
   IommuThread* thread_ = nullptr;
+};
+
+// The same for DMA to memory alone, of which this thread has all translations in mind: no
+// table is looked into, and no fault is recorded.
+class IommuGlance {
+ public:
+  // Whether there may be one. Needs:  a thread of the port's IOMMU, or null.
+  static bool possible(const IommuThread* thread) {
+    return thread != nullptr && thread->depth == 0;
+  }
+
+  IommuGlance(const IommuPort& port, IommuEpochs& epochs, IommuThread& thread)
+      : port_(port), thread_(thread) {
+    epochs.announce(thread);
+  }
+  IommuGlance(const IommuGlance&) = delete;
+  IommuGlance& operator=(const IommuGlance&) = delete;
+  ~IommuGlance() { IommuEpochs::withdraw(thread_); }
+
+  // Whether [iova, iova + bytes) lies one after the other in the guest too, and where.
+  // Of no bytes nothing is known.
+  bool find(std::uint64_t iova, std::uint64_t bytes, DmaAccess access,
+            vm_mem::GuestAddress& to) const {
+    const IommuDomain* const domain = IommuPort::domain_of(port_.target());
+    if (domain == nullptr) [[unlikely]]
+      return false;
+    const Iotlb& tlb = tlb_of(thread_, *domain);
+    if (tlb.domain != domain->serial() || tlb.generation != domain->generation()) [[unlikely]]
+      return false;
+    const Iotlb::Entry* const entry = tlb.find(iova, static_cast<std::uint8_t>(access));
+    if (entry == nullptr || bytes - 1 > entry->extent - (iova - entry->first)) [[unlikely]]
+      return false;
+    to = {iova + entry->shift};
+    return true;
+  }
+
+ private:
+  const IommuPort& port_;
+  IommuThread& thread_;
 };
 
 }  // namespace vm_device::internal
