@@ -145,7 +145,7 @@ uint64_t vme_copy(vme_cpu* block, uint64_t dst_gva, uint64_t src_gva, uint64_t n
     return plan_and_copy(cpu, dst_gva, src_gva, n, flags);
   Cpu::Reach from, to;
   if (!suits(cpu, plan, n) || !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) ||
-      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(from) ||
+      !cpu.is_direct(from) || !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) ||
       !cpu.is_direct(to) || !moves(to.host, from.host, n, flags)) [[unlikely]]
     return transfer_copy(cpu, dst_gva, src_gva, n, flags);
   return finish(cpu, dst_gva, to.detail, n, Copy{to.host, from.host});

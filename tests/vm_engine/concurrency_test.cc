@@ -130,7 +130,7 @@ TEST_F(FlushAllTest, NobodyReadsThroughAnOldTranslationAfterwards) {
       const int at_least = begun.load();
       vm_engine::refresh(*other);
       for (int i = 0; i < 50; ++i) {
-        if (other->exit_request != 0) break;
+        if (__atomic_load_n(&other->exit_request, __ATOMIC_RELAXED) != 0) break;
         const int seen = byte_of(*other) == 2 ? 1 : 0;
         const int settled = begun.load();
         if (settled == at_least && settled % 2 == 0 && seen != (settled / 2) % 2) ++stale;
