@@ -139,6 +139,10 @@ int run_suite(Session& session, const std::vector<Regime>& regimes) {
       session.report_events(regime.name, regime.events(session));
       continue;
     }
+    if (regime.instructions) {
+      session.report_count(regime.name, regime.instructions(session));
+      continue;
+    }
     session.report_ratio(regime.name, regime.measure(session));
   }
   session.close();

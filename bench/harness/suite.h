@@ -71,6 +71,8 @@ struct Regime {
   // What its peer lacks on this machine. Unless empty, it is told and nothing measured.
   std::string missing = {};
   std::function<std::uint64_t(Session&)> events = {};
+  // Instructions that are counted, not timed, and not by a tool.
+  std::function<std::uint64_t(Session&)> instructions = {};
 };
 
 // A suite program's main(): measures the regimes that the command line asks for.

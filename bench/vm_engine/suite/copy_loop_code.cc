@@ -57,6 +57,7 @@ CopyLoopCode::CopyLoopCode(const Body& body) {
   vm_engine::CodeBuffer code;
   code.bytes = {memory_, kCodeBytes};
   append_loop(code, body);
+  require(vm_engine::emit_slow_paths(code).ok(), "slow paths of the benchmark are not emitted");
   require(mprotect(memory_, kCodeBytes, PROT_READ | PROT_EXEC) == 0,
           "the host does not let memory be executed");
 }
@@ -67,13 +68,20 @@ void CopyLoopCode::run(std::span<const LoopCopy> copies) const {
   reinterpret_cast<void (*)(const LoopCopy*, std::size_t)>(memory_)(copies.data(), copies.size());
 }
 
+void CopyLoopCode::set_register(vm_engine::CodeBuffer& code, vm_engine::Reg reg,
+                                std::uint64_t value) {
+  const auto number = static_cast<std::uint8_t>(reg);
+  append(code, {static_cast<std::uint8_t>(0x48 + number / 8),
+                static_cast<std::uint8_t>(0xb8 + number % 8)});  // mov reg, value
+  append_number(code, value);
+}
+
 void CopyLoopCode::call_libc(vm_engine::CodeBuffer& code, vm_engine::CopySize size) {
   if (!size.in_register()) {
     append(code, {0xba});  // mov edx, bytes
     append_number(code, static_cast<std::uint32_t>(size.bytes()));
   }
-  append(code, {0x48, 0xb8});  // mov rax, memcpy
-  append_number(code, reinterpret_cast<std::uint64_t>(&std::memcpy));
+  set_register(code, vm_engine::Reg::kRax, reinterpret_cast<std::uint64_t>(&std::memcpy));
   append(code, {0xff, 0xd0});  // call rax
 }
 

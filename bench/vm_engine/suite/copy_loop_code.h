@@ -1,4 +1,5 @@
-// A loop of machine code (x86-64) around one copy: what a JIT's code around it would be.
+// A loop of machine code (x86-64) around one copy, or another access: what a JIT's code around
+// it would be.
 #ifndef BENCH_VM_ENGINE_SUITE_COPY_LOOP_CODE_H_
 #define BENCH_VM_ENGINE_SUITE_COPY_LOOP_CODE_H_
 
@@ -23,13 +24,17 @@ class CopyLoopCode {
  public:
   using Body = std::function<void(vm_engine::CodeBuffer&)>;
 
-  // Ends the program where the host gives no memory for code.
+  // What the body needs out of line is put behind the loop. Ends the program where the host
+  // gives no memory for code.
   explicit CopyLoopCode(const Body& body);
   ~CopyLoopCode();
   CopyLoopCode(const CopyLoopCode&) = delete;
   CopyLoopCode& operator=(const CopyLoopCode&) = delete;
 
   void run(std::span<const LoopCopy> copies) const;
+
+  // For bodies: a register that a call may change becomes `value`.
+  static void set_register(vm_engine::CodeBuffer& code, vm_engine::Reg reg, std::uint64_t value);
 
   // The body of the peer: a call of libc's memcpy, with a size that the body's maker knew or
   // with that in rdx.

@@ -18,6 +18,8 @@ namespace vm_bench {
 namespace {
 
 constexpr std::uint64_t kSpan = 8 << 10;  // of each region, where copies stay in the caches
+// Between the places of the two regions, so that their pages take different entries of the TLB.
+constexpr std::uint64_t kApart = 64 << 10;
 
 struct GuestPair {
   std::uint64_t to = 0;
@@ -46,7 +48,7 @@ struct CoreCopy {
 };
 
 struct EngineCopies {
-  EngineCopies(std::size_t bytes, std::uint64_t seed) : size(bytes) {
+  EngineCopies(std::size_t bytes, std::uint64_t apart, std::uint64_t seed) : size(bytes) {
     std::mt19937_64 engine(seed);
     std::uniform_int_distribution<std::uint64_t> any_place(0,
                                                            (std::max(kSpan, size) - size) / size);
@@ -55,7 +57,7 @@ struct EngineCopies {
       return two_regions()[region].base + kHotOffset + size * any_place(engine);
     };
     for (std::size_t i = 0; i < count; ++i) {
-      guest.push_back({.to = place(1), .from = place(0)});
+      guest.push_back({.to = place(1) + apart, .from = place(0)});
       host.push_back({side.host(guest.back().to), side.host(guest.back().from)});
     }
     check();
@@ -90,9 +92,10 @@ struct EngineCopies {
 
 }  // namespace
 
-Regime engine_copy(std::string name, std::size_t bytes) {
-  const auto measure = [bytes](Session& session) {
-    const auto copies = std::make_shared<EngineCopies>(bytes, session.seed());
+Regime engine_copy(std::string name, std::size_t bytes, TlbEntries entries) {
+  const auto measure = [bytes, entries](Session& session) {
+    const std::uint64_t apart = entries == TlbEntries::kApart ? kApart : 0;
+    const auto copies = std::make_shared<EngineCopies>(bytes, apart, session.seed());
     const Outcome outcome = settle({.ours = passes_of([copies] { copies->run(); }),
                                     .peer = passes_of([copies] { copies->run_raw(); }),
                                     .operations = static_cast<double>(copies->guest.size())},

@@ -9,8 +9,12 @@
 
 namespace vm_bench {
 
+// Whether the pages of source and destination can be in the TLB at a time, or push each other
+// out to the entries of victims.
+enum class TlbEntries { kApart, kShared };
+
 // Copies of `bytes` between two regions, each within a page where it fits in one.
-Regime engine_copy(std::string name, std::size_t bytes);
+Regime engine_copy(std::string name, std::size_t bytes, TlbEntries entries = TlbEntries::kApart);
 
 }  // namespace vm_bench
 

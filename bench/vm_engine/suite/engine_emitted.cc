@@ -37,15 +37,16 @@ void emit_ours(CodeBuffer& code, CopySize size) {
 
 class Emitted {
  public:
-  Emitted(std::size_t least, std::size_t most, CopySize size, std::uint64_t seed)
+  Emitted(std::size_t least, std::size_t most, std::size_t alignment, CopySize size,
+          std::uint64_t seed)
       : ours_([size](CodeBuffer& code) { emit_ours(code, size); }),
         libc_([size](CodeBuffer& code) { CopyLoopCode::call_libc(code, size); }) {
     std::mt19937_64 engine(seed);
     std::uniform_int_distribution<std::size_t> any_size(least, most);
-    std::uniform_int_distribution<std::size_t> any_place(0, kSpan - most);
+    std::uniform_int_distribution<std::size_t> any_place(0, (kSpan - most) / alignment);
     for (std::size_t i = 0; i < kCopies; ++i) {
-      copies_.push_back({to_.at_least(kSpan) + any_place(engine),
-                         from_.at_least(kSpan) + any_place(engine), any_size(engine)});
+      copies_.push_back({to_.at_least(kSpan) + alignment * any_place(engine),
+                         from_.at_least(kSpan) + alignment * any_place(engine), any_size(engine)});
     }
     check();
   }
@@ -75,9 +76,10 @@ class Emitted {
   CopyLoopCode libc_;
 };
 
-Regime emitted(std::string name, std::size_t least, std::size_t most, CopySize size) {
+Regime emitted(std::string name, std::size_t least, std::size_t most, std::size_t alignment,
+               CopySize size) {
   const auto measure = [=](Session& session) {
-    const auto emitted = std::make_shared<Emitted>(least, most, size, session.seed());
+    const auto emitted = std::make_shared<Emitted>(least, most, alignment, size, session.seed());
     const Outcome outcome = settle({.ours = passes_of([emitted] { emitted->run(); }),
                                     .peer = passes_of([emitted] { emitted->run_peer(); }),
                                     .operations = emitted->operations()},
@@ -89,12 +91,12 @@ Regime emitted(std::string name, std::size_t least, std::size_t most, CopySize s
 
 }  // namespace
 
-Regime emitted_constant(std::string name, std::size_t bytes) {
-  return emitted(std::move(name), bytes, bytes, CopySize::constant(bytes));
+Regime emitted_constant(std::string name, std::size_t bytes, std::size_t alignment) {
+  return emitted(std::move(name), bytes, bytes, alignment, CopySize::constant(bytes));
 }
 
 Regime emitted_register(std::string name, std::size_t most_bytes) {
-  return emitted(std::move(name), 0, most_bytes, CopySize::in(Reg::kRdx));
+  return emitted(std::move(name), 0, most_bytes, 1, CopySize::in(Reg::kRdx));
 }
 
 }  // namespace vm_bench

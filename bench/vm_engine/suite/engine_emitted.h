@@ -9,9 +9,9 @@
 
 namespace vm_bench {
 
-// A size that is known when the code is emitted.
-Regime emitted_constant(std::string name, std::size_t bytes);
-// Sizes from 0 to `most_bytes` in a register, each as likely as the others.
+// A size that is known when the code is emitted; both sides at multiples of `alignment`.
+Regime emitted_constant(std::string name, std::size_t bytes, std::size_t alignment);
+// Sizes from 0 to `most_bytes` in a register, each as likely as the others, anywhere.
 Regime emitted_register(std::string name, std::size_t most_bytes);
 
 }  // namespace vm_bench
