@@ -249,7 +249,8 @@ enum {
  *           by a second. Longer copies may store a byte's value twice.
  * Errors    VME_EINVAL: unknown flags, a mode that does not exist, n not a multiple of
  *           the element size, a null pointer. A vCPU that is null or was not made by
- *           vme_cpu_create yields n with nothing recorded. VME_CODE_HIT is reserved. */
+ *           vme_cpu_create yields n with nothing recorded. VME_CODE_HIT: see
+ *           vm_engine/translation.h. */
 uint64_t vme_copy(vme_cpu* cpu, uint64_t dst_gva, uint64_t src_gva, uint64_t n, uint32_t flags);
 /* The low bytes of `pattern`, one element of them, again and again. */
 uint64_t vme_fill(vme_cpu* cpu, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags);
