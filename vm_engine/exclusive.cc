@@ -1,5 +1,6 @@
 #include "vm_engine/exclusive.h"
 
+#include <mutex>
 #include <optional>
 
 #include "vm_engine/internal/cpu.h"
@@ -91,11 +92,19 @@ vme_value vme_excl_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
   line.forget_word();
   const Word word{gva, bytes, (flags >> VME_MMU_SRC_SHIFT) & kModeMask};
   if (find(*cpu, word, VME_ACCESS_READ, flags) != VME_OK) return nothing;
-  const vm_engine::internal::TlbDetail& detail = cpu->detail_of(gva, word.mode);
-  const vme_rc rc = line.take(*cpu, detail.dirty_log, detail.region_offset + gva % kPageBytes);
-  if (rc != VME_OK) {
-    cpu->fail(rc, subject_of(word, VME_ACCESS_READ), gva, detail.gpa_page | gva % kPageBytes);
-    return nothing;
+  // Others may be waited for, and the TLB emptied meanwhile: looked up again, until what is
+  // reserved is what is loaded.
+  for (bool reserved = false; !reserved;) {
+    const vm_engine::internal::TlbDetail taken = cpu->detail_of(gva, word.mode);
+    const std::uint64_t offset = taken.region_offset + gva % kPageBytes;
+    if (const vme_rc rc = line.take(*cpu, taken.dirty_log, offset); rc != VME_OK) {
+      cpu->fail(rc, subject_of(word, VME_ACCESS_READ), gva, taken.gpa_page | gva % kPageBytes);
+      return nothing;
+    }
+    if (find(*cpu, word, VME_ACCESS_READ, flags) != VME_OK) return nothing;
+    const vm_engine::internal::TlbDetail& found = cpu->detail_of(gva, word.mode);
+    reserved = found.dirty_log == taken.dirty_log && found.region_offset == taken.region_offset &&
+               line.holds(found.dirty_log, offset);
   }
   std::byte* const host = cpu->host_pointer(gva, word.mode);
   const std::uint64_t value = load_word(host, bytes);
@@ -113,6 +122,8 @@ vme_value vme_excl_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t 
   const std::optional<ExclusiveLine::Word> loaded = line.forget_word();
   if (rc != VME_OK) return {.value = 1, .left = bytes};
   std::byte* const host = cpu->host_pointer(gva, word.mode);
+  // Of two store-conditionals to a line the second sees the whole of the first.
+  const std::lock_guard lock(cpu->engine().exclusive_lock_of(host));
   const bool intact = loaded && loaded->host == host && loaded->bytes == bytes && line.is_intact();
   if (!intact || !replace_word(host, bytes, loaded->value, value)) return {.value = 1, .left = 0};
   const vm_engine::internal::TlbDetail& detail = cpu->detail_of(gva, word.mode);

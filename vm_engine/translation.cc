@@ -85,8 +85,8 @@ uint64_t vme_tc_fetch(vme_tc* tc, vme_cpu* cpu, uint64_t gva, void* to, uint64_t
                       uint32_t mmu_mode, vme_translation* translation) {
   Cpu* const own = Cpu::from(cpu);
   if (own == nullptr) return n;
-  if (tc == nullptr || translation == nullptr || mmu_mode >= VME_MMU_MODES ||
-      (to == nullptr && n != 0)) {
+  if (tc == nullptr || translation == nullptr || translation->n > VME_TC_RANGES ||
+      mmu_mode >= VME_MMU_MODES || (to == nullptr && n != 0)) {
     own->fail(VME_EINVAL, {.access = VME_ACCESS_EXECUTE, .gva = gva, .bytes = n}, gva, kNowhere);
     return n;
   }
@@ -115,9 +115,10 @@ void vme_tc_release(vme_tc* tc, vme_translation* translation) {
 vme_rc vme_tc_written(vme_engine* engine, uint64_t gpa, uint64_t len, uint32_t why) {
   if (!is_managed(engine) || why > VME_TC_RESTORE || wraps(gpa, len)) return VME_EINVAL;
   vm_mem::MemoryManager& memory = *engine->manager;
+  const std::shared_ptr<const vm_mem::MemoryMap> map = memory.map();
   const auto each = [&](auto visit) {
     for (std::uint64_t done = 0; done < len;) {
-      Located at = vm_engine::internal::locate(memory, gpa + done);
+      Located at = vm_engine::internal::locate(*map, gpa + done);
       if (at.rc == VME_UNMAPPED) return VME_UNMAPPED;
       at.piece.bytes = std::min(at.piece.bytes, len - done);
       visit(at);
@@ -138,7 +139,7 @@ vme_rc vme_tc_locate(vme_engine* engine, uint64_t gpa, vme_tc_range* piece) {
     return VME_EINVAL;
   }
   if (!is_managed(engine)) return VME_ENOTSUP;
-  const Located at = vm_engine::internal::locate(*engine->manager, gpa);
+  const Located at = vm_engine::internal::locate(*engine->manager->map(), gpa);
   if (at.rc == VME_OK) {
     *piece = {static_cast<std::uint64_t>(at.piece.region), at.piece.offset, at.piece.bytes};
   }

@@ -97,12 +97,15 @@ typedef struct vme_translation {
  * `self` is the vCPU of this thread, or NULL for a thread that has none.
  *
  * Memory:  acquires what was written before. Writers pay no fence.
- * Errors:  VME_EINVAL    a null argument, len 0, or an address that wraps
+ * Errors:  VME_EINVAL    a null argument, len 0, an address that wraps, a translation that
+ *                        is none
  *          VME_UNMAPPED  a byte where nothing is mapped
  *          VME_MMIO      a device
  *          VME_ENOTSUP   RAM that was added without RamOptions::code_watch, or a host
  *                        without membarrier(2)
  *          VME_INTR      self->exit_request was set while another vCPU was waited for
+ *          VME_EBUSY     another vCPU did not come by for a second: one that halts has to be
+ *                        parked; or the memory map changes all the time
  *          VME_ENOMEM    no memory, or more than VME_TC_RANGES pieces
  *          On an error nothing is watched and *translation is as it was.
  * Cost:    a lock; the first watch of a page also a barrier on all threads (2 to 3 us where

@@ -281,6 +281,33 @@ TEST_F(TranslationTest, ACopyOverTheRunningBlockCompletesAndSaysSo) {
   vme_tc_release(tc, &other);
 }
 
+TEST_F(TranslationTest, AMoveThatRunsAgainstItsDirectionSaysSoToo) {
+  vme_translation block = translate(kRam + 0x200, 64);
+  cpu->cur_blk_lo = kRam + 0x200;
+  cpu->cur_blk_hi = kRam + 0x240;
+  EXPECT_EQ(vme_copy(cpu.get(), kRam + 0x210, kRam + 0x1f0, 64, 0), 0u);
+  EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_CODE_HIT});
+  EXPECT_EQ(cpu->exit_request & 1, 1u);
+  vme_tc_release(tc, &block);
+}
+
+TEST_F(TranslationTest, DevicesAreLeftOutOfWhatTheHostWrote) {
+  EXPECT_EQ(vme_tc_written(engine.get(), kDevice, kPage, VME_TC_HOST), VME_OK);
+  EXPECT_EQ(vme_tc_written(engine.get(), kDevice, 2 * kPage, VME_TC_HOST), VME_UNMAPPED);
+  EXPECT_EQ(vme_tc_written(engine.get(), kRam, 8, VME_TC_RESTORE + 1), VME_EINVAL);
+  EXPECT_TRUE(translator.take().empty());
+}
+
+TEST_F(TranslationTest, WhatIsNoTranslationIsRefused) {
+  vme_translation block{};
+  block.n = VME_TC_RANGES + 1;
+  std::uint32_t word = 0;
+  EXPECT_EQ(vme_tc_fetch(tc, cpu.get(), kRam, &word, 4, 0, &block), 4u);
+  EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_EINVAL});
+  EXPECT_EQ(vme_tc_begin_translate(tc, cpu.get(), kRam, 4, &block), VME_EINVAL);
+  EXPECT_EQ(vme_tc_end_translate(tc, &block), 0);
+}
+
 TEST_F(TranslationTest, APageThatIsWrittenAgainAndAgainIsHot) {
   vme_tc_hot_limit(tc, 3, 60'000);
   vme_translation block = translate(kRam, 64);

@@ -75,7 +75,7 @@ bool is_translation(const vme_translation& translation) { return translation.n <
 
 void note_code_hit(Cpu& cpu) {
   cpu.fault.rc = VME_CODE_HIT;
-  __atomic_store_n(&cpu.exit_request, 1u, __ATOMIC_RELAXED);
+  __atomic_fetch_or(&cpu.exit_request, 1u, __ATOMIC_RELAXED);
 }
 
 bool overlap(const CodeRange& a, const CodeWrite& b) {
@@ -115,25 +115,25 @@ void Extension::add_fresh(const CodeRange& piece) {
   }
 }
 
-Located locate(vm_mem::MemoryManager& manager, std::uint64_t gpa) {
-  const std::shared_ptr<const vm_mem::MemoryMap> map = manager.map();
-  const MapSection* section = map->find(vm_mem::GuestAddress{gpa});
+Located locate(const vm_mem::MemoryMap& map, std::uint64_t gpa) {
+  const MapSection* section = map.find(vm_mem::GuestAddress{gpa});
   if (section == nullptr) return {.rc = VME_UNMAPPED, .piece = {}};
-  if (section->kind == vm_mem::RegionKind::kMmio) return {.rc = VME_MMIO, .piece = {}};
   const std::uint64_t within = gpa - section->range.begin().value;
   return {
+      .rc = section->kind == vm_mem::RegionKind::kMmio ? VME_MMIO : VME_OK,
       .piece = {section->shown, section->region_offset + within, section->range.bytes() - within}};
 }
 
-// By the TLB alone: a block that runs has been fetched by it.
+// By the TLB alone. A page that it has lost by now may be the one.
 bool runs_what_was_written(Cpu& cpu, vm_mem::MemoryManager& manager, const CodeWrite& write) {
+  const std::shared_ptr<const vm_mem::MemoryMap> map = manager.map();
   for (std::uint64_t gva = cpu.cur_blk_lo; gva < cpu.cur_blk_hi;) {
     const std::uint64_t rest = std::min(kPageBytes - (gva & ~kPageMask), cpu.cur_blk_hi - gva);
-    if (const std::optional<std::uint64_t> gpa = cpu.executable_gpa(gva)) {
-      Located at = locate(manager, *gpa);
-      at.piece.bytes = std::min(at.piece.bytes, rest);
-      if (at.rc == VME_OK && overlap(at.piece, write)) return true;
-    }
+    const std::optional<std::uint64_t> gpa = cpu.executable_gpa(gva);
+    if (!gpa) return true;
+    Located at = locate(*map, *gpa);
+    at.piece.bytes = std::min(at.piece.bytes, rest);
+    if (at.rc == VME_OK && overlap(at.piece, write)) return true;
     gva += rest;
   }
   return false;
@@ -145,23 +145,32 @@ using vm_engine::internal::Cpu;
 using vm_engine::internal::Located;
 using vm_engine::internal::Ranges;
 
+// Again where the map has changed meanwhile: what is watched has to be what is read then.
 vme_rc vme_tc::extend(vme_cpu* self, std::uint64_t gpa, std::uint64_t bytes,
                       vme_translation& translation) {
-  vm_engine::internal::Extension extension(translation);
-  while (bytes != 0) {
-    Located at = vm_engine::internal::locate(*engine_.manager, gpa);
-    if (at.rc != VME_OK) return at.rc;
-    at.piece.bytes = std::min(at.piece.bytes, bytes);
-    if (!extension.add(at.piece)) return VME_ENOMEM;
-    gpa += at.piece.bytes;
-    bytes -= at.piece.bytes;
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    const std::shared_ptr<const vm_mem::MemoryMap> map = engine_.manager->map();
+    vm_engine::internal::Extension extension(translation);
+    for (std::uint64_t done = 0; done != bytes;) {
+      Located at = vm_engine::internal::locate(*map, gpa + done);
+      if (at.rc != VME_OK) return at.rc;
+      at.piece.bytes = std::min(at.piece.bytes, bytes - done);
+      if (!extension.add(at.piece)) return VME_ENOMEM;
+      done += at.piece.bytes;
+    }
+    if (!extension.fresh().empty()) {
+      const vme_rc rc = watch(self, extension);
+      if (rc != VME_OK) return rc;
+    }
+    if (engine_.manager->generation() == map->generation()) {
+      translation = extension.longer();
+      return VME_OK;
+    }
+    if (!extension.fresh().empty()) {
+      (void)engine_.manager->code_watch().release(extension.fresh());
+    }
   }
-  if (!extension.fresh().empty()) {
-    const vme_rc rc = watch(self, extension);
-    if (rc != VME_OK) return rc;
-  }
-  translation = extension.longer();
-  return VME_OK;
+  return VME_EBUSY;
 }
 
 vme_rc vme_tc::watch(vme_cpu* self, vm_engine::internal::Extension& extension) {

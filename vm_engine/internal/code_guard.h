@@ -62,6 +62,8 @@ struct vme_tc : vm_mem::CodeWatcher {
   void pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
 
  private:
+  static constexpr int kMostTries = 100;
+
   vme_rc watch(vme_cpu* self, vm_engine::internal::Extension& extension);
   void tell(std::span<const vm_mem::CodeWrite> writes, vme_cpu* by);
 
@@ -76,9 +78,9 @@ namespace vm_engine::internal {
 // Where a guest physical address lies.
 struct Located {
   vme_rc rc = VME_OK;
-  vm_mem::CodeRange piece;  // from there to the end of the section
+  vm_mem::CodeRange piece;  // from there to the end of the section, a device's too
 };
-Located locate(vm_mem::MemoryManager& manager, std::uint64_t gpa);
+Located locate(const vm_mem::MemoryMap& map, std::uint64_t gpa);
 
 // Whether the block that `cpu` says it runs was made from bytes of `write`.
 bool runs_what_was_written(Cpu& cpu, vm_mem::MemoryManager& manager,

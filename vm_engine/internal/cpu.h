@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "vm_engine/internal/cpu_list.h"
@@ -33,6 +34,14 @@ struct vme_engine {
   std::atomic<std::uint64_t> untold_hot_sites{0};
 
   vm_engine::internal::CpuList cpus;
+
+  // Of store-conditionals, by the line of host memory.
+  std::mutex& exclusive_lock_of(const std::byte* host) {
+    return exclusive_locks_[reinterpret_cast<std::uintptr_t>(host) / 128 % exclusive_locks_.size()];
+  }
+
+ private:
+  std::array<std::mutex, 64> exclusive_locks_;
 };
 
 namespace vm_engine::internal {

@@ -33,6 +33,12 @@ class ExclusiveLine {
   // is loaded.
   // Errors:  those of CpuList::close_everywhere(); there is no line then.
   vme_rc take(Cpu& cpu, vm_mem::DirtyLog* log, std::uint64_t offset);
+  // Whether it holds what take() was asked for, the absence of a line too.
+  bool holds(const vm_mem::DirtyLog* log, std::uint64_t offset) const {
+    if (log == nullptr || !log->is_watchable()) return log_ == nullptr;
+    return log_ == log &&
+           reservation_.offset == offset / vm_mem::kReservedLineBytes * vm_mem::kReservedLineBytes;
+  }
   bool is_intact() const { return log_ == nullptr || log_->is_intact(reservation_); }
   // Needs:  the log is still there.
   void drop();

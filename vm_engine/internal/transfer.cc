@@ -75,7 +75,7 @@ std::uint64_t Transfer::run_relaxed() {
   data_order_ = up ? Order::kDescending : Order::kAscending;
   const vme_fault why = cpu_.fault;
   if (walk(reached, data_order_, false, &Transfer::move) != reach) return finish(0);
-  cpu_.fault = why;
+  if (reach != request_.bytes) cpu_.fault = why;
   return finish(reach);
 }
 
