@@ -39,7 +39,7 @@ case $mode in
     ;;
   shared)
     configure -DVM_SOURCE_DIR="$source" -DBUILD_SHARED_LIBS=ON -DVM_INSTALL=ON -DVM_UNITY_BUILD=ON \
-      -DCMAKE_CXX_FLAGS_RELEASE='-O1 -DNDEBUG'
+      -DCMAKE_CXX_FLAGS_RELEASE='-O0 -DNDEBUG'
     run_programs
     cmake --install "$work/consumer" --prefix "$work/prefix" >"$work/install.log"
     rm -rf "$work/consumer"
