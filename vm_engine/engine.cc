@@ -13,6 +13,7 @@ namespace {
 using vm_engine::internal::Cpu;
 using vm_engine::internal::GuestMemory;
 using vm_engine::internal::is_engine;
+using vm_engine::internal::kNoAddress;
 using vm_engine::internal::kPageBytes;
 using vm_engine::internal::kPageMask;
 using vm_engine::internal::PageKind;
@@ -94,7 +95,7 @@ vme_rc vme_probe(vme_cpu* cpu, uint64_t gva, uint64_t n, uint32_t access, uint32
   const Subject subject{.access = access, .gva = gva, .bytes = n};
   if (access == 0 || (access & ~kAnyAccess) != 0 || mmu_mode >= VME_MMU_MODES ||
       n > kPageBytes - (gva & ~kPageMask)) {
-    return own->fail(VME_EINVAL, subject, gva, ~std::uint64_t{0});
+    return own->fail(VME_EINVAL, subject, gva, kNoAddress);
   }
   PageKind kind = PageKind::kPlain;
   const vme_rc rc = probe(*own, subject, mmu_mode, kind);
@@ -155,7 +156,7 @@ namespace detail {
 vme_rc fail_misaligned(vme_cpu& cpu, std::uint64_t gva, unsigned bytes) {
   const Subject subject{
       .access = VME_ACCESS_WRITE, .side = VME_SIDE_DESTINATION, .gva = gva, .bytes = bytes};
-  return static_cast<Cpu&>(cpu).fail(VME_ALIGN, subject, gva, ~std::uint64_t{0});
+  return static_cast<Cpu&>(cpu).fail(VME_ALIGN, subject, gva, kNoAddress);
 }
 
 vme_rc open_for_update(vme_cpu& cpu, std::uint64_t gva, unsigned bytes, unsigned mmu_mode) {

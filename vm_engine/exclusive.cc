@@ -5,31 +5,31 @@
 
 #include "vm_engine/internal/cpu.h"
 #include "vm_engine/internal/exclusive_line.h"
+#include "vm_engine/internal/helper_flags.h"
 #include "vm_engine/soft_tlb.h"
 
 namespace {
 
 using vm_engine::internal::Cpu;
+using vm_engine::internal::destination_mode;
+using vm_engine::internal::element_bytes;
 using vm_engine::internal::ExclusiveLine;
+using vm_engine::internal::kNoAddress;
 using vm_engine::internal::kPageBytes;
 using vm_engine::internal::PageKind;
 using vm_engine::internal::Place;
+using vm_engine::internal::source_mode;
 using vm_engine::internal::Subject;
 
-constexpr std::uint32_t kModeMask = 0xf;
-constexpr std::uint32_t kElementMask = 7;
 constexpr std::uint32_t kKnownFlags = 0x3ff;  // both modes, elements that there are
-constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
+
+static_assert(VME_EXCLUSIVE_LINE == vm_mem::kReservedLineBytes);
 
 struct Word {
   std::uint64_t gva;
   std::uint64_t bytes;
   unsigned mode;
 };
-
-std::uint64_t bytes_of(std::uint32_t flags) {
-  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & kElementMask);
-}
 
 Subject subject_of(const Word& word, std::uint32_t access) {
   return {.access = access,
@@ -46,8 +46,8 @@ vme_rc find(Cpu& cpu, const Word& word, std::uint32_t access, std::uint32_t flag
     return cpu.fail(rc, subject_of(word, access), word.gva, gpa);
   };
   if ((flags & ~kKnownFlags) != 0 || word.mode >= VME_MMU_MODES)
-    return refuse(VME_EINVAL, kNowhere);
-  if (word.gva % word.bytes != 0) return refuse(VME_ALIGN, kNowhere);
+    return refuse(VME_EINVAL, kNoAddress);
+  if (word.gva % word.bytes != 0) return refuse(VME_ALIGN, kNoAddress);
   const Place place = cpu.resolve(word.gva, access, word.mode);
   if (place.rc != VME_OK) return refuse(place.rc, place.gpa);
   if (place.kind == PageKind::kDevice) return refuse(VME_MMIO, place.gpa);
@@ -84,13 +84,13 @@ bool replace_word(std::byte* host, std::uint64_t bytes, std::uint64_t expected,
 }  // namespace
 
 vme_value vme_excl_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
-  const std::uint64_t bytes = bytes_of(flags);
+  const std::uint64_t bytes = element_bytes(flags);
   const vme_value nothing{.value = 0, .left = bytes};
   Cpu* const cpu = Cpu::from(block);
   if (cpu == nullptr) return nothing;
   ExclusiveLine& line = cpu->exclusive_line();
   line.forget_word();
-  const Word word{gva, bytes, (flags >> VME_MMU_SRC_SHIFT) & kModeMask};
+  const Word word{gva, bytes, source_mode(flags)};
   if (find(*cpu, word, VME_ACCESS_READ, flags) != VME_OK) return nothing;
   // Others may be waited for, and the TLB emptied meanwhile: looked up again, until what is
   // reserved is what is loaded.
@@ -113,10 +113,10 @@ vme_value vme_excl_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
 }
 
 vme_value vme_excl_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t flags) {
-  const std::uint64_t bytes = bytes_of(flags);
+  const std::uint64_t bytes = element_bytes(flags);
   Cpu* const cpu = Cpu::from(block);
   if (cpu == nullptr) return {.value = 1, .left = bytes};
-  const Word word{gva, bytes, (flags >> VME_MMU_DST_SHIFT) & kModeMask};
+  const Word word{gva, bytes, destination_mode(flags)};
   const vme_rc rc = find(*cpu, word, VME_ACCESS_WRITE, flags);
   ExclusiveLine& line = cpu->exclusive_line();
   const std::optional<ExclusiveLine::Word> loaded = line.forget_word();
@@ -126,11 +126,7 @@ vme_value vme_excl_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t 
   const std::lock_guard lock(cpu->engine().exclusive_lock_of(host));
   const bool intact = loaded && loaded->host == host && loaded->bytes == bytes && line.is_intact();
   if (!intact || !replace_word(host, bytes, loaded->value, value)) return {.value = 1, .left = 0};
-  const vm_engine::internal::TlbDetail& detail = cpu->detail_of(gva, word.mode);
-  if (detail.dirty_log != nullptr) {
-    detail.dirty_log->mark(detail.region_offset + gva % kPageBytes, bytes,
-                           vm_mem::WriteCause::kStore);
-  }
+  vm_engine::detail::mark_update(*cpu, gva, static_cast<unsigned>(bytes), word.mode);
   return {.value = 0, .left = 0};
 }
 

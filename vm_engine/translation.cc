@@ -8,12 +8,11 @@
 namespace {
 
 using vm_engine::internal::Cpu;
+using vm_engine::internal::kNoAddress;
 using vm_engine::internal::kPageBytes;
 using vm_engine::internal::kPageMask;
 using vm_engine::internal::Located;
 using vm_mem::WriteCause;
-
-constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
 
 static_assert(static_cast<int>(WriteCause::kStore) == VME_TC_STORE &&
               static_cast<int>(WriteCause::kCopy) == VME_TC_COPY &&
@@ -87,7 +86,7 @@ uint64_t vme_tc_fetch(vme_tc* tc, vme_cpu* cpu, uint64_t gva, void* to, uint64_t
   if (own == nullptr) return n;
   if (tc == nullptr || translation == nullptr || translation->n > VME_TC_RANGES ||
       mmu_mode >= VME_MMU_MODES || (to == nullptr && n != 0)) {
-    own->fail(VME_EINVAL, {.access = VME_ACCESS_EXECUTE, .gva = gva, .bytes = n}, gva, kNowhere);
+    own->fail(VME_EINVAL, {.access = VME_ACCESS_EXECUTE, .gva = gva, .bytes = n}, gva, kNoAddress);
     return n;
   }
   std::span<std::byte> left(static_cast<std::byte*>(to), n);

@@ -1,5 +1,6 @@
 // The helpers for one word: what the slow paths of emitted loads and stores call.
 #include "vm_engine/internal/cpu.h"
+#include "vm_engine/internal/helper_flags.h"
 #include "vm_engine/internal/transfer.h"
 #include "vm_engine/soft_tlb.h"
 #include "vm_engine/vm_engine.h"
@@ -9,20 +10,18 @@ namespace {
 using vm_engine::detail::load_host;
 using vm_engine::detail::store_host;
 using vm_engine::internal::Cpu;
+using vm_engine::internal::destination_mode;
+using vm_engine::internal::element_bytes;
+using vm_engine::internal::kOrderMask;
 using vm_engine::internal::kPageMask;
+using vm_engine::internal::source_mode;
 using vm_engine::internal::Transfer;
 using vm_engine::internal::TransferKind;
 using vm_engine::internal::TransferRequest;
 
-constexpr std::uint32_t kWordOrderMask = 3u << 18;
-constexpr std::uint32_t kWordModeMask = 0xf;
 // Modes that exist, elements that do.
 constexpr std::uint32_t kPlainWordFlags = VME_NO_MMIO | VME_ONCE | 0x377;
-constexpr std::uint32_t kWordFlags = kWordOrderMask | VME_NO_MMIO | VME_ONCE | 0x7ff;
-
-std::uint64_t word_bytes(std::uint32_t flags) {
-  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & 7);
-}
+constexpr std::uint32_t kWordFlags = kOrderMask | VME_NO_MMIO | VME_ONCE | 0x7ff;
 
 std::uint64_t transfer(Cpu& cpu, const TransferRequest& request) {
   return Transfer(cpu, request).run();
@@ -54,19 +53,18 @@ void store_word(std::byte* host, std::uint64_t value, std::uint64_t bytes) {
 // One element is ordered as an element.
 std::uint32_t word_transfer(std::uint32_t flags) {
   if ((flags & ~kWordFlags) != 0) return ~0u;
-  return (flags & kWordOrderMask) == VME_ORDER_ACQREL_ENDS
-             ? (flags & ~kWordOrderMask) | VME_ORDER_TSO_ELEM
-             : flags;
+  return (flags & kOrderMask) == VME_ORDER_ACQREL_ENDS ? (flags & ~kOrderMask) | VME_ORDER_TSO_ELEM
+                                                       : flags;
 }
 
 }  // namespace
 
 vme_value vme_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
-  const std::uint64_t bytes = word_bytes(flags);
+  const std::uint64_t bytes = element_bytes(flags);
   Cpu* cpu = Cpu::from(block);
   if (cpu == nullptr) return {.value = 0, .left = bytes};
   if (is_plain(flags)) {
-    const unsigned mode = (flags >> VME_MMU_SRC_SHIFT) & kWordModeMask;
+    const unsigned mode = source_mode(flags);
     Cpu::Reach from;
     if (cpu->enter(gva, bytes, VME_ACCESS_READ, mode, from)) {
       return {.value = load_word(from.host, bytes), .left = 0};
@@ -82,11 +80,11 @@ vme_value vme_load(vme_cpu* block, uint64_t gva, uint32_t flags) {
 }
 
 uint64_t vme_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t flags) {
-  const std::uint64_t bytes = word_bytes(flags);
+  const std::uint64_t bytes = element_bytes(flags);
   Cpu* cpu = Cpu::from(block);
   if (cpu == nullptr) return bytes;
   if (is_plain(flags)) {
-    const unsigned mode = (flags >> VME_MMU_DST_SHIFT) & kWordModeMask;
+    const unsigned mode = destination_mode(flags);
     Cpu::Reach to;
     if (cpu->enter(gva, bytes, VME_ACCESS_WRITE, mode, to)) {
       store_word(to.host, value, bytes);

@@ -145,6 +145,21 @@ class EmitGuestRunTest : public testing::TestWithParam<AddressMode> {
     return all;
   }
   // Says where they differ.
+  // After a copy or fill of which the twin's helper left `left` bytes.
+  void check_bulk(std::uint64_t left, const std::string& what) {
+    if (GetParam() == AddressMode::kGuest) {
+      EXPECT_FALSE(exited);
+      EXPECT_EQ(out.gpr[id(config.result)], left);
+    } else {
+      EXPECT_EQ(exited, left != 0);
+      if (exited) {
+        EXPECT_EQ(out.gpr[id(config.result)], left);
+      }
+    }
+    if (left != 0) expect_same_fault(machine.cpu->fault, twin.cpu->fault);
+    check_rest(0);
+    check_memory(what);
+  }
   void check_memory(const std::string& what) {
     if (is_memory_same()) return;
     const std::vector<std::byte> ours = all_of(machine), theirs = all_of(twin);
@@ -336,18 +351,7 @@ TEST_P(EmitGuestRunTest, CopiesAreTheHelpers) {
     const std::string what = absl::StrFormat(
         "%d bytes from %#x to %#x, flags %#x, level %d, in line to %d, %d left", bytes, src, dst,
         config.flags, static_cast<int>(config.level), config.inline_max, left);
-    if (GetParam() == AddressMode::kGuest) {
-      EXPECT_FALSE(exited);
-      EXPECT_EQ(out.gpr[id(config.result)], left);
-    } else {
-      EXPECT_EQ(exited, left != 0);
-      if (exited) {
-        EXPECT_EQ(out.gpr[id(config.result)], left);
-      }
-    }
-    if (left != 0) expect_same_fault(machine.cpu->fault, twin.cpu->fault);
-    check_rest(0);
-    ASSERT_NO_FATAL_FAILURE(check_memory(what));
+    ASSERT_NO_FATAL_FAILURE(check_bulk(left, what));
   }
   check_memory("at the end");
   EXPECT_EQ(machine.device.log, twin.device.log);
@@ -426,17 +430,7 @@ TEST_P(EmitGuestRunTest, FillsAreTheHelpers) {
     const std::string what =
         absl::StrFormat("%d bytes at %#x, level %d, in line to %d, %d left", bytes, dst,
                         static_cast<int>(config.level), config.inline_max, left);
-    if (GetParam() == AddressMode::kGuest) {
-      EXPECT_EQ(out.gpr[id(config.result)], left);
-    } else {
-      EXPECT_EQ(exited, left != 0);
-      if (exited) {
-        EXPECT_EQ(out.gpr[id(config.result)], left);
-      }
-    }
-    if (left != 0) expect_same_fault(machine.cpu->fault, twin.cpu->fault);
-    check_rest(0);
-    ASSERT_NO_FATAL_FAILURE(check_memory(what));
+    ASSERT_NO_FATAL_FAILURE(check_bulk(left, what));
   }
   check_memory("at the end");
   EXPECT_EQ(machine.device.log, twin.device.log);

@@ -37,7 +37,8 @@ struct vme_engine {
 
   // Of store-conditionals, by the line of host memory.
   std::mutex& exclusive_lock_of(const std::byte* host) {
-    return exclusive_locks_[reinterpret_cast<std::uintptr_t>(host) / 128 % exclusive_locks_.size()];
+    return exclusive_locks_[reinterpret_cast<std::uintptr_t>(host) / vm_mem::kReservedLineBytes %
+                            exclusive_locks_.size()];
   }
 
  private:
@@ -61,10 +62,13 @@ struct Subject {
   std::uint64_t bytes = 0;
 };
 
+// In a fault record: there is none.
+inline constexpr std::uint64_t kNoAddress = ~std::uint64_t{0};
+
 // Where a guest virtual address leads.
 struct Place {
   vme_rc rc = VME_OK;
-  std::uint64_t gpa = ~std::uint64_t{0};
+  std::uint64_t gpa = kNoAddress;
   PageKind kind = PageKind::kPlain;
 };
 

@@ -65,7 +65,7 @@ vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience) {
       lock.unlock();
       attend(*self);
       lock.lock();
-    } else if (self != nullptr && patience != Patience::kUnlimited && self->exit_requested()) {
+    } else if (self != nullptr && self->exit_requested()) {
       return VME_INTR;
     } else {
       changed_.wait_for(lock, kLook);

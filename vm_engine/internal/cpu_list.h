@@ -46,7 +46,7 @@ class CpuMailbox {
 
 class CpuList {
  public:
-  enum class Patience : std::uint8_t { kUntilExitRequest, kUnlimited, kLimited };
+  enum class Patience : std::uint8_t { kUntilExitRequest, kLimited };
   static constexpr std::chrono::seconds kMostPatience{1};
 
   void add(Cpu& cpu);

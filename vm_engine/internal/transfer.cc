@@ -6,24 +6,18 @@
 #include <bit>
 #include <span>
 
+#include "vm_engine/internal/helper_flags.h"
 #include "vm_mem/guest_copy.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_engine::internal {
 namespace {
 
-constexpr std::uint32_t kModeMask = 0xf;
-constexpr std::uint32_t kElementMask = 7;
 constexpr std::uint32_t kOverlapMask = 3u << 12;
-constexpr std::uint32_t kOrderMask = 3u << 18;
 constexpr std::uint32_t kKnownFlags = kOrderMask | (kOrderMask - 1);
 
 std::uint64_t page_rest_above(std::uint64_t gva) { return kPageBytes - (gva & ~kPageMask); }
 std::uint64_t page_rest_below(std::uint64_t end) { return ((end - 1) & ~kPageMask) + 1; }
-
-std::uint64_t element_bytes(std::uint32_t flags) {
-  return std::uint64_t{1} << ((flags >> VME_ELEM_SHIFT) & kElementMask);
-}
 
 }  // namespace
 
@@ -36,11 +30,11 @@ Transfer::Transfer(Cpu& cpu, const TransferRequest& request)
       source_{.gva = request.source_gva,
               .access = request.read_access,
               .side = VME_SIDE_SOURCE,
-              .mode = (request.flags >> VME_MMU_SRC_SHIFT) & kModeMask},
+              .mode = source_mode(request.flags)},
       destination_{.gva = request.destination_gva,
                    .access = VME_ACCESS_WRITE,
                    .side = VME_SIDE_DESTINATION,
-                   .mode = (request.flags >> VME_MMU_DST_SHIFT) & kModeMask},
+                   .mode = destination_mode(request.flags)},
       ordered_((request.flags & kOrderMask) == VME_ORDER_TSO_ELEM),
       devices_allowed_((request.flags & (VME_NO_MMIO | VME_ATOMIC_OR_NOTHING)) == 0) {}
 
@@ -50,7 +44,7 @@ std::uint64_t Transfer::run() {
   cpu_.sync();
   if (!valid()) {
     cpu_.fail(VME_EINVAL, subject(reads_guest() ? source_ : destination_, 0),
-              reads_guest() ? source_.gva : destination_.gva, ~std::uint64_t{0});
+              reads_guest() ? source_.gva : destination_.gva, kNoAddress);
     return finish(0);
   }
   if ((request_.flags & kOrderMask) != VME_ORDER_ACQREL_ENDS) return run_relaxed();
@@ -124,8 +118,7 @@ std::uint64_t Transfer::walk(Step range, Order order, bool poll, Action action) 
     cpu_.sync();
     if (poll && done != 0 && begins_page(step) && cpu_.exit_requested()) {
       const Operand& operand = reads_guest() ? source_ : destination_;
-      cpu_.fail(VME_INTR, subject(operand, lead(step)), operand.gva + lead(step),
-                ~std::uint64_t{0});
+      cpu_.fail(VME_INTR, subject(operand, lead(step)), operand.gva + lead(step), kNoAddress);
       return done;
     }
     const std::uint64_t moved = (this->*action)(step);
