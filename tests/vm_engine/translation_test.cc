@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -26,15 +27,20 @@ constexpr std::uint64_t kPlain = 0x60000;  // RAM whose code cannot be watched
 constexpr std::uint64_t kDevice = 0x80000;
 constexpr std::uint64_t kAlias = 0x90000;  // the second page of RAM once more
 
-class SilentDevice : public vm_mem::MmioHandler {
+// Takes everything, but refuses a write that `refuse` is called in.
+class QuietDevice : public vm_mem::MmioHandler {
  public:
   vm_mem::AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
     value = 0;
     return vm_mem::AccessFault::kNone;
   }
   vm_mem::AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
-    return vm_mem::AccessFault::kNone;
+    if (!refuse) return vm_mem::AccessFault::kNone;
+    refuse();
+    return vm_mem::AccessFault::kDevice;
   }
+
+  std::function<void()> refuse;
 };
 
 // Keeps what it is told.
@@ -101,7 +107,7 @@ class TranslationTest : public testing::Test {
     EXPECT_EQ(event.by, cpu.get());
   }
 
-  SilentDevice device;
+  QuietDevice device;
   std::unique_ptr<vm_mem::MemoryManager> memory = vm_mem::MemoryManager::create({}).value();
   vm_mem::RegionId ram{}, alias{};
   EnginePtr engine;
@@ -288,6 +294,27 @@ TEST_F(TranslationTest, AMoveThatRunsAgainstItsDirectionSaysSoToo) {
   EXPECT_EQ(vme_copy(cpu.get(), kRam + 0x210, kRam + 0x1f0, 64, 0), 0u);
   EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_CODE_HIT});
   EXPECT_EQ(cpu->exit_request & 1, 1u);
+  vme_tc_release(tc, &block);
+}
+
+// While the device is at work another thread watches the running block's page, which this
+// vCPU has open: it is closed, and told of, when the call ends.
+TEST_F(TranslationTest, AFailureStaysOneWhereTheRunningBlockIsToldOfToo) {
+  ASSERT_EQ(store(*cpu, kRam, std::uint64_t{1}), VME_OK);
+  cpu->cur_blk_lo = kRam + 0x200;
+  cpu->cur_blk_hi = kRam + 0x240;
+  vme_translation block{};
+  std::thread other;
+  device.refuse = [&] {
+    other = std::thread(
+        [&] { EXPECT_EQ(vme_tc_begin_translate(tc, nullptr, kRam + 0x200, 64, &block), VME_OK); });
+    while ((cpu->exit_request & VME_EXIT_FLUSH) == 0) std::this_thread::yield();
+  };
+  EXPECT_EQ(vme_store(cpu.get(), kDevice, 1, 3 << VME_ELEM_SHIFT), 8u);
+  other.join();
+  EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_MMIO});
+  EXPECT_EQ(cpu->fault.gva, kDevice);
+  EXPECT_EQ(cpu->exit_request & 1, 1u) << "the block is left all the same";
   vme_tc_release(tc, &block);
 }
 

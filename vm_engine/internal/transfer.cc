@@ -73,9 +73,17 @@ std::uint64_t Transfer::run_relaxed() {
   return finish(reach);
 }
 
+// What the others' requests tell of may be the running block's code (VME_CODE_HIT): of a
+// call that failed the reason stands, and exit_request says the rest.
 std::uint64_t Transfer::finish(std::uint64_t done) {
+  if (done == request_.bytes) {
+    cpu_.sync();
+    return 0;
+  }
+  const vme_fault why = cpu_.fault;
   cpu_.sync();
-  if (done != request_.bytes) cpu_.fault.done = done;
+  cpu_.fault = why;
+  cpu_.fault.done = done;
   return request_.bytes - done;
 }
 
