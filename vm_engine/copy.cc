@@ -9,8 +9,6 @@
 namespace {
 
 using vm_engine::internal::Cpu;
-using vm_engine::internal::kPageMask;
-using vm_engine::internal::TlbDetail;
 using vm_engine::internal::Transfer;
 using vm_engine::internal::TransferKind;
 using vm_engine::internal::TransferRequest;
@@ -28,41 +26,39 @@ using vm_engine::internal::TransferRequest;
 }
 
 struct Copy {
-  static constexpr bool kWrites = true;
   std::byte* to;
   const std::byte* from;
   void operator()(std::uint64_t n) const { vm_mem::copy_within_guest(to, from, n); }
 };
 struct Fill {
-  static constexpr bool kWrites = true;
   std::byte* to;
   std::byte value;
   void operator()(std::uint64_t n) const { vm_mem::fill_guest(to, value, n); }
 };
 struct Read {
-  static constexpr bool kWrites = false;
   std::byte* to;
   const std::byte* from;
   void operator()(std::uint64_t n) const { vm_mem::copy_from_guest(to, from, n); }
 };
 struct Write {
-  static constexpr bool kWrites = true;
   std::byte* to;
   const std::byte* from;
   void operator()(std::uint64_t n) const { vm_mem::copy_to_guest(to, from, n); }
 };
 
-// The rest of a direct access, and its end: n bytes are moved, then the page of `gva` that
-// they went to is marked, where there is one. Apart, so that the way here needs few registers.
 template <typename Work>
-[[gnu::noinline]] std::uint64_t finish(Cpu& cpu, [[maybe_unused]] std::uint64_t gva,
-                                       [[maybe_unused]] const TlbDetail* written, std::uint64_t n,
-                                       Work work) {
-  if (n > vm_mem::kUncountedBytes) cpu.memory().count_copy(n);
+[[gnu::noinline]] std::uint64_t finish_counted(const Cpu& cpu, std::uint64_t n, Work work) {
+  cpu.memory().count_copy(n);
   work(n);
-  if constexpr (Work::kWrites) {
-    written->mark_written(gva & ~kPageMask, n, vm_mem::WriteCause::kCopy);
-  }
+  return 0;
+}
+
+// The end of a direct access. A page that is open for direct stores is marked already, and
+// again when it is closed.
+template <typename Work>
+[[gnu::always_inline]] inline std::uint64_t finish(const Cpu& cpu, std::uint64_t n, Work work) {
+  if (n > vm_mem::kUncountedBytes) return finish_counted(cpu, n, work);
+  work(n);
   return 0;
 }
 
@@ -107,31 +103,93 @@ std::uint64_t run(Cpu& cpu, const TransferRequest& request) { return Transfer(cp
                    .host_from = static_cast<const std::byte*>(host)});
 }
 
-// Once for flags that follow others.
-[[gnu::noinline]] std::uint64_t plan_and_copy(Cpu& cpu, std::uint64_t dst_gva,
+// Whether all that these reach may be accessed directly. Where all memory of the TLB is so,
+// the plan has said it.
+template <Cpu::Looks kLooks, typename... Reach>
+[[gnu::always_inline]] inline bool direct(const Reach&... reach) {
+  return kLooks == Cpu::Looks::kDirect || (reach.detail->direct && ...);
+}
+
+template <Cpu::Looks kLooks>
+[[gnu::always_inline]] inline std::uint64_t copy_by(Cpu& cpu, const Cpu::Plan& plan,
+                                                    std::uint64_t dst_gva, std::uint64_t src_gva,
+                                                    std::uint64_t n, std::uint32_t flags) {
+  Cpu::Reach from, to;
+  if (!suits(cpu, plan, n) || !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) ||
+      !direct<kLooks>(from, to) || !moves(to.host, from.host, n, flags)) [[unlikely]]
+    return transfer_copy(cpu, dst_gva, src_gva, n, flags);
+  return finish(cpu, n, Copy{to.host, from.host});
+}
+
+template <Cpu::Looks kLooks>
+[[gnu::always_inline]] inline std::uint64_t fill_by(Cpu& cpu, const Cpu::Plan& plan,
+                                                    std::uint64_t dst_gva, std::uint64_t pattern,
+                                                    std::uint64_t n, std::uint32_t flags) {
+  Cpu::Reach to;
+  if (!suits(cpu, plan, n) || plan.element_mask != 0 ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !direct<kLooks>(to))
+      [[unlikely]]
+    return transfer_fill(cpu, dst_gva, pattern, n, flags);
+  return finish(cpu, n, Fill{to.host, static_cast<std::byte>(pattern & 0xff)});
+}
+
+template <Cpu::Looks kLooks>
+[[gnu::always_inline]] inline std::uint64_t read_by(Cpu& cpu, const Cpu::Plan& plan, void* host,
+                                                    std::uint64_t src_gva, std::uint64_t n,
+                                                    std::uint32_t flags) {
+  Cpu::Reach from;
+  if (!suits(cpu, plan, n) || host == nullptr ||
+      !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) || !direct<kLooks>(from))
+      [[unlikely]]
+    return transfer_read(cpu, host, src_gva, n, flags);
+  return finish(cpu, n, Read{static_cast<std::byte*>(host), from.host});
+}
+
+template <Cpu::Looks kLooks>
+[[gnu::always_inline]] inline std::uint64_t write_by(Cpu& cpu, const Cpu::Plan& plan,
+                                                     std::uint64_t dst_gva, const void* host,
+                                                     std::uint64_t n, std::uint32_t flags) {
+  Cpu::Reach to;
+  if (!suits(cpu, plan, n) || host == nullptr ||
+      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !direct<kLooks>(to))
+      [[unlikely]]
+    return transfer_write(cpu, dst_gva, host, n, flags);
+  return finish(cpu, n, Write{to.host, static_cast<const std::byte*>(host)});
+}
+
+// The plan for flags that follow others, and for a TLB that has memory which is not direct.
+template <Cpu::Helper kHelper>
+const Cpu::Plan& looking_plan(Cpu& cpu, std::uint32_t flags) {
+  const auto& plan = cpu.plan_of<kHelper, Cpu::Looks::kEach>(flags);
+  if (!cpu.has_indirect() || plan.flags != flags) cpu.make_plan(kHelper, flags);
+  return cpu.has_indirect() ? plan : cpu.plan_of<kHelper>(flags);
+}
+
+[[gnu::noinline]] std::uint64_t look_and_copy(Cpu& cpu, std::uint64_t dst_gva,
                                               std::uint64_t src_gva, std::uint64_t n,
                                               std::uint32_t flags) {
-  cpu.make_plan(Cpu::Helper::kCopy, flags);
-  return vme_copy(&cpu, dst_gva, src_gva, n, flags);
+  const Cpu::Plan& plan = looking_plan<Cpu::Helper::kCopy>(cpu, flags);
+  return copy_by<Cpu::Looks::kEach>(cpu, plan, dst_gva, src_gva, n, flags);
 }
 
-[[gnu::noinline]] std::uint64_t plan_and_fill(Cpu& cpu, std::uint64_t dst_gva,
+[[gnu::noinline]] std::uint64_t look_and_fill(Cpu& cpu, std::uint64_t dst_gva,
                                               std::uint64_t pattern, std::uint64_t n,
                                               std::uint32_t flags) {
-  cpu.make_plan(Cpu::Helper::kFill, flags);
-  return vme_fill(&cpu, dst_gva, pattern, n, flags);
+  const Cpu::Plan& plan = looking_plan<Cpu::Helper::kFill>(cpu, flags);
+  return fill_by<Cpu::Looks::kEach>(cpu, plan, dst_gva, pattern, n, flags);
 }
 
-[[gnu::noinline]] std::uint64_t plan_and_read(Cpu& cpu, void* host, std::uint64_t src_gva,
+[[gnu::noinline]] std::uint64_t look_and_read(Cpu& cpu, void* host, std::uint64_t src_gva,
                                               std::uint64_t n, std::uint32_t flags) {
-  cpu.make_plan(Cpu::Helper::kRead, flags);
-  return vme_read(&cpu, host, src_gva, n, flags);
+  const Cpu::Plan& plan = looking_plan<Cpu::Helper::kRead>(cpu, flags);
+  return read_by<Cpu::Looks::kEach>(cpu, plan, host, src_gva, n, flags);
 }
 
-[[gnu::noinline]] std::uint64_t plan_and_write(Cpu& cpu, std::uint64_t dst_gva, const void* host,
+[[gnu::noinline]] std::uint64_t look_and_write(Cpu& cpu, std::uint64_t dst_gva, const void* host,
                                                std::uint64_t n, std::uint32_t flags) {
-  cpu.make_plan(Cpu::Helper::kWrite, flags);
-  return vme_write(&cpu, dst_gva, host, n, flags);
+  const Cpu::Plan& plan = looking_plan<Cpu::Helper::kWrite>(cpu, flags);
+  return write_by<Cpu::Looks::kEach>(cpu, plan, dst_gva, host, n, flags);
 }
 
 }  // namespace
@@ -142,13 +200,8 @@ uint64_t vme_copy(vme_cpu* block, uint64_t dst_gva, uint64_t src_gva, uint64_t n
   auto& cpu = static_cast<Cpu&>(*block);
   const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kCopy>(flags);
   if (plan.flags != flags) [[unlikely]]
-    return plan_and_copy(cpu, dst_gva, src_gva, n, flags);
-  Cpu::Reach from, to;
-  if (!suits(cpu, plan, n) || !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) ||
-      !cpu.is_direct(from) || !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) ||
-      !cpu.is_direct(to) || !moves(to.host, from.host, n, flags)) [[unlikely]]
-    return transfer_copy(cpu, dst_gva, src_gva, n, flags);
-  return finish(cpu, dst_gva, to.detail, n, Copy{to.host, from.host});
+    return look_and_copy(cpu, dst_gva, src_gva, n, flags);
+  return copy_by<Cpu::Looks::kDirect>(cpu, plan, dst_gva, src_gva, n, flags);
 }
 
 uint64_t vme_fill(vme_cpu* block, uint64_t dst_gva, uint64_t pattern, uint64_t n, uint32_t flags) {
@@ -157,13 +210,8 @@ uint64_t vme_fill(vme_cpu* block, uint64_t dst_gva, uint64_t pattern, uint64_t n
   auto& cpu = static_cast<Cpu&>(*block);
   const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kFill>(flags);
   if (plan.flags != flags) [[unlikely]]
-    return plan_and_fill(cpu, dst_gva, pattern, n, flags);
-  Cpu::Reach to;
-  if (!suits(cpu, plan, n) || plan.element_mask != 0 ||
-      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(to))
-      [[unlikely]]
-    return transfer_fill(cpu, dst_gva, pattern, n, flags);
-  return finish(cpu, dst_gva, to.detail, n, Fill{to.host, static_cast<std::byte>(pattern & 0xff)});
+    return look_and_fill(cpu, dst_gva, pattern, n, flags);
+  return fill_by<Cpu::Looks::kDirect>(cpu, plan, dst_gva, pattern, n, flags);
 }
 
 uint64_t vme_read(vme_cpu* block, void* host, uint64_t src_gva, uint64_t n, uint32_t flags) {
@@ -172,13 +220,8 @@ uint64_t vme_read(vme_cpu* block, void* host, uint64_t src_gva, uint64_t n, uint
   auto& cpu = static_cast<Cpu&>(*block);
   const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kRead>(flags);
   if (plan.flags != flags) [[unlikely]]
-    return plan_and_read(cpu, host, src_gva, n, flags);
-  Cpu::Reach from;
-  if (!suits(cpu, plan, n) || host == nullptr ||
-      !Cpu::find(plan.source, src_gva, n, &vme_tlb_entry::read, from) || !cpu.is_direct(from))
-      [[unlikely]]
-    return transfer_read(cpu, host, src_gva, n, flags);
-  return finish(cpu, src_gva, from.detail, n, Read{static_cast<std::byte*>(host), from.host});
+    return look_and_read(cpu, host, src_gva, n, flags);
+  return read_by<Cpu::Looks::kDirect>(cpu, plan, host, src_gva, n, flags);
 }
 
 uint64_t vme_write(vme_cpu* block, uint64_t dst_gva, const void* host, uint64_t n, uint32_t flags) {
@@ -187,11 +230,6 @@ uint64_t vme_write(vme_cpu* block, uint64_t dst_gva, const void* host, uint64_t 
   auto& cpu = static_cast<Cpu&>(*block);
   const Cpu::Plan& plan = cpu.plan_of<Cpu::Helper::kWrite>(flags);
   if (plan.flags != flags) [[unlikely]]
-    return plan_and_write(cpu, dst_gva, host, n, flags);
-  Cpu::Reach to;
-  if (!suits(cpu, plan, n) || host == nullptr ||
-      !Cpu::find(plan.destination, dst_gva, n, &vme_tlb_entry::write, to) || !cpu.is_direct(to))
-      [[unlikely]]
-    return transfer_write(cpu, dst_gva, host, n, flags);
-  return finish(cpu, dst_gva, to.detail, n, Write{to.host, static_cast<const std::byte*>(host)});
+    return look_and_write(cpu, dst_gva, host, n, flags);
+  return write_by<Cpu::Looks::kDirect>(cpu, plan, dst_gva, host, n, flags);
 }

@@ -67,8 +67,8 @@ typedef struct vme_fault {
  * been marked dirty, so that a hit needs no mark. It is marked again when the entry goes:
  * when it is replaced or flushed, when the vCPU is parked or destroyed, and at the first
  * helper call, TLB miss or refresh after a harvest of dirty pages. What a vCPU stores in
- * between may therefore be told by the next harvest after that one; a harvest that has to
- * be exact comes after the vCPU was parked. */
+ * between, by a helper or not, may therefore be told by the next harvest after that one; a
+ * harvest that has to be exact comes after the vCPU was parked. */
 enum { VME_PAGE_BITS = 12, VME_TLB_SLOW = 1 << 10, VME_TLB_ENTRIES = 256, VME_MMU_MODES = 8 };
 
 typedef struct vme_tlb_entry {

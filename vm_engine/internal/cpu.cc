@@ -155,7 +155,10 @@ void Cpu::install(std::uint64_t gva, unsigned mode, std::uint64_t gpa_page, cons
     if (other.rc != VME_OK || other.kind != page.kind) continue;
     comparator(entry, access) = access == VME_ACCESS_WRITE ? fast | kSlowComparator : tag;
   }
-  has_indirect_ |= page.recoverable;
+  if (page.recoverable && !has_indirect_) {
+    has_indirect_ = true;
+    plans_[static_cast<std::size_t>(Looks::kDirect)] = {};
+  }
   entry.addend = reinterpret_cast<std::uintptr_t>(page.host) - fast;
   modes_[mode].enter(entry, TlbDetail{.gva_page = fast,
                                       .gpa_page = gpa_page,
@@ -177,11 +180,13 @@ bool Cpu::enter(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access, un
   sync();
   if (resolve(gva, access, mode).rc != VME_OK) return false;
   const auto comparator = access == VME_ACCESS_WRITE ? &vme_tlb_entry::write : &vme_tlb_entry::read;
-  return find(tlb[mode].table, gva, bytes, comparator, reach) && is_direct(reach);
+  return find(tlb[mode].table, gva, bytes, comparator, reach) && reach.detail->direct;
 }
 
 void Cpu::make_plan(Helper helper, std::uint32_t flags) {
-  plans_[(flags >> VME_ELEM_SHIFT) & 3].of[static_cast<std::size_t>(helper)] = plan_for(flags);
+  const Looks looks = has_indirect_ ? Looks::kEach : Looks::kDirect;
+  auto& plans = plans_[static_cast<std::size_t>(looks)];
+  plans[(flags >> VME_ELEM_SHIFT) & 3].of[static_cast<std::size_t>(helper)] = plan_for(flags);
 }
 
 // Only flags that change nothing where plain memory is all there: such an access has one step,

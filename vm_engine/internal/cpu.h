@@ -154,16 +154,20 @@ class Cpu : public vme_cpu {
     std::array<Plan, 4> of;
   };
   enum class Helper : std::uint8_t { kCopy, kFill, kRead, kWrite };
-  // The latest plan for flags of that element size; it may be that of other flags.
-  template <Helper kHelper>
+  // The latest plan for flags of that element size; it may be that of other flags. kDirect: for
+  // a TLB in which all memory is direct, so that nobody has to look; where it is not there is
+  // none.
+  enum class Looks : std::uint8_t { kDirect, kEach };
+  template <Helper kHelper, Looks kLooks = Looks::kDirect>
   [[gnu::always_inline]] inline const Plan& plan_of(std::uint32_t flags) const {
     static_assert(sizeof(Plans) == 1 << VME_ELEM_SHIFT);
     const std::uint64_t place = flags & (3u << VME_ELEM_SHIFT);
-    const auto* const plans =
-        reinterpret_cast<const Plans*>(reinterpret_cast<const std::byte*>(&plans_) + place);
+    const auto* const plans = reinterpret_cast<const Plans*>(
+        reinterpret_cast<const std::byte*>(&plans_[static_cast<std::size_t>(kLooks)]) + place);
     return plans->of[static_cast<std::size_t>(kHelper)];
   }
   void make_plan(Helper helper, std::uint32_t flags);
+  bool has_indirect() const { return has_indirect_; }
 
   // Bytes of one page that ordinary accesses of the host may reach.
   struct Reach {
@@ -171,7 +175,7 @@ class Cpu : public vme_cpu {
     const TlbDetail* detail;
   };
   // Whether [gva, gva + bytes) lies in one page that `comparator` of a mode's table has, and
-  // what is there; whether it is direct has to be asked.
+  // what is there; whether it is direct has to be looked at, where has_indirect().
   // Needs:  is_current(); 0 < bytes <= kPageBytes.
   [[gnu::always_inline]] static inline bool find(const vme_tlb_entry* table, std::uint64_t gva,
                                                  std::uint64_t bytes,
@@ -181,7 +185,6 @@ class Cpu : public vme_cpu {
     reach = {reinterpret_cast<std::byte*>(gva + entry.addend), &TlbMode::detail_in(table, gva)};
     return entry.*comparator == ((gva + bytes - 1) & kPageMask);
   }
-  bool is_direct(const Reach& reach) const { return !has_indirect_ || reach.detail->direct; }
 
   // Memory of the host that [gva, gva + bytes) is, in one piece and direct, or null. The
   // latest piece that was found for reading and for writing is kept beside the TLB, which
@@ -213,7 +216,7 @@ class Cpu : public vme_cpu {
   ArenaViews* arena() const { return arena_; }
   void set_arena(ArenaViews* arena);
 
-  GuestMemory& memory() { return *memory_; }
+  GuestMemory& memory() const { return *memory_; }
   std::span<std::byte> bounce() { return bounce_; }
 
  private:
@@ -248,9 +251,9 @@ class Cpu : public vme_cpu {
   bool park_wanted_ = false;
   Cpu* next_ = nullptr;  // in the engine's list
   CpuMailbox mailbox_;
-  std::array<Plans, 4> plans_;
-  std::array<Piece, 2> pieces_;  // for reading, for writing
-  bool has_indirect_ = false;    // some page that was entered was memory, but not direct
+  std::array<std::array<Plans, 4>, 2> plans_;  // of each Looks
+  std::array<Piece, 2> pieces_;                // for reading, for writing
+  bool has_indirect_ = false;  // some page that was entered was memory, but not direct
   std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;
   OpenPages open_pages_;
