@@ -92,8 +92,8 @@ absl::Status check(const FastmemOptions& options) {
                       options.bytes, options.guard_bytes));
 }
 
-absl::Status no_memory() {
-  return absl::ResourceExhaustedError("no host memory for the records of an arena");
+absl::Status no_memory() noexcept {
+  return internal::exhausted("no host memory for the records of an arena");
 }
 
 }  // namespace
@@ -131,6 +131,8 @@ class FastmemArena::State : public vm_mem::MemoryListener, public vm_mem::CodeWa
  private:
   void stop();
   void show(const Window& window, const Section& shown);
+  absl::Status show_last_window();
+  void undo(const Window& window);
   void hide(const MapSection& section);
   void change(const MapSection& section);
 
@@ -209,12 +211,12 @@ void FastmemArena::State::region_added(const MapSection& section) try {
   const Section& shown =
       sections_.emplace(section.range.begin().value, std::move(added)).first->second;
   if (is_unshareable(shown)) {
-    views_->refuse(absl::StrFormat("region 0x%x is RAM without a descriptor: it has one view alone",
-                                   static_cast<std::uint64_t>(section.shown)));
+    views_->refuse({.kind = internal::ArenaReason::Kind::kNoDescriptor,
+                    .numbers = {static_cast<std::uint64_t>(section.shown)}});
   }
   for (const Window& window : windows_) show(window, shown);
 } catch (const std::bad_alloc&) {
-  views_->give_up("no host memory to follow the map");
+  views_->give_up();
 }
 
 void FastmemArena::State::hide(const MapSection& section) {
@@ -229,7 +231,7 @@ void FastmemArena::State::region_removed(const MapSection& section) try {
   hide(section);
   sections_.erase(section.range.begin().value);
 } catch (const std::bad_alloc&) {
-  views_->give_up("no host memory to follow the map");
+  views_->give_up();
 }
 
 void FastmemArena::State::dirty_log_started(const MapSection& section) { change(section); }
@@ -256,6 +258,21 @@ absl::Status FastmemArena::State::check_range(std::uint64_t gva, std::uint64_t b
       "0x%x bytes at 0x%x are no pages of an arena of 0x%x bytes", bytes, gva, views_->bytes()));
 }
 
+// What was shown of the window goes without a view being cut, which takes no memory.
+void FastmemArena::State::undo(const Window& window) {
+  windows_.pop_back();
+  views_->remove(window.begin, window.begin + window.bytes);
+}
+
+absl::Status FastmemArena::State::show_last_window() try {
+  const std::uint64_t refusals = views_->refusals();
+  for (const auto& [gpa, section] : sections_) show(windows_.back(), section);
+  if (views_->refusals() == refusals) return absl::OkStatus();
+  return absl::ResourceExhaustedError(views_->reason());
+} catch (const std::bad_alloc&) {
+  return no_memory();
+}
+
 absl::Status FastmemArena::State::map(const Window& window) try {
   const std::lock_guard lock(mutex_);
   const std::uint64_t end = window.begin + window.bytes;
@@ -265,12 +282,9 @@ absl::Status FastmemArena::State::map(const Window& window) try {
         "0x%x bytes are shown at 0x%x of the arena already", other.bytes, other.begin));
   }
   windows_.push_back(window);
-  const std::uint64_t refusals = views_->refusals();
-  for (const auto& [gpa, section] : sections_) show(window, section);
-  if (views_->refusals() == refusals) return absl::OkStatus();
-  windows_.pop_back();
-  views_->remove(window.begin, end);
-  return absl::ResourceExhaustedError(views_->reason());
+  absl::Status shown = show_last_window();
+  if (!shown.ok()) undo(window);
+  return shown;
 } catch (const std::bad_alloc&) {
   return no_memory();
 }

@@ -130,8 +130,9 @@ class FastmemArena {
   // Done twice it is undone by one unprotect().
   //
   // Units:   bytes from the beginning of the region that holds the memory.
-  // Errors:  kResourceExhausted  the host refused; everything shown is then hidden, and
-  //                              mode() is kSoftTlb: the promise holds all the same
+  // Errors:  kResourceExhausted  no memory to note the pages: everything shown is then hidden
+  //                              for good, and mode() is kSoftTlb: the promise holds all
+  //                              the same
   // Cost:    mprotect(2) of each run of pages, 1 to 10 us. Where mappings run short, a whole
   //          piece becomes read-only.
   absl::Status protect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);

@@ -9,10 +9,12 @@
 #include <cstdlib>
 #include <vector>
 
+#include "tests/support/failing_allocations.h"
 #include "tests/support/sanitizers.h"
 #include "tests/vm_engine/fastmem_machine.h"
 #include "vm_engine/internal/arena_space.h"
 #include "vm_engine/internal/page_bits.h"
+#include "vm_mem/memory_listener.h"
 
 namespace {
 
@@ -56,6 +58,112 @@ TEST_F(FewMappingsTest, TrackedPagesBeyondTheBudgetStayClosedAndRight) {
   }
   EXPECT_LE(arena_->statistics().mappings, 16u);
   EXPECT_EQ(harvest().size(), kRamPages / 2);
+}
+
+TEST_F(FewMappingsTest, PagesThatAreClosedAnywayTakeNoMappings) {
+  ASSERT_TRUE(arena_->protect(ram_, kPage, kPage).ok());
+  ASSERT_TRUE(arena_->protect(ram_, 8 * kPage, kPage).ok());
+  ASSERT_GT(arena_->statistics().mappings + 2, 16u);
+  ASSERT_TRUE(arena_->protect(tracked_, 0, kRamPages * kPage).ok());
+  ASSERT_TRUE(arena_->protect(ram_, 8 * kPage, kPage).ok());
+  EXPECT_EQ(arena_->mode(), FastmemMode::kFastmem) << arena_->reason();
+  EXPECT_TRUE(direct_store(kRam, 1));
+  EXPECT_FALSE(direct_store(kRam + 8 * kPage, 1));
+}
+
+// From the allocation on that comes after `successes` ones.
+template <typename Call>
+auto without_memory(int successes, Call call) {
+  vm_test::failed_allocations = 0;
+  vm_test::failing = vm_test::Failing::kAllFurther;
+  return vm_test::with_failing_allocation(successes, call);
+}
+
+TEST_F(FewMappingsTest, ProtectedPagesAreClosedWhereThereIsNoMemoryForTheReason) {
+  ASSERT_TRUE(arena_->protect(ram_, 0, kRamPages * kPage).ok());
+  arena_->unprotect(ram_, 0, kRamPages * kPage);
+  for (std::uint64_t page = 0; page < kRamPages; ++page) {
+    ASSERT_TRUE(direct_store(kRam + page * kPage, 1));
+  }
+  for (std::uint64_t page = 0; page < kRamPages; page += 2) {
+    ASSERT_TRUE(without_memory(0, [&] { return arena_->protect(ram_, page * kPage, kPage); }).ok());
+    ASSERT_FALSE(direct_store(kRam + page * kPage, 1)) << page;
+  }
+  EXPECT_NE(arena_->reason().find("protected"), std::string::npos) << arena_->reason();
+}
+
+class NoMemoryTest : public FastmemTest {
+ protected:
+  void new_arena() {
+    if (arena_ != nullptr) arena_->detach(made_);
+    arena_ = FastmemArena::create(*memory_, small_arena()).value();
+    ASSERT_TRUE(arena_->attach(made_).ok());
+  }
+  // Wherever something is stored, it is the guest's memory.
+  void expect_right() {
+    for (std::uint64_t gva = 0; gva < 0x200000; gva += kPage) {
+      std::uint64_t value = 0;
+      if (!direct_store(gva, gva + 1)) continue;
+      EXPECT_TRUE(memory_->load(vm_mem::GuestAddress{gva}, value).ok()) << std::hex << gva;
+      EXPECT_EQ(value, gva + 1);
+    }
+  }
+};
+
+TEST_F(NoMemoryTest, ProtectingHoldsItsPromise) {
+  bool failed = true;
+  for (int successes = 0; failed; ++successes) {
+    ASSERT_NO_FATAL_FAILURE(new_arena());
+    ASSERT_TRUE(direct_store(kRam + 3 * kPage, 1));
+    const absl::Status status =
+        without_memory(successes, [&] { return arena_->protect(ram_, 3 * kPage, kPage); });
+    failed = vm_test::failed_allocations != 0;
+    EXPECT_FALSE(direct_store(kRam + 3 * kPage, 1)) << successes;
+    EXPECT_EQ(status.code(), failed ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk);
+    EXPECT_EQ(arena_->mode(), failed ? FastmemMode::kSoftTlb : FastmemMode::kFastmem);
+    if (!failed) break;
+    const auto mirror = memory_->add_alias(range(0x100000, 4 * kPage), ram_, 2 * kPage);
+    ASSERT_TRUE(mirror.ok());
+    EXPECT_FALSE(direct_store(0x100000 + kPage, 1)) << "where it is shown later, too";
+    ASSERT_TRUE(memory_->remove_region(*mirror, vm_mem::RemovePolicy::kWait).ok());
+  }
+}
+
+// Has this thread run out of memory once a section has come, or gone; or have it again.
+class Starver : public vm_mem::MemoryListener {
+ public:
+  explicit Starver(int successes) : successes_(successes) {}
+  void region_added(const vm_mem::MapSection&) override { change(); }
+  void region_removed(const vm_mem::MapSection&) override { change(); }
+
+ private:
+  void change() const { vm_test::allocations_left = successes_; }
+  const int successes_;
+};
+
+TEST_F(NoMemoryTest, FollowingTheMapShowsWhatIsThereOrNothing) {
+  bool failed = true;
+  for (int successes = 0; failed; ++successes) {
+    Starver before(successes);
+    Starver after(-1);
+    vm_test::failing = vm_test::Failing::kAllFurther;
+    arena_->detach(made_);
+    arena_.reset();
+    memory_->add_listener(&before);
+    vm_test::allocations_left = -1;
+    ASSERT_NO_FATAL_FAILURE(new_arena());
+    memory_->add_listener(&after);
+    vm_test::failed_allocations = 0;
+    const vm_mem::GuestAddress to{successes % 2 == 0 ? 0x180000 : kRam};
+    EXPECT_TRUE(memory_->move_region(ram_, to).ok());
+    failed = vm_test::failed_allocations != 0;
+    expect_right();
+    EXPECT_EQ(arena_->mode(), failed ? FastmemMode::kSoftTlb : FastmemMode::kFastmem);
+    memory_->remove_listener(&after);
+    memory_->remove_listener(&before);
+    vm_test::allocations_left = -1;
+    expect_right();
+  }
 }
 
 TEST(FastmemArenaTest, FallsBackWhereRamHasNoDescriptor) {

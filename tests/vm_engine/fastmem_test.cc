@@ -343,6 +343,68 @@ TEST_F(FastmemCodeTest, AViewThatComesIsClosedWhereCodeIsWatched) {
   EXPECT_FALSE(direct_store(0x700000 + kPage, 1));
 }
 
+// A vCPU that stores to one page for as long as this lives, and takes no helper.
+class Storer {
+ public:
+  Storer(vme_engine* engine, vm_engine::FastmemArena& arena, std::uint64_t gva)
+      : cpu_(new_cpu(engine)), thread_([this, &arena, gva] {
+          EXPECT_EQ(vme_thread_attach(cpu_.get()), VME_OK);
+          EXPECT_TRUE(arena.attach(cpu_.get()).ok());
+          for (std::uint64_t value = 1; !stop_; ++value) {
+            std::uint64_t faulted = 7;
+            vm_test_store(cpu_->fastmem_base, gva, value, &faulted);
+            ++(faulted == 0 ? stored_ : refused_);
+          }
+          arena.detach(cpu_.get());
+          vme_thread_detach();
+        }) {}
+  Storer(const Storer&) = delete;
+  Storer& operator=(const Storer&) = delete;
+  ~Storer() {
+    stop_ = true;
+    thread_.join();
+  }
+  std::uint64_t stored() const { return stored_; }
+  std::uint64_t refused() const { return refused_; }
+
+ private:
+  static vme_cpu* new_cpu(vme_engine* engine) {
+    vme_cpu* cpu = nullptr;
+    EXPECT_EQ(vme_cpu_create(engine, &cpu), VME_OK);
+    return cpu;
+  }
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> stored_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  vm_engine::CpuPtr cpu_;
+  std::thread thread_;
+};
+
+// Every other page of it is watched: as many changes of the host's mappings.
+TEST_F(FastmemCodeTest, AViewThatComesIsNotOpenForAMomentWhereCodeIsWatched) {
+  constexpr std::uint64_t kAt = 0x680000;
+  constexpr std::uint64_t kPages = 64;
+  const RegionId region =
+      memory_
+          ->add_ram(range(kAt, kPages * kPage),
+                    {.backing = Backing::kMemfd, .code_watch = vm_mem::CodeWatching::kOn})
+          .value();
+  for (std::uint64_t page = 0; page < kPages; page += 2) {
+    ASSERT_TRUE(watch().watch(region, page * kPage, 8).ok());
+  }
+  const Storer storer(engine_.get(), *arena_, kAt + (kPages - 2) * kPage);
+  for (int round = 0; round < 40; ++round) {
+    const std::uint64_t until = storer.refused() + 2;
+    ASSERT_TRUE(memory_->set_dirty_tracking(region, DirtyTracking::kOn).ok());
+    ASSERT_TRUE(memory_->set_dirty_tracking(region, DirtyTracking::kOff).ok());
+    EXPECT_TRUE(direct_store(kAt + kPage, 1)) << "its neighbours are open at once";
+    ASSERT_TRUE(memory_->move_region(region, GuestAddress{kAt + kPages * kPage}).ok());
+    ASSERT_TRUE(memory_->move_region(region, GuestAddress{kAt}).ok());
+    while (storer.refused() < until) std::this_thread::yield();
+  }
+  EXPECT_EQ(storer.stored(), 0u);
+}
+
 // What a translator reads of watched code stays, or it is told, whatever is stored.
 TEST_F(FastmemCodeTest, NoTranslationIsStaleUnnoticed) {
   vme_cpu* cpu = nullptr;

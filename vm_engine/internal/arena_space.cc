@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -24,7 +25,8 @@ constexpr std::uint64_t kBaseAlignment = std::uint64_t{1} << 30;
 constexpr int kNothing = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 int host_rights(ArenaAccess access) {
-  return access == ArenaAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  constexpr std::array<int, 3> kRights = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
+  return kRights[static_cast<std::size_t>(access)];
 }
 
 absl::Status refused(std::uint64_t bytes, int error) {

@@ -12,7 +12,7 @@
 
 namespace vm_engine::internal {
 
-enum class ArenaAccess : std::uint8_t { kRead, kReadWrite };
+enum class ArenaAccess : std::uint8_t { kNone, kRead, kReadWrite };
 
 // Everything is inaccessible at first. Positions count from base(). Of all calls that
 // return bool, false is that the host refused: errno says why, and the pages are as before.

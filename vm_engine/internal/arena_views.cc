@@ -7,7 +7,6 @@
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "vm_engine/internal/guest_memory.h"
 
 namespace vm_engine::internal {
@@ -42,25 +41,29 @@ ArenaViews::ArenaViews(vm_mem::MemoryManager& memory, ArenaSpace space, std::siz
       mappings_(kMappingsAround),
       dirty_epoch_(memory.dirty_epoch()) {}
 
-void ArenaViews::explain(std::string reason) {
-  if (reason_.empty()) reason_ = std::move(reason);
+void ArenaViews::explain(ArenaReason::Kind kind, std::array<std::uint64_t, 3> numbers) noexcept {
+  if (reason_.kind == ArenaReason::Kind::kNone) reason_ = {.kind = kind, .numbers = numbers};
   complete_.store(false, std::memory_order_relaxed);
 }
 
 std::string ArenaViews::reason() const {
-  const std::lock_guard lock(lock_);
-  return reason_;
+  const auto noted = [this] {
+    const std::lock_guard lock(lock_);
+    return reason_;
+  };
+  return noted().text();
 }
 
-void ArenaViews::refuse(std::string reason) {
+void ArenaViews::refuse(const ArenaReason& reason) noexcept {
   const std::lock_guard lock(lock_);
-  explain(std::move(reason));
+  explain(reason.kind, reason.numbers);
 }
 
-void ArenaViews::give_up(std::string reason) {
+void ArenaViews::give_up() noexcept {
   const std::lock_guard lock(lock_);
-  explain(std::move(reason));
-  hide_everything();
+  explain(ArenaReason::Kind::kNoMemory);
+  given_up_ = hide_everything();
+  if (given_up_) views_.clear();
 }
 
 std::uint64_t ArenaViews::refusals() const {
@@ -89,51 +92,78 @@ void ArenaViews::assign(ArenaView& view, std::uint64_t first, std::uint64_t coun
 
 // --- Coming and going.
 
-bool ArenaViews::show(std::uint64_t begin, const ArenaView& view, const Source& source) {
+bool ArenaViews::show(std::uint64_t begin, ArenaView& view, const Source& source) {
   const std::uint64_t bytes = view.end - begin;
   if (!is_affordable(mappings_of(view))) {
-    explain(absl::StrFormat("the map takes more than 0x%x mappings of the host", max_mappings_));
+    explain(ArenaReason::Kind::kTooManyMappings, {max_mappings_});
     return false;
   }
-  bool shown = false;
-  if (source.file) {
-    const bool all_open = view.open.size() != 0 && view.open.ones() == view.open.size();
-    shown = space_.show(begin, bytes, *source.file, view.region_offset,
-                        all_open ? ArenaAccess::kReadWrite : ArenaAccess::kRead);
-  } else {
-    shown = space_.show_copy(begin, source.content);
+  const bool all_open = view.open.size() != 0 && view.open.ones() == view.open.size();
+  const ArenaAccess access = all_open ? ArenaAccess::kReadWrite : ArenaAccess::kRead;
+  const bool shown = source.file
+                         ? space_.show(begin, bytes, *source.file, view.region_offset, access)
+                         : space_.show_copy(begin, source.content);
+  if (!shown) {
+    explain(ArenaReason::Kind::kNotMapped, {bytes, static_cast<std::uint64_t>(errno)});
+    return false;
   }
-  if (!shown) explain(absl::StrFormat("mmap of 0x%x bytes failed: errno %d", bytes, errno));
-  return shown;
+  if (!all_open) show_open(begin, view);
+  return true;
 }
 
+// Of a view that can be read. What the host refuses stays closed, until a store there.
+void ArenaViews::show_open(std::uint64_t begin, ArenaView& view) {
+  const std::uint64_t pages = view.open.size();
+  for (std::uint64_t page = view.open.next_one(0); page < pages;) {
+    const std::uint64_t end = view.open.next_zero(page);
+    if (!space_.permit(begin + page * view.page_bytes, (end - page) * view.page_bytes,
+                       ArenaAccess::kReadWrite)) {
+      view.open.assign(page, pages - page, false);
+      return;
+    }
+    page = view.open.next_one(end);
+  }
+}
+
+void ArenaViews::leave_guarded_closed(ArenaView& view) {
+  const bool watchable = view.dirty_log != nullptr && view.dirty_log->is_watchable();
+  if (view.tracked || (!watchable && !protected_.contains(view.region))) return;
+  for (std::uint64_t page = 0; page < view.open.size(); ++page) {
+    if (is_guarded(view, page)) view.open.assign(page, 1, false);
+  }
+  if (view.open.runs() < 2 || is_affordable(mappings_of(view))) return;
+  explain(ArenaReason::Kind::kTooManyProtected, {max_mappings_});
+  view.frozen = true;
+  view.open.assign(0, view.open.size(), false);
+}
+
+// Who guards a page that this has found unguarded closes it once the lock is free.
 void ArenaViews::add(std::uint64_t begin, ArenaView view, const Source& source) {
   const std::lock_guard lock(lock_);
+  if (given_up_) {
+    ++refusals_;
+    return;
+  }
   const std::uint64_t bytes = view.end - begin;
   view.page_bytes = source.file ? source.file->page_bytes : kPageBytes;
   if (source.file && !is_aligned(begin, view, *source.file)) {
-    explain(absl::StrFormat("region 0x%x has pages of 0x%x bytes and is shown at 0x%x",
-                            static_cast<std::uint64_t>(view.region), view.page_bytes, begin));
+    explain(ArenaReason::Kind::kMisaligned,
+            {static_cast<std::uint64_t>(view.region), view.page_bytes, begin});
     view.kind = ViewKind::kUnmappable;
     ++refusals_;
   }
   if (view.kind == ViewKind::kMapped) {
     const bool writable = source.file && source.protection == vm_mem::Protection::kReadWrite;
     if (writable) view.open = PageBits(bytes / view.page_bytes, !view.tracked);
+    leave_guarded_closed(view);
   }
-  Entry& entry = *views_.emplace(begin, std::move(view)).first;
-  if (entry.second.kind != ViewKind::kMapped) return;
-  if (!show(begin, entry.second, source)) {
+  ArenaView& added = views_.emplace(begin, std::move(view)).first->second;
+  if (added.kind != ViewKind::kMapped) return;
+  if (!show(begin, added, source)) {
     ++refusals_;
-    return make_unmappable(entry.second);
+    return make_unmappable(added);
   }
-  mappings_ += mappings_of(entry.second);
-  const bool watchable =
-      entry.second.dirty_log != nullptr && entry.second.dirty_log->is_watchable();
-  if (entry.second.tracked || (!watchable && !protected_.contains(entry.second.region))) return;
-  for (std::uint64_t page = 0; page < entry.second.open.size(); ++page) {
-    if (is_guarded(entry.second, page)) close(entry, page, 1);
-  }
+  mappings_ += mappings_of(added);
 }
 
 ArenaViews::Views::iterator ArenaViews::first_overlap(std::uint64_t begin) {
@@ -162,7 +192,7 @@ void ArenaViews::remove(std::uint64_t begin, std::uint64_t end) {
   Views kept;
   for (Entry& rest : rests) kept.emplace(rest.first, std::move(rest.second));
   const bool hidden = space_.hide(begin, end - begin);
-  if (!hidden) hide_everything();
+  if (!hidden) (void)hide_everything();
   for (auto at = first; at != last; ++at) forget(at->second);
   views_.erase(first, last);
   for (Entry& rest : kept) {
@@ -190,13 +220,16 @@ void ArenaViews::make_unmappable(ArenaView& view) {
 }
 
 // One mapping in place of all: the host has room for that.
-void ArenaViews::hide_everything() {
-  explain(absl::StrFormat("the host refuses to change a mapping: errno %d", errno));
-  space_.hide(0, space_.bytes());
+bool ArenaViews::hide_everything() noexcept {
+  explain(ArenaReason::Kind::kNotChanged, {static_cast<std::uint64_t>(errno)});
+  if (!space_.hide(0, space_.bytes()) && !space_.permit(0, space_.bytes(), ArenaAccess::kNone)) {
+    return false;
+  }
   for (Entry& entry : views_) {
     forget(entry.second);
     make_unmappable(entry.second);
   }
+  return true;
 }
 
 // --- Open and closed pages.
@@ -245,8 +278,9 @@ void ArenaViews::mark_open(const ArenaView& view, std::uint64_t first, std::uint
   }
 }
 
-void ArenaViews::close(Entry& entry, std::uint64_t first, std::uint64_t count) {
+bool ArenaViews::close(Entry& entry, std::uint64_t first, std::uint64_t count) {
   ArenaView& view = entry.second;
+  if (view.open.next_one(first) >= first + count) return true;
   const bool affordable = is_affordable(2);
   if (!affordable || !space_.permit(entry.first + first * view.page_bytes, count * view.page_bytes,
                                     ArenaAccess::kRead)) {
@@ -254,25 +288,27 @@ void ArenaViews::close(Entry& entry, std::uint64_t first, std::uint64_t count) {
   }
   mark_open(view, first, count);
   assign(view, first, count, false);
+  return true;
 }
 
-void ArenaViews::freeze(Entry& entry) {
-  explain(
-      absl::StrFormat("protected pages take more than 0x%x mappings of the host", max_mappings_));
+bool ArenaViews::freeze(Entry& entry) {
+  explain(ArenaReason::Kind::kTooManyProtected, {max_mappings_});
   entry.second.frozen = true;
-  close_all(entry);
+  return close_all(entry);
 }
 
-void ArenaViews::close_all(Entry& entry) {
+bool ArenaViews::close_all(Entry& entry) {
   ArenaView& view = entry.second;
   if (!space_.permit(entry.first, view.end - entry.first, ArenaAccess::kRead)) {
     return hide_everything();
   }
   mark_open(view, 0, view.open.size());
   assign(view, 0, view.open.size(), false);
+  return true;
 }
 
-void ArenaViews::close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end) {
+bool ArenaViews::close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end) {
+  bool closed = true;
   for (Entry& entry : views_) {
     ArenaView& view = entry.second;
     const std::uint64_t from = std::max(begin, view.region_offset);
@@ -280,15 +316,18 @@ void ArenaViews::close_pages(vm_mem::RegionId region, std::uint64_t begin, std::
     if (view.region != region || view.open.size() == 0 || from >= to) continue;
     const std::uint64_t page = (from - view.region_offset) / view.page_bytes;
     const std::uint64_t last = (to - 1 - view.region_offset) / view.page_bytes;
-    close(entry, page, last - page + 1);
+    closed = close(entry, page, last - page + 1) && closed;
   }
+  return closed;
 }
 
-void ArenaViews::close(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes) {
+bool ArenaViews::close(vm_mem::RegionId region, std::uint64_t offset,
+                       std::uint64_t bytes) noexcept {
   const std::lock_guard lock(lock_);
-  close_pages(region, offset, offset + bytes);
+  return close_pages(region, offset, offset + bytes);
 }
 
+// What cannot be noted is not shown any more.
 absl::Status ArenaViews::protect(vm_mem::RegionId region, std::uint64_t offset,
                                  std::uint64_t bytes) try {
   if (bytes == 0) return absl::OkStatus();
@@ -299,12 +338,11 @@ absl::Status ArenaViews::protect(vm_mem::RegionId region, std::uint64_t offset,
   if (pages.size() < end) pages.resize(end);
   std::fill(pages.begin() + static_cast<std::ptrdiff_t>(first),
             pages.begin() + static_cast<std::ptrdiff_t>(end), true);
-  close_pages(region, first * kPageBytes, end * kPageBytes);
-  return absl::OkStatus();
+  if (close_pages(region, first * kPageBytes, end * kPageBytes)) return absl::OkStatus();
+  return exhausted("the host refuses to close pages");
 } catch (const std::bad_alloc&) {
-  const std::lock_guard lock(lock_);
-  hide_everything();
-  return absl::ResourceExhaustedError("no host memory to note protected pages");
+  give_up();
+  return exhausted("no host memory to note protected pages");
 }
 
 void ArenaViews::unprotect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes) {
@@ -322,7 +360,7 @@ void ArenaViews::unprotect(vm_mem::RegionId region, std::uint64_t offset, std::u
 void ArenaViews::close_tracked() {
   const std::lock_guard lock(lock_);
   for (Entry& entry : views_) {
-    if (entry.second.tracked && entry.second.open.ones() != 0) close_all(entry);
+    if (entry.second.tracked && entry.second.open.ones() != 0) (void)close_all(entry);
   }
 }
 

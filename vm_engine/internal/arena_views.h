@@ -5,7 +5,10 @@
 // 2. A page of a writable view is open or closed. Open pages of tracked views are marked
 //    dirty when they are opened, and again when they are closed; no page is open whose
 //    writes somebody wants to be told of.
-// 3. One lock guards it all. A handler only tries it: where it is taken, the fault goes to
+// 3. A page that is closed when its view comes is not writable for a moment: emitted code of
+//    other vCPUs runs meanwhile.
+// 4. What has to hold, hiding and closing, allocates nothing.
+// 5. One lock guards it all. A handler only tries it: where it is taken, the fault goes to
 //    the landing pad, whose helper needs nothing from here.
 #ifndef VM_ENGINE_INTERNAL_ARENA_VIEWS_H_
 #define VM_ENGINE_INTERNAL_ARENA_VIEWS_H_
@@ -21,6 +24,7 @@
 
 #include "absl/status/status.h"
 #include "vm_engine/fastmem.h"
+#include "vm_engine/internal/arena_reason.h"
 #include "vm_engine/internal/arena_space.h"
 #include "vm_engine/internal/page_bits.h"
 #include "vm_mem/dirty_log.h"
@@ -84,15 +88,15 @@ class ArenaViews {
   // Errors:  std::bad_alloc, where a view is cut.
   void remove(std::uint64_t begin, std::uint64_t end);
   // Notes why not everything can be shown.
-  void refuse(std::string reason);
-  // Hides everything there is: whoever follows the map has lost track.
-  void give_up(std::string reason);
+  void refuse(const ArenaReason& reason) noexcept;
+  // Shows nothing from here on: there is no memory to follow what happens.
+  void give_up() noexcept;
 
   absl::Status protect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
   void unprotect(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
   // As protect(), for pages that their log guards: each may be opened again once it does
-  // not.
-  void close(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes);
+  // not. False: the host refuses every way to do it.
+  bool close(vm_mem::RegionId region, std::uint64_t offset, std::uint64_t bytes) noexcept;
 
   void close_tracked();
   // Marks what is open, which stays so: of what this thread has stored, the next harvest
@@ -116,9 +120,11 @@ class ArenaViews {
   using Entry = Views::value_type;
 
   Views::iterator first_overlap(std::uint64_t begin);
-  bool show(std::uint64_t begin, const ArenaView& view, const Source& source);
-  void explain(std::string reason);
-  void hide_everything();
+  bool show(std::uint64_t begin, ArenaView& view, const Source& source);
+  void show_open(std::uint64_t begin, ArenaView& view);
+  void leave_guarded_closed(ArenaView& view);
+  void explain(ArenaReason::Kind kind, std::array<std::uint64_t, 3> numbers = {}) noexcept;
+  bool hide_everything() noexcept;
   static void make_unmappable(ArenaView& view);
   Entry part_of(const Entry& whole, std::uint64_t begin, std::uint64_t end) const;
 
@@ -127,10 +133,11 @@ class ArenaViews {
   bool is_protected(const ArenaView& view, std::uint64_t page) const;
   bool is_affordable(std::uint64_t more) const { return mappings_ + more <= max_mappings_; }
   bool open(Entry& entry, std::uint64_t page);
-  void close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end);
-  void close(Entry& entry, std::uint64_t first, std::uint64_t count);
-  void freeze(Entry& entry);
-  void close_all(Entry& entry);
+  // False, all of these: the host refuses every way to do it.
+  bool close_pages(vm_mem::RegionId region, std::uint64_t begin, std::uint64_t end);
+  bool close(Entry& entry, std::uint64_t first, std::uint64_t count);
+  bool freeze(Entry& entry);
+  bool close_all(Entry& entry);
   void mark_open(const ArenaView& view, std::uint64_t first, std::uint64_t count) const;
   void assign(ArenaView& view, std::uint64_t first, std::uint64_t count, bool value);
   void forget(const ArenaView& view);
@@ -147,7 +154,8 @@ class ArenaViews {
   std::uint64_t opened_ = 0;
   std::uint64_t closed_ = 0;
   std::uint64_t refusals_ = 0;
-  std::string reason_;
+  bool given_up_ = false;
+  ArenaReason reason_;
   std::atomic<bool> complete_{true};
   std::atomic<std::uint64_t> dirty_epoch_;
 };

@@ -36,9 +36,9 @@ void PageBits::assign(std::uint64_t first, std::uint64_t count, bool value) {
   runs_ = runs_ - before + edges(first, count);
 }
 
-std::uint64_t PageBits::next_one(std::uint64_t page) const {
+std::uint64_t PageBits::next(std::uint64_t page, std::uint64_t inverted) const {
   while (page < pages_) {
-    const std::uint64_t rest = words_[page / 64] >> page % 64;
+    const std::uint64_t rest = (words_[page / 64] ^ inverted) >> page % 64;
     if (rest != 0) {
       return std::min(pages_, page + static_cast<std::uint64_t>(std::countr_zero(rest)));
     }

@@ -21,8 +21,9 @@ class PageBits {
   // Memory, the rest:  no allocation. Needs: inside.
   bool test(std::uint64_t page) const { return (words_[page / 64] >> page % 64 & 1) != 0; }
   void assign(std::uint64_t first, std::uint64_t count, bool value);
-  // The first one from `page` on; size() where there is none.
-  std::uint64_t next_one(std::uint64_t page) const;
+  // The first one, or zero, from `page` on; size() where there is none.
+  std::uint64_t next_one(std::uint64_t page) const { return next(page, 0); }
+  std::uint64_t next_zero(std::uint64_t page) const { return next(page, ~std::uint64_t{0}); }
 
   // Errors:  std::bad_alloc.
   PageBits part(std::uint64_t first, std::uint64_t count) const;
@@ -33,6 +34,8 @@ class PageBits {
     return page > 0 && page < pages_ && test(page) != test(page - 1);
   }
   std::uint64_t edges(std::uint64_t first, std::uint64_t count) const;
+  // The first that is one in the words combined with `inverted`.
+  std::uint64_t next(std::uint64_t page, std::uint64_t inverted) const;
   void set(std::uint64_t page, bool value);
 
   std::vector<std::uint64_t> words_;
