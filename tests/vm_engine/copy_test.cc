@@ -2,10 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <functional>
 
+#include "tests/support/temporary_file.h"
 #include "tests/vm_engine/machine.h"
 #include "vm_engine/vm_engine.h"
+#include "vm_mem/host_fault.h"
 
 namespace {
 
@@ -450,6 +453,37 @@ TEST(CopyTest, FlagsThatFollowOthersAreTakenAtTheirWord) {
   // An ascending copy by bytes that overlaps by all but one.
   ASSERT_EQ(vme_copy(m.cpu.get(), Machine::kRam + 1, Machine::kRam, 99, VME_OVERLAP_PROPAGATE), 0u);
   EXPECT_EQ(m.bytes(Machine::kRam, 100), Bytes(100, m.bytes(Machine::kRam, 1)[0]));
+}
+
+// What the helpers know of their flags was worked out while all memory was direct.
+TEST(CopyTest, MemoryThatMayFailIsLookedAtFromWhenItIsMetOn) {
+  ASSERT_TRUE(vm_mem::install_host_fault_handler().ok());
+  constexpr std::uint64_t kFile = 0x80000;
+  const vm_test::TemporaryFile file(noise(2 * kPage, 11));
+  Machine m;
+  ASSERT_TRUE(m.memory
+                  ->add_ram(vm_test::range(kFile, 2 * kPage),
+                            {.backing = vm_mem::Backing::kFile, .file = file.path()})
+                  .ok());
+  const auto copy = [&](std::uint64_t to, std::uint64_t from) {
+    return vme_copy(m.cpu.get(), to, from, 64, VME_OVERLAP_DISJOINT);
+  };
+  ASSERT_EQ(copy(Machine::kRam + 64, Machine::kRam), 0u);
+  ASSERT_EQ(copy(Machine::kRam, kFile + kPage), 0u);
+  ASSERT_EQ(copy(kFile + kPage, Machine::kRam), 0u);
+  std::filesystem::resize_file(file.path(), kPage);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(copy(Machine::kRam, kFile + kPage), 64u);
+    EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_BUS});
+    EXPECT_EQ(copy(kFile + kPage, Machine::kRam), 64u);
+    EXPECT_EQ(m.cpu->fault.side, VME_SIDE_DESTINATION);
+    EXPECT_EQ(vme_fill(m.cpu.get(), kFile + kPage, 0, 64, 0), 64u);
+    std::byte host[64] = {};
+    EXPECT_EQ(vme_read(m.cpu.get(), host, kFile + kPage, 64, 0), 64u);
+    EXPECT_EQ(vme_write(m.cpu.get(), kFile + kPage, host, 64, 0), 64u);
+    EXPECT_EQ(copy(Machine::kRam, kFile), 0u);
+  }
+  EXPECT_EQ(m.bytes(Machine::kRam, 64), part(noise(2 * kPage, 11), 0, 64));
 }
 
 }  // namespace
