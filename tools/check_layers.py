@@ -43,7 +43,7 @@ ENDING_ALLOWED = {"vm_mem/simd_memcpy.cc"}
 
 
 def files_of(root):
-    for top in (*LAYERS, "tests", "bench", "tools"):
+    for top in (*LAYERS, "tests", "bench", "tools", "examples"):
         for path in sorted((root / top).rglob("*")):
             if path.suffix in SUFFIXES and path.is_file():
                 yield path, path.relative_to(root).as_posix()

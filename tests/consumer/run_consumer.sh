@@ -11,23 +11,28 @@ rm -rf "$work"
 mkdir -p "$work"
 documents="README.md docs/embedding.md"
 # These are long, and about functions that are the same however one links: once will do.
-[ "$mode" != installed ] || documents="$documents docs/usage_guide.md docs/device_models.md"
+[ "$mode" != installed ] || documents="$documents docs/usage_guide.md docs/device_models.md docs/jit.md"
 # shellcheck disable=SC2086  # documents are words
 programs="$source/tests/consumer/contract.cc
 $(cd "$source" && python3 tools/extract_examples.py "$work/examples" $documents)"
+[ "$mode" != installed ] || programs="$programs
+$source/examples/copy_restart.c"
 
 configure() {
   cmake -S "$source/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DPROGRAMS="$(echo "$programs" | paste -sd ';' -)" "$@"
 }
 
-# Builds the consumer, where that is not done, and runs every program.
+# Builds the consumer, where that is not done, and runs every program. What one of the
+# examples prints lies beside it.
 run_programs() {
   [ "$mode" = pkg-config ] || cmake --build "$work/consumer"
   count=0
   for program in $programs; do
-    name=$(basename "$program" .cc)
-    "$work/consumer/$name" || { echo "$mode: $name exited with $?" >&2; exit 1; }
+    name=$(basename "${program%.c*}")
+    "$work/consumer/$name" >"$work/output" || { echo "$mode: $name exited with $?" >&2; exit 1; }
+    cat "$work/output"
+    [ ! -f "${program%.c*}.txt" ] || diff "${program%.c*}.txt" "$work/output"
     count=$((count + 1))
   done
 }
@@ -35,7 +40,7 @@ run_programs() {
 case $mode in
   installed)
     cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
-    configure -DCMAKE_PREFIX_PATH="$work/prefix"
+    configure -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_CXX_FLAGS_RELEASE='-O0 -DNDEBUG'
     ;;
   shared)
     configure -DVM_SOURCE_DIR="$source" -DBUILD_SHARED_LIBS=ON -DVM_INSTALL=ON -DVM_UNITY_BUILD=ON \
