@@ -16,7 +16,7 @@ documents="README.md docs/embedding.md"
 programs="$source/tests/consumer/contract.cc
 $(cd "$source" && python3 tools/extract_examples.py "$work/examples" $documents)"
 [ "$mode" != installed ] || programs="$programs
-$source/examples/copy_restart.c"
+$source/examples/engine_in_c.c"
 
 configure() {
   cmake -S "$source/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
