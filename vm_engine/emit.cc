@@ -188,9 +188,15 @@ absl::Status emit_store(CodeBuffer& buffer, const EmitConfig& config, Reg gva, R
 }
 
 absl::Status emit_stubs(CodeBuffer& buffer, const EmitConfig& config, Stubs& stubs) {
-  Stubs made{.base = buffer.bytes.data() + buffer.used};
+  Stubs made{.base = buffer.bytes.data() + buffer.used,
+             .isa = config.isa,
+             .level = config.level,
+             .rsp_mod_16 = config.rsp_mod_16,
+             .red_zone_bytes = config.red_zone_bytes};
+  EmitConfig own = config;
+  own.stubs = nullptr;
   absl::Status status =
-      emit(buffer, config, {}, [&](const BackEnd& isa, const EmitConfig& full, Fragment& out) {
+      emit(buffer, own, {}, [&](const BackEnd& isa, const EmitConfig& full, Fragment& out) {
         return isa.stubs(full, out, made);
       });
   if (status.ok()) stubs = made;

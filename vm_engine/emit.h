@@ -5,6 +5,11 @@
 // A block of a JIT: emit_load, emit_store, emit_memcpy_call, emit_memset_call where they
 // belong; after its last instruction emit_slow_paths, once.
 //
+// Nothing that is emitted looks at vme_cpu::exit_request. A slow path whose helper completed
+// goes back in line, also where the helper set it (VME_CODE_HIT of vm_engine/translation.h) or
+// another thread did meanwhile. A JIT tests it where it can leave: between blocks, on the way
+// back of loops, and behind a store that may be to the running block's own code.
+//
 // On every error the buffer is as it was.
 #ifndef VM_ENGINE_EMIT_H_
 #define VM_ENGINE_EMIT_H_
@@ -50,7 +55,8 @@ EmitConfig default_emit_config(Isa isa);
 //                        would have it, faults and overlap included
 //   all else             a call of vme_copy
 //                        Where bytes are left, the code goes on at config.exit.
-// emit_policy says which form a size takes, and why.
+// A form that wants more scratch registers, apart from the operands, than there are gives
+// way to a call. emit_policy says which form a size takes, and why.
 //
 // What changes in line: in kHostPointer with a constant size one register of `scratch`
 // (sizes 1 to 15 and pieces of them), the vectors used, nothing else: no flags, no stack.
@@ -60,7 +66,8 @@ EmitConfig default_emit_config(Isa isa);
 // What changes at a call: the flags, `scratch`, `scratch_vectors`, `result` (guest modes),
 // mask registers, and the stack below rsp - red_zone_bytes. Of vectors that are not in
 // scratch_vectors the width of `level` survives; wider halves do not. `dst`, `src` and the
-// size survive unless they are in `scratch`; `cpu` and `fastmem_base` always do.
+// size survive unless they are in `scratch`; `cpu` does in the guest modes and `fastmem_base`
+// in kFastmem, scratch or not. In other modes neither is more than any register.
 //
 // AArch64: no code changes NZCV. In the guest modes all sizes in line are vectors'; a probe
 // of the soft TLB takes three scratch registers, and a copy four. Near stubs take x30 and
@@ -68,16 +75,26 @@ EmitConfig default_emit_config(Isa isa);
 // one instruction and one fault site. The buffer's offsets are multiples of 4, and before
 // code runs the caller does the instruction cache's maintenance, as CodeMemory does.
 //
+// Memory:  relaxed. In the guest modes 1, 2, 4 and 8 bytes are single-copy atomic where both
+//          addresses are multiples of the size. Of more bytes in line nothing is: other
+//          threads may see aligned words torn, which vme_copy moves whole. A copy whose
+//          words others look at meanwhile has VME_ORDER_TSO_ELEM among its flags, or is in
+//          kGuest.
+//          A store over the end of a page stores nothing on x86-64 where either page is out
+//          of reach. AArch64 guarantees less of a pair, and of a vector that is not aligned:
+//          where the first page is out of reach and the second is not, bytes of the second
+//          may have been stored that are not reported as done.
 // Needs:   rsp as rsp_mod_16 says; the direction flag clear. In the guest modes what
-//          `config` says of its registers; for kFastmem, the fault_sites registered
-//          (vme_code_register) before the code runs.
+//          `config` says of its registers; for kFastmem, and for HostFaults::kCaught, the
+//          fault_sites registered (vme_code_register) before the code runs.
 // Errors:  kInvalidArgument    no such register; operands that coincide where they
 //                              must not (dst and src as host pointers; cpu with any
 //                              operand or the result); the config's own numbers; a level
 //                              that the ISA does not have; helpers without addresses for
-//                              another ISA than this process's; no exit
-//          kFailedPrecondition the size wants more scratch registers, apart from the
-//                              operands, than there are; a stub out of reach
+//                              another ISA than this process's; no exit; stubs that
+//                              were made for other code
+//          kFailedPrecondition a stub out of reach; AArch64: an exit at an address, and no
+//                              scratch register apart from what survives
 //          kResourceExhausted  the buffer is too small; the message has the bytes
 //                              needed
 //          kUnimplemented      the ISA does not have this form
@@ -103,11 +120,13 @@ absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 //                         (AArch64: three)
 // kGuest                  the call of vme_load, out of line
 //
-// What changes: `dst`, but not where the code goes on at config.exit; the flags; on a hit
-// two registers of `scratch`, on the slow path what a call changes (emit_memcpy_call).
+// What changes: `dst`, but not where the code goes on at config.exit, even if it is in
+// `scratch`; the flags; on a hit two registers of `scratch`, on the slow path what a call
+// changes (emit_memcpy_call).
 // Memory:  an aligned access is single-copy atomic, a relaxed one; x86-64 hosts give more.
 // Errors:  as emit_memcpy_call; kInvalidArgument: op.bytes is not 1, 2, 4 or 8; `dst` is
-//          the register of the vCPU or of fastmem_base.
+//          the register of the vCPU or of fastmem_base; kFailedPrecondition: fewer scratch
+//          registers, apart from the operands, than it takes.
 absl::Status emit_load(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg gva, MemOp op);
 
 // Appends the store of the low op.bytes of `value` at `gva`. As emit_load; in every mode but
@@ -122,9 +141,10 @@ absl::Status emit_store(CodeBuffer& buffer, const EmitConfig& config, Reg gva, R
 absl::Status emit_slow_paths(CodeBuffer& buffer);
 std::size_t slow_path_bytes(const CodeBuffer& buffer);
 
-// Appends near stubs for code of the same config (but inline_max, operands, flags and
-// exits, which stubs do not depend on), and says in `stubs` where they are. Once per code
-// mapping; jumps must reach them: within 2 GiB (AArch64: 128 MiB).
+// Appends near stubs for code of the same isa, level, rsp_mod_16 and red_zone_bytes, which
+// refuses others, and whose scratch registers hold all that they change, else it does without
+// them. Says in `stubs` where they are. Once per code mapping; jumps must reach them: within
+// 2 GiB (AArch64: 128 MiB).
 // Needs:   nothing falls through into them; `stubs` outlives the emission of the code that
 //          uses them.
 // Errors:  as emit_memcpy_call; kFailedPrecondition: fewer than three scratch registers, or
@@ -151,8 +171,9 @@ struct EmitPolicyRow {
   std::string_view why;
 };
 
-// What emit_memcpy_call does with this config, ascending, constant sizes first. It is what
-// the emitter itself asks; inline_max, stub_max and `stubs` override it.
+// What emit_memcpy_call does with this config, ascending, constant sizes first, of operands
+// that are not in config.scratch. It is what the emitter itself asks; inline_max, stub_max
+// and `stubs` override it.
 // Errors:  kInvalidArgument as emit_memcpy_call, of the config's own numbers.
 absl::StatusOr<std::vector<EmitPolicyRow>> emit_policy(const EmitConfig& config);
 

@@ -152,6 +152,13 @@ enum class AddressMode : std::uint8_t {
   kSoftTlb,
 };
 
+// What becomes of an access through the soft TLB that fails in the host: in memory of a file
+// that was cut short, say.
+enum class HostFaults : std::uint8_t {
+  kNotExpected,  // it is nobody's, and ends the process
+  kCaught,       // it goes to the slow path, by way of fault_sites as in kFastmem
+};
+
 // Where a slow path goes when its helper did not complete: code at an absolute address, or
 // at an offset in the same CodeBuffer.
 class ExitTarget {
@@ -203,6 +210,11 @@ struct Stubs {
   Reg size = Reg::kRax;
   RegSet changes = 0;
   VectorSet changes_vectors = 0;
+  // What they were made for: those of the config, which code that uses them has to share.
+  Isa isa = Isa::kX86_64;
+  VectorLevel level = VectorLevel::kSse2;
+  unsigned rsp_mod_16 = 0;
+  std::uint32_t red_zone_bytes = 0;
 };
 
 // Code that waits for emit_slow_paths. Its members are the emitter's.
@@ -266,7 +278,8 @@ struct EmitConfig {
 
   // kSoftTlb and kFastmem, and loads and stores in kGuest: where they go on when the
   // helper did not complete. There `result` is not 0, vme_cpu::fault says why, with
-  // `site` and `guest_pc` as below, and all else is as at the access.
+  // `site` and `guest_pc` as below, the register that a load was to change is as before,
+  // and what the access lets survive has survived.
   ExitTarget exit = {};
   std::uint16_t cookie = VME_NO_SITE;
   std::uint64_t guest_pc = 0;
@@ -277,6 +290,10 @@ struct EmitConfig {
   Reg fastmem_base = Reg::kR14;
   unsigned arena_bits = 36;
   unsigned gva_bits = 64;
+
+  // kSoftTlb: kCaught where guest memory is recoverable (vm_mem/ram_options.h). It costs
+  // nothing but code out of line; the caller registers the sites.
+  HostFaults host_faults = HostFaults::kNotExpected;
 };
 
 }  // namespace vm_engine

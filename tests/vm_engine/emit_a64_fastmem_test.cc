@@ -71,6 +71,7 @@ class EmitA64FastmemTest : public FastmemTest {
     const A64Registers out = program.run(in);
     EXPECT_EQ(vme_code_unregister(code), VME_OK);
     RegSet may_change = config_.scratch | reg_bit(config_.result);
+    may_change &= ~(reg_bit(config_.cpu) | reg_bit(config_.fastmem_base));
     if (loads_ && out.exited == 0) may_change |= reg_bit(kDst);
     check_survivors(config_, in, out, may_change);
     if (out.exited != 0) {
@@ -123,6 +124,12 @@ TEST_F(EmitA64FastmemTest, CopiesAreVmeCopiesWhereverTheyFault) {
   for (unsigned round = 0; round < 300; ++round) {
     config_.gva_bits = round % 2 == 0 ? kArenaBits : 64;
     config_.inline_max = round % 3 == 0 ? 300 : 64;
+    // In registers that are scratch, too, where they survive.
+    config_.cpu = round % 4 < 2 ? Reg::kX28 : Reg::kX1;
+    config_.fastmem_base = round % 5 == 0 ? Reg::kX27 : Reg::kX2;
+    const auto exit = reinterpret_cast<std::uint64_t>(vm_test_a64_code) + Program::kExit;
+    config_.exit =
+        round % 2 == 0 ? ExitTarget::at_offset(Program::kExit) : ExitTarget::at_address(exit);
     const std::uint64_t bytes = random() % (round % 3 == 0 ? 300 : 66);
     const std::uint64_t dst = some_place(random);
     const bool overlaps = random() % 2 == 0;

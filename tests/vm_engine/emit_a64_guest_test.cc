@@ -2,6 +2,9 @@
 // beside a second machine on which the helpers alone do the same.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <numeric>
 #include <random>
 
 #include "tests/vm_engine/emit_a64_program.h"
@@ -47,6 +50,12 @@ std::uint64_t address_of(Function* function) {
   return reinterpret_cast<std::uint64_t>(function);
 }
 
+// The same place, by its offset or by its address.
+ExitTarget any_exit(std::mt19937& random) {
+  if (random() % 2 == 0) return ExitTarget::at_offset(Program::kExit);
+  return ExitTarget::at_address(address_of(vm_test::vm_test_a64_code) + Program::kExit);
+}
+
 class EmitA64GuestTest : public testing::Test {
  protected:
   EmitA64GuestTest() {
@@ -80,7 +89,7 @@ class EmitA64GuestTest : public testing::Test {
     in.x[id(kSrc)] = src;
     in.x[id(kSize)] = size;
     const A64Registers out = program.run(in);
-    RegSet may_change = config.scratch | reg_bit(config.result);
+    RegSet may_change = (config.scratch & ~reg_bit(config.cpu)) | reg_bit(config.result);
     if (loads) may_change |= out.exited != 0 ? 0 : reg_bit(kDst);
     vm_test::check_survivors(config, in, out, may_change);
     return out;
@@ -217,6 +226,32 @@ TEST_F(EmitA64GuestTest, LoadsMayOverwriteTheirAddress) {
   EXPECT_EQ(run(program, kRamEnd, 0).x[id(kDst)], kRamEnd);
 }
 
+// Whatever the registers are, at an exit the one to be loaded is as it was.
+TEST_F(EmitA64GuestTest, ALoadThatFailsKeepsItsRegister) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    std::array<unsigned, 18> regs;
+    std::iota(regs.begin(), regs.end(), 0u);
+    std::shuffle(regs.begin(), regs.end(), random);
+    const auto dst = static_cast<Reg>(regs[0]);
+    const auto gva = static_cast<Reg>(regs[1]);
+    config.cpu = static_cast<Reg>(regs[2]);
+    config.result = static_cast<Reg>(regs[3]);
+    config.address_mode = round % 2 == 0 ? AddressMode::kSoftTlb : AddressMode::kGuest;
+    config.exit = any_exit(random);
+    Program program;
+    emit(program, [&](CodeBuffer& b) { return emit_load(b, config, dst, gva, {.bytes = 8}); });
+    A64Registers in = patterned();
+    in.x[id(config.cpu)] = address_of(machine.cpu.get());
+    in.x[id(gva)] = kRamEnd + 64;
+    const A64Registers out = program.run(in);
+    EXPECT_EQ(out.exited, 1u);
+    EXPECT_EQ(out.x[id(dst)], in.x[id(dst)]) << id(dst);
+    EXPECT_EQ(out.x[id(config.cpu)], in.x[id(config.cpu)]) << id(config.cpu);
+    EXPECT_EQ(out.x[id(config.result)], 8u);
+  }
+}
+
 // Near an edge of what is there, on either side of it.
 std::uint64_t some_place(std::mt19937& random) {
   constexpr std::uint64_t kEdges[] = {
@@ -234,17 +269,18 @@ TEST_F(EmitA64GuestTest, CopiesAreVmeCopies) {
     const std::uint64_t dst = some_place(random);
     const bool overlaps = random() % 3 == 0;
     const std::uint64_t src = overlaps ? dst + random() % 80 - 40 : some_place(random);
-    const bool in_register = random() % 4 == 0;
+    constexpr std::array kSizes{CopySize::in(kSize), CopySize::in_low_half(kSize)};
+    const unsigned kind = random() % 8;
+    const CopySize size = kind < 2 ? kSizes[kind] : CopySize::constant(bytes);
+    const std::uint64_t in_register = bytes | (kind == 1 ? 0xabcdef0100000000 : 0);
     Program program;
-    emit(program, [&](CodeBuffer& b) {
-      return emit_memcpy_call(b, config, kDst, kSrc,
-                              in_register ? CopySize::in(kSize) : CopySize::constant(bytes));
-    });
+    emit(program, [&](CodeBuffer& b) { return emit_memcpy_call(b, config, kDst, kSrc, size); });
     const std::uint64_t left = vme_copy(model.cpu.get(), dst, src, bytes, 0);
+    const A64Registers out = run(program, dst, src, in_register);
     if (config.address_mode == AddressMode::kGuest) {
-      EXPECT_EQ(run(program, dst, src, bytes).x[id(config.result)], left);
+      EXPECT_EQ(out.x[id(config.result)], left);
     } else {
-      check_fault(run(program, dst, src, bytes), left);
+      check_fault(out, left);
     }
   }
   check_memory();
@@ -291,10 +327,14 @@ TEST_F(EmitA64GuestTest, FillsAreVmeFills) {
 TEST_F(EmitA64GuestTest, OnlyWhatIsDeclaredChanges) {
   std::mt19937 random(5);
   for (int round = 0; round < 400; ++round) {
-    config.scratch = static_cast<RegSet>(random() & 0x6fe3ffff) | 0xf0;
+    // The vCPU's register is any that the operands do not take, scratch or not.
+    config.cpu = static_cast<Reg>(random() % 18);
+    config.scratch = static_cast<RegSet>(random() & 0x7fe3ffff) | 0xf0;
     config.scratch_vectors = static_cast<VectorSet>(random()) | 0xff;
     config.red_zone_bytes = static_cast<std::uint32_t>(random() % 5 * 16);
-    config.result = static_cast<Reg>(random() % 18);
+    do config.result = static_cast<Reg>(random() % 18);
+    while (config.result == config.cpu);
+    config.exit = any_exit(random);
     const std::uint64_t bytes = random() % 65;
     const std::uint64_t dst = some_place(random);
     const std::uint64_t src = some_place(random);

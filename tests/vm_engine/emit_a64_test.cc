@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <bitset>
 #include <string>
 #include <vector>
 
@@ -193,9 +195,9 @@ TEST(EmitA64Test, ASlowPathKeepsWhatTheConfigDoesNotGive) {
             "210100b5f30300aae8a741adeaaf42adecb743adeebf44adf21340f9ffc30291e7ffff17"
             // failed: ldr x9,[sp,#8]; the site's cookie and guest_pc to the fault
             "e90740f9ea0080d22a2d01798a4682d20a00b0f22a6500f9"
-            // mov x0,x1; everything back; b to the exit; mov x1,#0xdead0000; br x1
+            // mov x0,x1; everything back; b to the exit; mov x16,#0xdead0000; br x16
             "e00301aae8a741adeaaf42adecb743adeebf44adf21340f9ffc3029101000014"
-            "a1d5bbd220001fd6");
+            "b0d5bbd200021fd6");
 }
 
 TEST(EmitA64Test, EveryStoreOfAnArenaCopyHasItsOwnLandingPad) {
@@ -203,7 +205,7 @@ TEST(EmitA64Test, EveryStoreOfAnArenaCopyHasItsOwnLandingPad) {
   ASSERT_TRUE(made.status.ok()) << made.status;
   ASSERT_EQ(made.sites.size(), 6u);
   EXPECT_EQ(made.line.substr(0, 16), "6003148b6103138b");  // add x0,x27,x20; add x1,x27,x19
-  const std::array<unsigned, 3> offsets{0, 32, 44};
+  const std::array<unsigned, 3> done{0, 32, 48};
   const std::array<unsigned, 3> log2{5, 4, 4};
   for (unsigned i = 0; i < 3; ++i) {
     const vme_site& from = made.sites[i];
@@ -214,7 +216,8 @@ TEST(EmitA64Test, EveryStoreOfAnArenaCopyHasItsOwnLandingPad) {
     EXPECT_EQ(to.access, VME_ACCESS_WRITE);
     EXPECT_EQ(from.side, VME_SIDE_SOURCE);
     EXPECT_EQ(to.side, VME_SIDE_DESTINATION);
-    EXPECT_EQ(to.adj, offsets[i]);
+    EXPECT_EQ(from.adj, 0u);
+    EXPECT_EQ(to.adj, done[i]);
     EXPECT_EQ(to.size_log2, log2[i]);
     EXPECT_EQ(from.land_off, made.line.size() / 2);
     EXPECT_GT(to.land_off, i == 0 ? from.land_off : made.sites[2 + i].land_off);
@@ -248,7 +251,11 @@ TEST(EmitA64Test, StubsAreReachedByOneBranch) {
 }
 
 TEST(EmitA64Test, ThePolicyNamesEveryFormOfASize) {
-  const Stubs stubs{.copy_128 = 4, .copy_256 = 8, .copy_any = 12};
+  const Stubs stubs{.copy_128 = 4,
+                    .copy_256 = 8,
+                    .copy_any = 12,
+                    .isa = Isa::kAArch64,
+                    .level = VectorLevel::kNeon};
   EmitConfig config = config_for(AddressMode::kHostPointer);
   config.stubs = &stubs;
   const std::vector<EmitPolicyRow> rows = emit_policy(config).value();
@@ -280,6 +287,7 @@ TEST(EmitA64Test, FlagsThatNeedTheHelperGetIt) {
     EXPECT_EQ(form(mode, VME_ORDER_TSO_ELEM, 24), EmitForm::kCall);
     EXPECT_EQ(form(mode, 3u << VME_ELEM_SHIFT, 24), EmitForm::kVectors);
     EXPECT_EQ(form(mode, 3u << VME_ELEM_SHIFT, 20), EmitForm::kCall);
+    EXPECT_EQ(form(mode, 4u << VME_ELEM_SHIFT, 32), EmitForm::kCall);
   }
   for (const std::uint32_t flags : {VME_BACKWARD, VME_ATOMIC_OR_NOTHING, VME_ONCE}) {
     EXPECT_EQ(form(AddressMode::kSoftTlb, flags, 32), EmitForm::kVectors);
@@ -315,13 +323,7 @@ TEST(EmitA64Test, BadInputIsRefused) {
 
 TEST(EmitA64Test, TooFewScratchRegistersAreRefusedWhereNoCallServes) {
   const auto kTooFew = absl::StatusCode::kFailedPrecondition;
-  EmitConfig config = config_for(AddressMode::kHostPointer);
-  config.scratch_vectors = 1;
-  EXPECT_EQ(copy(config, CopySize::constant(24)).status.code(), kTooFew);
-  EXPECT_TRUE(copy(config, CopySize::constant(16)).status.ok());
-  config.scratch = 0;
-  EXPECT_EQ(copy(config, CopySize::constant(8)).status.code(), kTooFew);
-  config = config_for(AddressMode::kSoftTlb);
+  EmitConfig config = config_for(AddressMode::kSoftTlb);
   config.scratch = 3;
   EXPECT_EQ(load(config, {.bytes = 8}).status.code(), kTooFew);
   EXPECT_EQ(fill(config, FillByte::constant(1), 24).status.code(), absl::StatusCode::kOk);
@@ -330,6 +332,69 @@ TEST(EmitA64Test, TooFewScratchRegistersAreRefusedWhereNoCallServes) {
   const std::string call = copy(config, CopySize::constant(24)).line;
   config.inline_max = 0;
   EXPECT_EQ(call, copy(config, CopySize::constant(24)).line);
+}
+
+// blr x16 is in a call and nowhere else.
+TEST(EmitA64Test, ThePolicyIsRightWhereScratchRegistersAreFew) {
+  EmitConfig config = config_for(AddressMode::kHostPointer);
+  for (const RegSet scratch : {RegSet{0}, reg_bit(Reg::kX5)}) {
+    for (const VectorSet vectors : {0u, 1u, 7u}) {
+      config.scratch = scratch;
+      config.scratch_vectors = vectors;
+      const std::vector<EmitPolicyRow> rows = emit_policy(config).value();
+      for (const std::uint64_t bytes : {1u, 15u, 16u, 24u, 48u, 49u, 64u}) {
+        const Emitted made = copy(config, CopySize::constant(bytes));
+        ASSERT_TRUE(made.status.ok()) << made.status;
+        const auto row = std::ranges::find_if(
+            rows, [&](const EmitPolicyRow& each) { return bytes <= each.max_bytes; });
+        const bool called = made.line.find("00023fd6") != std::string::npos;
+        EXPECT_EQ(called, row->form == EmitForm::kCall) << bytes;
+        const bool room =
+            bytes < 16 ? scratch != 0 : (bytes + 15) / 16 <= std::bitset<32>(vectors).count();
+        EXPECT_EQ(called, !room) << bytes;
+      }
+    }
+  }
+}
+
+// What the code needs, or promises to leave alone, is not where the exit's address goes.
+TEST(EmitA64Test, AnExitTakesARegisterThatNobodyNeeds) {
+  EmitConfig config = config_for(AddressMode::kFastmem);
+  const auto ends_in_br = [&](unsigned reg) {
+    const std::uint32_t branch = 0xd61f0000 | reg << 5;
+    std::string bytes;
+    for (int i = 0; i < 4; ++i) {
+      bytes += hex(std::array{static_cast<std::byte>(branch >> (8 * i))});
+    }
+    const Emitted made = load(config, {.bytes = 8});
+    return made.status.ok() && made.slow.ends_with(bytes);
+  };
+  EXPECT_TRUE(ends_in_br(16));
+  config.scratch &= ~reg_bit(Reg::kX16);
+  EXPECT_TRUE(ends_in_br(17));
+  config.scratch = 0xff | reg_bit(kDst) | reg_bit(kSrc);
+  config.cpu = Reg::kX1;
+  config.fastmem_base = Reg::kX2;
+  EXPECT_TRUE(ends_in_br(3));
+  config.result = Reg::kX3;
+  EXPECT_TRUE(ends_in_br(0));
+  config.scratch = 0xe | reg_bit(kDst) | reg_bit(kSrc);
+  EXPECT_EQ(load(config, {.bytes = 8}).status.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(EmitA64Test, SlowPathsStartAtAMultipleOfFour) {
+  std::array<std::byte, 1024> bytes{};
+  CodeBuffer buffer;
+  buffer.bytes = bytes;
+  ASSERT_TRUE(emit_load(buffer, config_for(AddressMode::kSoftTlb), kDst, kSrc, {.bytes = 8}).ok());
+  const std::size_t used = buffer.used;
+  const auto before = bytes;
+  buffer.used += 2;
+  EXPECT_EQ(emit_slow_paths(buffer).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(buffer.used, used + 2);
+  EXPECT_EQ(bytes, before);
+  buffer.used += 2;
+  EXPECT_TRUE(emit_slow_paths(buffer).ok());
 }
 
 TEST(EmitA64Test, CodeStartsAtAMultipleOfFour) {

@@ -87,6 +87,7 @@ class EmitGuestRunTest : public testing::TestWithParam<AddressMode> {
     config.scratch_vectors = static_cast<VectorSet>(random() & 0xffff) | 0x10;
     config.level = static_cast<VectorLevel>(random() % (vm_mem::has_avx512() ? 3 : 2));
     config.rsp_mod_16 = random() % 2 == 0 ? 0 : 8;
+    config.red_zone_bytes = static_cast<std::uint32_t>(random() % (vm_test::kRedZoneBytes / 8) * 8);
     config.cookie = static_cast<std::uint16_t>(random());
     config.guest_pc = 0x8877665544332211 + random();
   }
@@ -263,6 +264,9 @@ TEST_P(EmitGuestRunTest, LoadsAreTheHelpers) {
     if (exited) {
       EXPECT_EQ(out.gpr[id(config.result)], expected.left);
       expect_same_fault(machine.cpu->fault, twin.cpu->fault);
+      if (dst != config.result) {
+        EXPECT_EQ(out.gpr[id(dst)], in.gpr[id(dst)]) << "kept, scratch or not";
+      }
       check_rest(0);
     } else {
       EXPECT_EQ(out.gpr[id(dst)], converted(expected.value, op)) << op.bytes;
@@ -319,7 +323,8 @@ std::uint32_t any_flags(std::mt19937& random) {
                                                 VME_ATOMIC_OR_NOTHING,
                                                 VME_ONCE,
                                                 VME_POLL | VME_NO_MMIO};
-  return kFlags[random() % kFlags.size()];
+  const std::uint32_t element_log2 = random() % 4 == 0 ? random() % 8 : 0;
+  return kFlags[random() % kFlags.size()] | element_log2 << VME_ELEM_SHIFT;
 }
 
 TEST_P(EmitGuestRunTest, CopiesAreTheHelpers) {
@@ -329,19 +334,22 @@ TEST_P(EmitGuestRunTest, CopiesAreTheHelpers) {
     take(registers, random);
     config.flags = any_flags(random);
     config.inline_max = random() % 200;
-    const std::uint64_t bytes = random() % 100;
+    const std::uint64_t bytes =
+        random() % (random() % 2 == 0 ? 100 : 13) * (random() % 3 == 0 ? 8 : 1);
     const std::uint64_t src = maybe_far(any_address(random), random);
     bool overlap = random() % 2 == 0;
     const std::uint64_t dst =
         overlap ? src + random() % 100 - 50 : maybe_far(any_address(random), random);
     overlap = dst - src < bytes || src - dst < bytes;
     if (overlap) config.flags &= ~std::uint32_t{VME_OVERLAP_DISJOINT};
-    const bool constant = random() % 4 != 0;
+    const bool low_half = random() % 2 == 0;
     RegisterFile in = patterned();
     in.gpr[id(registers.a())] = dst;
     in.gpr[id(registers.b())] = src;
-    in.gpr[id(registers.c())] = bytes;
-    const CopySize size = constant ? CopySize::constant(bytes) : CopySize::in(registers.c());
+    in.gpr[id(registers.c())] = bytes | (low_half ? 0xabcdef0100000000 : 0);
+    const CopySize in_register =
+        low_half ? CopySize::in_low_half(registers.c()) : CopySize::in(registers.c());
+    const CopySize size = random() % 3 != 0 ? CopySize::constant(bytes) : in_register;
     ASSERT_TRUE(run(
         [&](CodeBuffer& buffer) {
           return emit_memcpy_call(buffer, config, registers.a(), registers.b(), size);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bitset>
 #include <cstring>
 #include <string>
 
@@ -120,15 +121,49 @@ TEST(EmitTest, BadConfigsAreRefused) {
   EXPECT_EQ(code({.scratch = reg_bit(Reg::kRsp)}), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(EmitTest, TooFewScratchRegistersAreRefused) {
-  EmitConfig config{.scratch = reg_bit(Reg::kRdi) | reg_bit(Reg::kRsi), .scratch_vectors = 3};
-  EXPECT_EQ(emit(config, CopySize::constant(15)).status.code(),
-            absl::StatusCode::kFailedPrecondition);
-  EXPECT_TRUE(emit(config, CopySize::constant(32)).status.ok());
-  const Emitted emitted = emit(config, CopySize::constant(33));
-  EXPECT_EQ(emitted.status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(emitted.status.message()), HasSubstr("take 3 scratch vectors"));
-  EXPECT_TRUE(emit(config, CopySize::constant(65)).status.ok());
+// The form of a size that the policy has.
+EmitForm form_of(const EmitConfig& config, std::uint64_t bytes) {
+  const auto policy = emit_policy(config);
+  EXPECT_TRUE(policy.ok()) << policy.status();
+  for (const EmitPolicyRow& row : *policy) {
+    if (bytes <= row.max_bytes) return row.form;
+  }
+  return EmitForm::kNothing;
+}
+
+// Whether that is what is emitted shows in the helper's address.
+TEST(EmitTest, ThePolicyIsRightWhereScratchRegistersAreFew) {
+  EmitConfig config;
+  config.helpers.memcpy_raw = 0x1122334455667788;
+  config.red_zone_bytes = 0;
+  for (const RegSet scratch : {RegSet{0}, reg_bit(Reg::kRbx), kCallerSaved}) {
+    for (const VectorSet vectors : {0u, 1u, 3u, 0x7fu}) {
+      for (const std::uint64_t bytes : {1u, 15u, 16u, 17u, 33u, 64u, 65u, 112u, 113u, 300u}) {
+        config.scratch = scratch;
+        config.scratch_vectors = vectors;
+        const Emitted emitted = emit(config, CopySize::constant(bytes));
+        ASSERT_TRUE(emitted.status.ok()) << emitted.status;
+        const bool called = emitted.code.find("8877665544332211") != std::string::npos;
+        EXPECT_EQ(called, form_of(config, bytes) == EmitForm::kCall) << bytes << " " << vectors;
+        const bool room =
+            bytes < 16 ? scratch != 0 : (bytes + 15) / 16 <= std::bitset<32>(vectors).count();
+        EXPECT_EQ(called, !room) << bytes << " " << vectors;
+      }
+    }
+  }
+}
+
+TEST(EmitTest, ElementsDecideWhatIsInLine) {
+  for (const AddressMode mode : {AddressMode::kSoftTlb, AddressMode::kFastmem}) {
+    EmitConfig config{.address_mode = mode};
+    for (std::uint32_t log2 = 0; log2 < 8; ++log2) {
+      config.flags = log2 << VME_ELEM_SHIFT;
+      for (std::uint64_t bytes = 1; bytes <= 64; ++bytes) {
+        const bool in_line = log2 <= 3 && bytes % (1u << log2) == 0;
+        EXPECT_EQ(form_of(config, bytes) != EmitForm::kCall, in_line) << log2 << " " << bytes;
+      }
+    }
+  }
 }
 
 struct Block {
@@ -283,9 +318,14 @@ TEST(EmitTest, BadAccessesAreRefused) {
   EXPECT_EQ(code(config, {.bytes = 4}, Reg::kRsp), absl::StatusCode::kInvalidArgument);
   config.scratch = reg_bit(Reg::kRax) | reg_bit(Reg::kRdi);
   EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kFailedPrecondition);
-  config = guest_config(AddressMode::kSoftTlb);
-  config.flags = VME_MMU_MODES;
-  EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+  for (const AddressMode mode :
+       {AddressMode::kGuest, AddressMode::kFastmem, AddressMode::kSoftTlb}) {
+    config = guest_config(mode);
+    for (const int shift : {VME_MMU_SRC_SHIFT, VME_MMU_DST_SHIFT}) {
+      config.flags = std::uint32_t{VME_MMU_MODES} << shift;
+      EXPECT_EQ(code(config, {.bytes = 4}), absl::StatusCode::kInvalidArgument);
+    }
+  }
   config = guest_config(AddressMode::kFastmem);
   EXPECT_EQ(code(config, {.bytes = 4}, config.fastmem_base), absl::StatusCode::kInvalidArgument);
   config.arena_bits = 64;
@@ -312,6 +352,60 @@ TEST(EmitTest, AStubOutOfReachIsRefused) {
   const Emitted far = emit(config, size);
   EXPECT_EQ(far.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(far.code, "");
+}
+
+TEST(EmitTest, StubsForOtherCodeAreRefused) {
+  Block block;
+  Stubs stubs;
+  const EmitConfig made{.level = VectorLevel::kAvx2, .stubs = &stubs};
+  EmitConfig config = made;
+  ASSERT_TRUE(emit_stubs(block.buffer, config, stubs).ok());
+  const auto code = [&] { return emit(config, CopySize::constant(100)).status.code(); };
+  EXPECT_EQ(code(), absl::StatusCode::kOk);
+  config.rsp_mod_16 = 8;
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(emit_policy(config).status().code(), absl::StatusCode::kInvalidArgument);
+  config = made;
+  config.red_zone_bytes = 0;
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  config = made;
+  config.level = VectorLevel::kSse2;
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  config = default_emit_config(Isa::kAArch64);
+  config.stubs = &stubs;
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  // Stubs are not made of stubs.
+  config = made;
+  config.rsp_mod_16 = 8;
+  EXPECT_TRUE(emit_stubs(block.buffer, config, stubs).ok());
+  EXPECT_EQ(code(), absl::StatusCode::kOk);
+}
+
+// With one landing pad for the loads and the first store, and one for each other store.
+TEST(EmitTest, HostFaultsOfTheSoftTlbAreSites) {
+  Block block;
+  EmitConfig config = guest_config(AddressMode::kSoftTlb);
+  config.helpers.copy = config.helpers.write = 0x1122334455667788;
+  const auto copied = [&] {
+    block.buffer = CodeBuffer{.bytes = block.bytes};
+    EXPECT_TRUE(
+        emit_memcpy_call(block.buffer, config, Reg::kRdi, Reg::kRsi, CopySize::constant(40)).ok());
+    const std::string in_line = block.code();
+    EXPECT_TRUE(emit_slow_paths(block.buffer).ok());
+    return in_line;
+  };
+  const std::string without = copied();
+  EXPECT_TRUE(block.buffer.fault_sites.empty());
+  config.host_faults = HostFaults::kCaught;
+  EXPECT_EQ(copied(), without);
+  const std::vector<vme_site>& sites = block.buffer.fault_sites;
+  ASSERT_EQ(sites.size(), 6u);
+  const std::array<unsigned, 6> done{0, 0, 0, 0, 16, 32};
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    EXPECT_EQ(sites[i].flags, VME_SITE_HOST_POINTER);
+    EXPECT_EQ(sites[i].adj, done[i]);
+    EXPECT_EQ(sites[i].land_off == sites[0].land_off, i <= 3) << i;
+  }
 }
 
 TEST(EmitTest, ThePolicyNamesTheFormOfEachSize) {

@@ -9,17 +9,19 @@
 
 namespace vm_test {
 
+inline constexpr std::size_t kRedZoneBytes = 256;  // that are looked at
+
 struct RegisterFile {
   std::array<std::uint64_t, 16> gpr{};  // in encoding order; rsp's is not used
   std::array<std::array<std::uint8_t, 32>, 16> vector{};
   std::uint64_t flags = 0;  // out
-  std::array<std::uint8_t, 128> red_zone{};
+  std::array<std::uint8_t, kRedZoneBytes> red_zone{};
   std::uint64_t rsp_moved = 0;  // out: rsp at the end less rsp at the start
 };
 static_assert(offsetof(RegisterFile, vector) == 128);
 static_assert(offsetof(RegisterFile, flags) == 640);
 static_assert(offsetof(RegisterFile, red_zone) == 648);
-static_assert(offsetof(RegisterFile, rsp_moved) == 776);
+static_assert(offsetof(RegisterFile, rsp_moved) == 904);
 
 // The status flags that the code starts with: carry, zero, sign, overflow.
 inline constexpr std::uint64_t kFlagsIn = 0x8c1;

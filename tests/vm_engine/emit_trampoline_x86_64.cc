@@ -20,9 +20,9 @@ vm_test_run_emitted:
         mov %rsp, .Lentry(%rip)
         xor %ecx, %ecx
 1:      mov 648(%rsi,%rcx), %rax
-        mov %rax, -128(%rsp,%rcx)
+        mov %rax, -256(%rsp,%rcx)
         add $8, %ecx
-        cmp $128, %ecx
+        cmp $256, %ecx
         jne 1b
         .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
         vmovdqu 128+32*\i(%rsi), %ymm\i
@@ -36,10 +36,10 @@ vm_test_run_emitted:
         .irp i, 8,9,10,11,12,13,14,15
         mov 8*\i(%rsi), %r\i
         .endr
-        lea -136(%rsp), %rsp
+        lea -264(%rsp), %rsp
         push $0x8c3
         popf
-        lea 136(%rsp), %rsp
+        lea 264(%rsp), %rsp
         mov 48(%rsi), %rsi
         jmp *.Lcode(%rip)
 
@@ -73,12 +73,12 @@ vm_test_emitted_done:
         mov .Lentry(%rip), %rdx
         mov .Lexit(%rip), %rax
         sub %rdx, %rax
-        mov %rax, 776(%rsi)
+        mov %rax, 904(%rsi)
         xor %ecx, %ecx
-2:      mov -128(%rdx,%rcx), %rax
+2:      mov -256(%rdx,%rcx), %rax
         mov %rax, 648(%rsi,%rcx)
         add $8, %ecx
-        cmp $128, %ecx
+        cmp $256, %ecx
         jne 2b
         pop %rbp
         lea -40(%rbp), %rsp

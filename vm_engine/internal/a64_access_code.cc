@@ -91,12 +91,7 @@ MemOp ordered(MemOp op) {
 
 }  // namespace
 
-RegSet taken_by(const EmitConfig& config, RegSet operands) {
-  if (config.address_mode == AddressMode::kHostPointer) return operands;
-  operands |= reg_bit(config.cpu);
-  if (config.address_mode == AddressMode::kFastmem) operands |= reg_bit(config.fastmem_base);
-  return operands;
-}
+RegSet taken_by(const EmitConfig& config, RegSet operands) { return operands | needed(config); }
 
 void probe(A64Emission& emission, const A64Probe& probe, const asmjit::Label& miss) {
   a64::Assembler& code = emission.line.assembler;
@@ -139,7 +134,7 @@ void write_load(A64Emission& emission, AccessRequest request) {
   RegSet taken = taken_by(config, reg_bit(request.gva) | reg_bit(request.reg));
   const asmjit::Label miss = emission.slow.assembler.newLabel();
   const a64::Mem from = find(emission, request, VME_SIDE_SOURCE, taken, miss);
-  if (config.address_mode == AddressMode::kFastmem) {
+  if (has_sites(config)) {
     emission.site(miss, VME_SIDE_SOURCE, request.op.bytes, 0);
   }
   emission.line.load(request.reg, from, request.op);
@@ -167,7 +162,7 @@ void write_store(A64Emission& emission, AccessRequest request) {
     emission.line.swap_bytes(value, request.reg, request.op.bytes);
   }
   write_barrier(emission, a64::Predicate::DB::kISH);
-  if (config.address_mode == AddressMode::kFastmem) {
+  if (has_sites(config)) {
     emission.site(miss, VME_SIDE_DESTINATION, request.op.bytes, 0);
   }
   emission.line.store(value, to, request.op);

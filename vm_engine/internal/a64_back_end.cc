@@ -39,7 +39,7 @@ const BranchField* branch_field(std::uint32_t word) {
 
 // Has `write` fill in an emission, and moves it into the Fragment.
 template <typename Write>
-absl::Status emit(const EmitConfig& config, Fragment& out, Write write) {
+absl::Status emit(const EmitConfig& config, RegSet operands, Fragment& out, Write write) {
   if (out.origin % 4 != 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "the buffer is used up to byte %d: AArch64 code is aligned to 4", out.origin));
@@ -48,7 +48,7 @@ absl::Status emit(const EmitConfig& config, Fragment& out, Write write) {
     return absl::InvalidArgumentError(
         absl::StrFormat("the exit at byte %d is not aligned to 4", config.exit.value()));
   }
-  A64Emission emission(config, out);
+  A64Emission emission(config, operands, out);
   write(emission);
   return emission.finish();
 }
@@ -79,24 +79,28 @@ class A64BackEnd : public BackEnd {
 
   absl::Status copy(const EmitConfig& config, const CopyRequest& request,
                     Fragment& out) const override {
-    return emit(config, out, [&](A64Emission& emission) { write_copy(emission, request); });
+    return emit(config, operands_of(request), out,
+                [&](A64Emission& emission) { write_copy(emission, request); });
   }
   absl::Status fill(const EmitConfig& config, const FillRequest& request,
                     Fragment& out) const override {
-    return emit(config, out, [&](A64Emission& emission) { write_fill(emission, request); });
+    return emit(config, operands_of(request), out,
+                [&](A64Emission& emission) { write_fill(emission, request); });
   }
   absl::Status load(const EmitConfig& config, const AccessRequest& request,
                     Fragment& out) const override {
-    return emit(config, out, [&](A64Emission& emission) { write_load(emission, request); });
+    return emit(config, operands_of(request), out,
+                [&](A64Emission& emission) { write_load(emission, request); });
   }
   absl::Status store(const EmitConfig& config, const AccessRequest& request,
                      Fragment& out) const override {
-    return emit(config, out, [&](A64Emission& emission) { write_store(emission, request); });
+    return emit(config, operands_of(request), out,
+                [&](A64Emission& emission) { write_store(emission, request); });
   }
   absl::Status stubs(const EmitConfig& config, Fragment& out, Stubs& stubs) const override {
     EmitConfig host = config;
     host.address_mode = AddressMode::kHostPointer;
-    return emit(host, out, [&](A64Emission& emission) { write_stubs(emission, stubs); });
+    return emit(host, 0, out, [&](A64Emission& emission) { write_stubs(emission, stubs); });
   }
 
   bool reaches(std::span<const std::byte, 4> field, std::int64_t distance) const override {

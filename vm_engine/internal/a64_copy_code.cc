@@ -1,9 +1,7 @@
 #include "vm_engine/internal/a64_copy_code.h"
 
-#include <bit>
 #include <span>
 
-#include "absl/strings/str_format.h"
 #include "vm_engine/internal/a64_access_code.h"
 #include "vm_engine/vm_engine.h"
 
@@ -11,19 +9,6 @@ namespace vm_engine::internal::aarch64 {
 namespace {
 
 namespace a64 = asmjit::a64;
-
-bool take_vectors(A64Emission& emission, std::vector<A64Piece>& pieces, std::uint64_t bytes) {
-  const EmitConfig& config = emission.config();
-  const unsigned wanted = vectors_for(pieces);
-  const int there = std::popcount(config.scratch_vectors);
-  if (wanted > static_cast<unsigned>(there)) {
-    emission.fail(absl::FailedPreconditionError(absl::StrFormat(
-        "%d bytes in line take %d scratch vectors; there are %d", bytes, wanted, there)));
-    return false;
-  }
-  assign_vectors(pieces, config.scratch_vectors);
-  return true;
-}
 
 // The store that faulted and those behind it: their source may have been overwritten by
 // those before, so what the registers hold goes to the stack, and from there to the guest.
@@ -61,7 +46,7 @@ void copy_vectors(A64Emission& emission, const CopyRequest& request) {
   const EmitConfig& config = emission.config();
   const std::uint64_t bytes = request.size.bytes();
   std::vector<A64Piece> pieces = pieces_of(bytes);
-  if (!take_vectors(emission, pieces, bytes)) return;
+  assign_vectors(pieces, config.scratch_vectors);
   Reg src = request.src;
   Reg dst = request.dst;
   const asmjit::Label miss = emission.slow.assembler.newLabel();
@@ -71,8 +56,8 @@ void copy_vectors(A64Emission& emission, const CopyRequest& request) {
     dst = find_place(emission, request.dst, VME_SIDE_DESTINATION, bytes, taken, miss);
   }
   for (const A64Piece& piece : pieces) {
-    if (config.address_mode == AddressMode::kFastmem) {
-      emission.site(miss, VME_SIDE_SOURCE, piece.bytes, piece.offset);
+    if (has_sites(config)) {
+      emission.site(miss, VME_SIDE_SOURCE, piece.bytes, 0);
     }
     load_piece(emission.line, piece, x_reg(src));
   }
@@ -96,8 +81,7 @@ void call_stub(A64Emission& emission, const CopyRequest& request, std::uint32_t 
 
 void write_copy(A64Emission& emission, const CopyRequest& request) {
   const EmitConfig& config = emission.config();
-  const RegSet operands = reg_bit(request.dst) | reg_bit(request.src);
-  const RegSet free = config.scratch & ~taken_by(config, operands);
+  const RegSet free = config.scratch & ~taken_by(config, operands_of(request));
   const Plan plan = request.size.in_register() ? plan_register_copy(config)
                                                : plan_copy(config, request.size.bytes(), free);
   switch (plan.form) {

@@ -33,12 +33,14 @@ Reg find_place(A64Emission& emission, Reg gva, std::uint8_t side, std::uint64_t 
 std::vector<asmjit::Label> store_pieces(A64Emission& emission, std::span<const A64Piece> pieces,
                                         Reg to) {
   std::vector<asmjit::Label> pads;
+  std::uint64_t done = 0;
   for (const A64Piece& piece : pieces) {
-    if (emission.config().address_mode == AddressMode::kFastmem) {
+    if (has_sites(emission.config())) {
       pads.push_back(emission.slow.assembler.newLabel());
-      emission.site(pads.back(), VME_SIDE_DESTINATION, piece.bytes, piece.offset);
+      emission.site(pads.back(), VME_SIDE_DESTINATION, piece.bytes, done);
     }
     store_piece(emission.line, piece, x_reg(to));
+    done = piece.end();
   }
   return pads;
 }
@@ -49,7 +51,7 @@ void write_pads(A64Emission& emission, std::span<const asmjit::Label> pads,
   const asmjit::Label rest = code.newLabel();
   for (std::size_t i = 0; i < pads.size(); ++i) {
     code.bind(pads[i]);
-    emission.slow.load_constant(done, pieces[i].offset);
+    emission.slow.load_constant(done, i == 0 ? 0 : pieces[i - 1].end());
     if (i + 1 < pads.size()) code.b(rest);
   }
   code.bind(rest);

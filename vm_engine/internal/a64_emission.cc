@@ -59,7 +59,7 @@ void A64Emission::site(const asmjit::Label& pad, std::uint8_t side, std::uint64_
        .access = static_cast<std::uint8_t>(writes ? VME_ACCESS_WRITE : VME_ACCESS_READ),
        .size_log2 = static_cast<std::uint8_t>(std::bit_width(bytes - 1)),
        .side = side,
-       .flags = 0,
+       .flags = site_flags(config_),
        .cookie = config_.cookie,
        .adj = static_cast<std::uint16_t>(adj),
        .guest_pc = config_.guest_pc});
@@ -201,7 +201,11 @@ void A64Emission::write_exit() {
     slow.assembler.b(slow.assembler.newLabel());
     return;
   }
-  RegSet taken = reg_bit(config_.result);
+  // Where the standard's own registers for jumps are scratch nobody expects a value in them.
+  const RegSet kept = needed(config_) | operands_ | reg_bit(config_.result);
+  constexpr RegSet kJumpRegisters = reg_bit(Reg::kX16) | reg_bit(Reg::kX17);
+  RegSet taken = kept;
+  if ((config_.scratch & kJumpRegisters & ~kept) != 0) taken |= ~kJumpRegisters;
   const Reg target = take_scratch(taken);
   slow.load_constant(target, config_.exit.value());
   slow.assembler.br(x_reg(target));

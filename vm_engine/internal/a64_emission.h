@@ -32,7 +32,9 @@ struct A64Call {
 
 class A64Emission {
  public:
-  A64Emission(const EmitConfig& config, Fragment& out) : config_(config), out_(out) {}
+  // `operands`: registers that are as at the access where the code leaves by its exit.
+  A64Emission(const EmitConfig& config, RegSet operands, Fragment& out)
+      : config_(config), operands_(operands), out_(out) {}
 
   A64Code line;
   A64Code slow;
@@ -81,6 +83,7 @@ class A64Emission {
   absl::Status error() const;
 
   const EmitConfig& config_;
+  RegSet operands_;
   Fragment& out_;
   absl::Status failed_;
   std::vector<Link> entries_;

@@ -9,12 +9,6 @@ namespace {
 
 namespace a64 = asmjit::a64;
 
-RegSet operands_of(const FillRequest& request) {
-  RegSet operands = reg_bit(request.dst);
-  if (request.value.in_register()) operands |= reg_bit(request.value.reg());
-  return operands;
-}
-
 // The bytes from a store that faulted on are the helper's.
 void fill_rest(A64Emission& emission, const FillRequest& request, Reg done) {
   const EmitConfig& config = emission.config();

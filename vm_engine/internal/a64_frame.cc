@@ -21,14 +21,13 @@ std::uint32_t words_in(RegSet regs) {
   return round_up(static_cast<std::uint32_t>(std::popcount(regs)) * 8);
 }
 
-// What an access needs survives it.
+}  // namespace
+
 RegSet needed(const EmitConfig& config) {
   if (config.address_mode == AddressMode::kHostPointer) return 0;
   const bool arena = config.address_mode == AddressMode::kFastmem;
   return reg_bit(config.cpu) | (arena ? reg_bit(config.fastmem_base) : 0);
 }
-
-}  // namespace
 
 A64Frame::A64Frame(const EmitConfig& config, RegSet also, std::uint32_t room)
     : regs_(kChangedByCalls & (~config.scratch | needed(config) | also)),

@@ -9,6 +9,9 @@
 
 namespace vm_engine::internal::aarch64 {
 
+// The registers that an access needs, and that survive it.
+RegSet needed(const EmitConfig& config);
+
 class A64Frame {
  public:
   // Keeps what a call changes but the config lets survive, and `also`. `room`: bytes at sp

@@ -15,6 +15,8 @@ struct A64Piece {
   unsigned bytes = 0;
   unsigned first = 0;   // vector registers
   unsigned second = 0;  // of 32 bytes only
+
+  std::uint64_t end() const { return offset + bytes; }
 };
 
 // The largest run: an offset of a pair has 7 bits.

@@ -13,15 +13,14 @@ namespace {
 constexpr std::uint32_t kModes = 0xff << VME_MMU_SRC_SHIFT;
 constexpr std::uint32_t kElement = 7u << VME_ELEM_SHIFT;
 constexpr std::uint32_t kWhole = kModes | kElement | VME_OVERLAP_DISJOINT | VME_POLL | VME_NO_MMIO;
-// A hit in the soft TLB cannot stop half way; an access to the arena can.
+// A hit in the soft TLB cannot stop half way; what may fault can.
 constexpr std::uint32_t kWholeOnHit = kWhole | VME_BACKWARD | VME_ATOMIC_OR_NOTHING | VME_ONCE;
 
 bool flags_allow(const EmitConfig& config, std::uint64_t bytes) {
-  const std::uint32_t allowed = config.address_mode == AddressMode::kSoftTlb ? kWholeOnHit : kWhole;
-  const unsigned element = config.flags >> VME_ELEM_SHIFT & 7;
+  const std::uint32_t allowed = has_sites(config) ? kWhole : kWholeOnHit;
   const bool overlaps = bytes > 16 && bytes % 16 != 0;
   if ((config.flags & VME_ONCE) != 0 && overlaps) return false;
-  return (config.flags & ~allowed) == 0 && bytes % (std::uint64_t{1} << element) == 0;
+  return (config.flags & ~allowed) == 0 && is_whole_elements(config, bytes);
 }
 
 bool may_call_stubs(const EmitConfig& config) {
@@ -64,19 +63,24 @@ std::uint32_t stub_for(const Stubs& stubs, CopySize size) {
 Plan plan_copy(const EmitConfig& config, std::uint64_t bytes, RegSet free) {
   if (bytes == 0) return {EmitForm::kNothing, "a copy of nothing accesses nothing"};
   if (reaches_guest(config)) return plan_guest(config, bytes, 2, free);
-  if (bytes < 16 && bytes <= config.inline_max) {
-    return {EmitForm::kWords, "pieces of 8, 4, 2 and 1, no byte twice"};
+  const bool words = bytes < 16;
+  const bool room =
+      words ? free != 0
+            : bytes <= kPiecesLimit && vectors_suffice(config, vectors_for(pieces_of(bytes)));
+  if (bytes <= config.inline_max && room) {
+    if (words) return {EmitForm::kWords, "pieces of 8, 4, 2 and 1, no byte twice"};
+    return {EmitForm::kVectors, "all loads before all stores"};
   }
-  if (bytes <= config.inline_max) return {EmitForm::kVectors, "all loads before all stores"};
-  if (bytes > config.stub_max) return {EmitForm::kCall, "more than stub_max: the copy core"};
-  if (may_call_stubs(config) && stub_for(*config.stubs, CopySize::constant(bytes)) != 0) {
+  if (bytes > std::max(config.inline_max, config.stub_max)) {
+    return {EmitForm::kCall, "more than stub_max: the copy core"};
+  }
+  if (bytes <= config.stub_max && may_call_stubs(config) &&
+      stub_for(*config.stubs, CopySize::constant(bytes)) != 0) {
     return {EmitForm::kStub, "a near call costs little code"};
   }
-  if (bytes >= 16 && bytes <= kPiecesLimit &&
-      vectors_suffice(config, vectors_for(pieces_of(bytes)))) {
-    return {EmitForm::kVectors, "no stub: moves are cheaper than a call"};
-  }
-  return {EmitForm::kCall, "no stub, too few scratch vectors"};
+  if (!room) return {EmitForm::kCall, "no stub, too few scratch registers"};
+  if (words) return {EmitForm::kCall, "more than inline_max: the copy core"};
+  return {EmitForm::kVectors, "no stub: moves are cheaper than a call"};
 }
 
 Plan plan_fill(const EmitConfig& config, std::uint64_t bytes, RegSet free) {

@@ -47,12 +47,31 @@ struct AccessRequest {
   MemOp op;
 };
 
+RegSet operands_of(const CopyRequest& request);
+RegSet operands_of(const FillRequest& request);
+RegSet operands_of(const AccessRequest& request);
+
 // The form of a size, and why. What the forms need of a config is judged here and nowhere
 // else, so that emit_policy tells the truth.
 struct Plan {
   EmitForm form = EmitForm::kCall;
   std::string_view why;
 };
+
+// Whether `bytes` are whole elements of the config's flags; those of more than 8 bytes, which
+// there are not, the helper refuses.
+bool is_whole_elements(const EmitConfig& config, std::uint64_t bytes);
+
+// Whether accesses in line are fault sites.
+inline bool has_sites(const EmitConfig& config) {
+  return config.address_mode == AddressMode::kFastmem ||
+         (config.address_mode == AddressMode::kSoftTlb &&
+          config.host_faults == HostFaults::kCaught);
+}
+// vme_site::flags of them.
+inline std::uint8_t site_flags(const EmitConfig& config) {
+  return config.address_mode == AddressMode::kSoftTlb ? VME_SITE_HOST_POINTER : 0;
+}
 
 class BackEnd {
  public:

@@ -38,8 +38,8 @@ absl::Status check_sizes(const EmitConfig& config) {
 absl::Status check_modes(const EmitConfig& config) {
   const std::uint32_t source = config.flags >> VME_MMU_SRC_SHIFT & 15;
   const std::uint32_t destination = config.flags >> VME_MMU_DST_SHIFT & 15;
-  const bool probed = config.address_mode == AddressMode::kSoftTlb;
-  if (!probed || (source < VME_MMU_MODES && destination < VME_MMU_MODES)) return absl::OkStatus();
+  const bool taken = config.address_mode != AddressMode::kHostPointer;
+  if (!taken || (source < VME_MMU_MODES && destination < VME_MMU_MODES)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat("flags have mmu modes %d and %d; there are %d",
                                                     source, destination,
                                                     static_cast<int>(VME_MMU_MODES)));
@@ -73,6 +73,22 @@ absl::Status check_level(const BackEnd& isa, const EmitConfig& config) {
   return absl::OkStatus();
 }
 
+// What stubs do with the stack and with vectors is what they were made for.
+absl::Status check_stubs(const EmitConfig& config) {
+  if (config.stubs == nullptr) return absl::OkStatus();
+  const Stubs& stubs = *config.stubs;
+  if (stubs.isa == config.isa && stubs.level == config.level &&
+      stubs.rsp_mod_16 == config.rsp_mod_16 && stubs.red_zone_bytes == config.red_zone_bytes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "the stubs are for ISA %d, level %d, rsp_mod_16 %d, red_zone_bytes %d; the config has %d, "
+      "%d, %d, %d",
+      static_cast<int>(stubs.isa), static_cast<int>(stubs.level), stubs.rsp_mod_16,
+      stubs.red_zone_bytes, static_cast<int>(config.isa), static_cast<int>(config.level),
+      config.rsp_mod_16, config.red_zone_bytes));
+}
+
 absl::Status check_guest_registers(const BackEnd& isa, const EmitConfig& config,
                                    std::span<const Reg> operands) {
   const bool fastmem = config.address_mode == AddressMode::kFastmem;
@@ -102,11 +118,29 @@ const BackEnd* back_end_of(Isa isa) {
   return nullptr;
 }
 
+RegSet operands_of(const CopyRequest& request) {
+  return reg_bit(request.dst) | reg_bit(request.src) |
+         (request.size.in_register() ? reg_bit(request.size.reg()) : 0);
+}
+RegSet operands_of(const FillRequest& request) {
+  return reg_bit(request.dst) | (request.value.in_register() ? reg_bit(request.value.reg()) : 0) |
+         (request.size.in_register() ? reg_bit(request.size.reg()) : 0);
+}
+RegSet operands_of(const AccessRequest& request) {
+  return reg_bit(request.reg) | reg_bit(request.gva);
+}
+
+bool is_whole_elements(const EmitConfig& config, std::uint64_t bytes) {
+  const std::uint32_t log2 = config.flags >> VME_ELEM_SHIFT & 7;
+  return log2 <= 3 && bytes % (std::uint64_t{1} << log2) == 0;
+}
+
 absl::Status check_config(const BackEnd& isa, const EmitConfig& config) {
   if (absl::Status bad = check_sizes(config); !bad.ok()) return bad;
   if (absl::Status bad = check_stack(config); !bad.ok()) return bad;
   if (absl::Status bad = check_modes(config); !bad.ok()) return bad;
-  return check_level(isa, config);
+  if (absl::Status bad = check_level(isa, config); !bad.ok()) return bad;
+  return check_stubs(config);
 }
 
 absl::Status check_operands(const BackEnd& isa, const EmitConfig& config,

@@ -70,7 +70,8 @@ absl::Status check_helper(std::uint64_t address) {
 }
 
 void slow_load(X86Fragment& out, const EmitConfig& config, const AccessRequest& request) {
-  const X86Frame frame(config, free_registers(config, 0));
+  // The register keeps its value where the load fails.
+  const X86Frame frame(config, free_registers(config, reg_bit(request.reg)));
   out.pad(0, out.sites());
   frame.enter(out.slow);
   out.slow.move_together({{Reg::kRdi, config.cpu}, {Reg::kRsi, request.gva}});
@@ -100,7 +101,7 @@ void slow_store(X86Fragment& out, const EmitConfig& config, const AccessRequest&
 }  // namespace
 
 absl::Status x86_load(const EmitConfig& config, const AccessRequest& request, Fragment& made) {
-  RegSet free = free_registers(config, reg_bit(request.reg) | reg_bit(request.gva));
+  RegSet free = free_registers(config, operands_of(request));
   if (absl::Status bad = check_free(free, temporaries_of(config)); !bad.ok()) return bad;
   X86Fragment out(config, made);
   if (config.address_mode == AddressMode::kGuest) {
@@ -120,7 +121,7 @@ absl::Status x86_load(const EmitConfig& config, const AccessRequest& request, Fr
 }
 
 absl::Status x86_store(const EmitConfig& config, const AccessRequest& request, Fragment& made) {
-  RegSet free = free_registers(config, reg_bit(request.reg) | reg_bit(request.gva));
+  RegSet free = free_registers(config, operands_of(request));
   const bool inline_swap = is_swapped(request.op) && config.address_mode != AddressMode::kGuest;
   const int wanted = std::max(temporaries_of(config), inline_swap ? 1 : 0);
   if (absl::Status bad = check_free(free, wanted); !bad.ok()) return bad;

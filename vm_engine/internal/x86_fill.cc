@@ -1,5 +1,5 @@
 // Fills: the byte is spread over a word or a vector, which is stored as often as it takes.
-// In kFastmem each store has a landing pad of its own, so that no byte is filled twice.
+// Where stores may fault each has a landing pad of its own, so that no byte is filled twice.
 #include <vector>
 
 #include "vm_engine/internal/x86_address.h"
@@ -125,7 +125,7 @@ class Fill {
   void slow_fill(Reg done) {
     X86Code& code = out_.slow;
     const asmjit::Label common = code->newLabel();
-    const std::size_t pads = config_.address_mode == AddressMode::kFastmem ? out_.sites() : 1;
+    const std::size_t pads = has_sites(config_) ? out_.sites() : 1;
     for (std::size_t i = 0; i < pads; ++i) {
       out_.pad(i, i);
       code->mov(gp(done, 4), static_cast<std::uint32_t>(done_before_[i]));
@@ -189,9 +189,7 @@ class Fill {
 
 absl::Status x86_fill(const EmitConfig& config, const FillRequest& request, Fragment& made) {
   const bool guest = is_guest(config);
-  RegSet operands = reg_bit(request.dst);
-  if (request.value.in_register()) operands |= reg_bit(request.value.reg());
-  const RegSet free = free_registers(config, operands);
+  const RegSet free = free_registers(config, operands_of(request));
   const Plan plan = request.size.in_register() ? Plan{EmitForm::kCall, ""}
                                                : x86_plan_fill(config, request.size.bytes(), free);
   if (plan.form == EmitForm::kNothing) return x86_copy_nothing(config, made);

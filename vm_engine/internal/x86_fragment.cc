@@ -25,13 +25,13 @@ void X86Fragment::to_stub(std::size_t field, std::uint32_t stub) {
 }
 
 void X86Fragment::site(const GuestRange& range, unsigned bytes, std::uint64_t done) {
-  if (config_.address_mode != AddressMode::kFastmem) return;
+  if (!has_sites(config_)) return;
   out_.sites.push_back({.pc_off = static_cast<std::uint32_t>(out_.origin + hot.size()),
                         .land_off = 0,
                         .access = static_cast<std::uint8_t>(range.access),
                         .size_log2 = static_cast<std::uint8_t>(std::countr_zero(bytes)),
                         .side = range.side,
-                        .flags = 0,
+                        .flags = site_flags(config_),
                         .cookie = config_.cookie,
                         .adj = static_cast<std::uint16_t>(done),
                         .guest_pc = config_.guest_pc});

@@ -30,7 +30,8 @@ class X86Fragment {
   // In `hot`: the branch whose field this is goes to the start of `slow`.
   void to_slow(std::size_t field) { entries_.push_back({.from = field, .to = 0}); }
   void to_stub(std::size_t field, std::uint32_t stub);
-  // In `hot`, before each access of `range`: in kFastmem the next instruction may fault,
+  // In `hot`, before each access of `range`: where there are sites, the next instruction may
+  // fault,
   // `done` bytes into the operation.
   void site(const GuestRange& range, unsigned bytes, std::uint64_t done);
 

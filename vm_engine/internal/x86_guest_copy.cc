@@ -1,5 +1,5 @@
 // Copies between guest virtual addresses. In line they load everything before they store:
-// what overlaps is copied as if through a buffer. In kFastmem a store that faults has lost
+// what overlaps is copied as if through a buffer. A store that faults has lost
 // the source where both overlap, so what is left is written from the registers: one landing
 // pad per store.
 #include <bit>
@@ -81,8 +81,7 @@ class GuestCopy {
     }
     end_vectors(out_.hot, config_, pool, pieces_.front().bytes);
     slow_copy();
-    if (config_.address_mode == AddressMode::kFastmem && pieces_.size() > 1)
-      finish_from_registers();
+    if (has_sites(config_) && pieces_.size() > 1) finish_from_registers();
     return out_.finish();
   }
 

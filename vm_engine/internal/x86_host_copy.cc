@@ -1,10 +1,7 @@
 // Copies between host pointers.
-#include <bit>
-
-#include "absl/strings/str_format.h"
+#include "vm_engine/internal/x86_host_copy.h"
 #include "vm_engine/internal/x86_copy.h"
 #include "vm_engine/internal/x86_fragment.h"
-#include "vm_engine/internal/x86_host_copy.h"
 #include "vm_engine/internal/x86_plan.h"
 
 namespace vm_engine::internal {
@@ -38,20 +35,6 @@ void copy_vectors(X86Code& code, const EmitConfig& config, const CopyRequest& re
                       stores.take());
   }
   end_vectors(code, config, loads, pieces.width);
-}
-
-absl::Status check_inline(const EmitConfig& config, std::uint64_t bytes, RegSet free) {
-  const Pieces pieces = pieces_of(bytes, config.level);
-  const int vectors = std::popcount(config.scratch_vectors);
-  if (pieces.count > static_cast<unsigned>(vectors)) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%d bytes in line take %d scratch vectors; there are %d", bytes, pieces.count, vectors));
-  }
-  if (pieces.count == 0 && free == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("%d bytes in line take a scratch register apart from dst and src", bytes));
-  }
-  return absl::OkStatus();
 }
 
 void step_over_red_zone(X86Code& code, const EmitConfig& config, std::int32_t sign) {
@@ -133,9 +116,7 @@ absl::Status call_core(X86Code& code, const EmitConfig& config, const CopyReques
 }
 
 absl::Status x86_copy(const EmitConfig& config, const CopyRequest& request, Fragment& made) {
-  RegSet operands = reg_bit(request.dst) | reg_bit(request.src);
-  if (request.size.in_register()) operands |= reg_bit(request.size.reg());
-  const RegSet free = free_registers(config, operands);
+  const RegSet free = free_registers(config, operands_of(request));
   const EmitForm form = request.size.in_register()
                             ? x86_plan_register_copy(config, free).front().form
                             : x86_plan_copy(config, request.size.bytes(), free).form;
@@ -151,16 +132,8 @@ absl::Status x86_host_copy(const EmitConfig& config, const CopyRequest& request,
   X86Fragment out(config, made);
   absl::Status status = absl::OkStatus();
   switch (form) {
-    case EmitForm::kWords:
-    case EmitForm::kVectors:
-      status = check_inline(config, request.size.bytes(), free);
-      if (!status.ok()) return status;
-      if (form == EmitForm::kVectors) {
-        copy_vectors(out.hot, config, request);
-      } else {
-        copy_words(out.hot, request, take_lowest_reg(free));
-      }
-      break;
+    case EmitForm::kWords: copy_words(out.hot, request, take_lowest_reg(free)); break;
+    case EmitForm::kVectors: copy_vectors(out.hot, config, request); break;
     case EmitForm::kMasked:
       status = copy_masked(out, config, request, take_lowest_reg(free));
       break;

@@ -20,10 +20,11 @@ bool fits(const EmitConfig& config, const Pieces& pieces) {
 }
 
 bool flags_want_helper(const EmitConfig& config, std::uint64_t bytes) {
+  if (!is_whole_elements(config, bytes)) return true;
   const std::uint32_t once = bytes <= 16 ? VME_ONCE : 0;
   if ((config.flags & ~(kKept | once)) != 0) return true;
   const bool one_piece = bytes <= 16 && std::has_single_bit(bytes);
-  return config.address_mode == AddressMode::kFastmem && !one_piece &&
+  return has_sites(config) && !one_piece &&
          (config.flags & (VME_BACKWARD | VME_ATOMIC_OR_NOTHING)) != 0;
 }
 
@@ -97,16 +98,21 @@ std::uint32_t stub_for_any(const EmitConfig& config) {
 Plan x86_plan_copy(const EmitConfig& config, std::uint64_t bytes, RegSet free) {
   if (bytes == 0) return {EmitForm::kNothing, "a copy of nothing accesses nothing"};
   if (is_guest(config)) return plan_guest(config, bytes, free, true);
-  if (bytes <= config.inline_max) {
-    if (bytes < 16) return {EmitForm::kWords, "pieces of 8, 4, 2 and 1, no byte twice"};
+  const bool words = bytes < 16;
+  const bool room = words ? free != 0 : fits(config, pieces_of(bytes, config.level));
+  if (bytes <= config.inline_max && room) {
+    if (words) return {EmitForm::kWords, "pieces of 8, 4, 2 and 1, no byte twice"};
     return {EmitForm::kVectors, "all loads before all stores"};
   }
-  if (bytes > config.stub_max) return {EmitForm::kCall, "more than stub_max: the copy core"};
-  if (stub_for(config, bytes) != 0) return {EmitForm::kStub, "a near call costs little code"};
-  if (bytes >= 16 && fits(config, pieces_of(bytes, config.level))) {
-    return {EmitForm::kVectors, "no stub: moves are cheaper than a call"};
+  if (bytes > std::max(config.inline_max, config.stub_max)) {
+    return {EmitForm::kCall, "more than stub_max: the copy core"};
   }
-  return {EmitForm::kCall, "no stub, too few scratch vectors"};
+  if (bytes <= config.stub_max && stub_for(config, bytes) != 0) {
+    return {EmitForm::kStub, "a near call costs little code"};
+  }
+  if (!room) return {EmitForm::kCall, "no stub, too few scratch registers"};
+  if (words) return {EmitForm::kCall, "more than inline_max: the copy core"};
+  return {EmitForm::kVectors, "no stub: moves are cheaper than a call"};
 }
 
 Plan x86_plan_fill(const EmitConfig& config, std::uint64_t bytes, RegSet free) {
