@@ -46,6 +46,11 @@ class BareHart {
   void program(std::span<const std::uint32_t> words, std::uint64_t at = kCode) {
     static_cast<void>(memory_->write(vm_mem::GuestAddress{at}, std::as_bytes(words)));
   }
+  // Entry 0 permits everything everywhere: for programs outside of M-mode.
+  void open_pmp() {
+    state().csrs.pmpcfg[0] = 0x1f;
+    state().csrs.pmpaddr[0] = ~std::uint64_t{0} >> 10;
+  }
   // Runs the instructions one after the other from kCode; a self-jump follows them.
   void execute(std::vector<std::uint32_t> words) {
     const std::size_t count = words.size();

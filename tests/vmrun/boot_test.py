@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Boots Debian's U-Boot: a file goes from disk to RAM, is checked, and goes back.
 
-Usage: boot_test.py VMRUN [ISA | iommu]
+In M-mode behind an IOMMU, or in S-mode on OpenSBI, with the scalar row of the copy core.
+
+Usage: boot_test.py VMRUN [opensbi]
 """
 
 import json
@@ -13,6 +15,8 @@ import tempfile
 import zlib
 
 UBOOT = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin"
+SMODE_UBOOT = "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin"
+OPENSBI = "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
 SKIPPED = 77
 SECTORS = 512
 SECOND_HALF = 1024
@@ -31,14 +35,16 @@ BEYOND_RAM = "virtio read 10000000 0 1\n"
 
 def main():
     vmrun = os.path.abspath(sys.argv[1])
-    if not os.path.exists(UBOOT):
-        print("skipped: Debian's u-boot-qemu is not installed")
-        return SKIPPED
+    opensbi = sys.argv[2:] == ["opensbi"]
+    for image in (SMODE_UBOOT, OPENSBI) if opensbi else (UBOOT,):
+        if not os.path.exists(image):
+            print(f"skipped: {image} is not installed (u-boot-qemu, opensbi)")
+            return SKIPPED
     environment = dict(os.environ)
-    variant = sys.argv[2] if len(sys.argv) > 2 else ""
-    iommu = variant == "iommu"
-    if variant and not iommu:
-        environment["VM_MEM_ISA"] = variant
+    iommu = not opensbi
+    options = ["--iommu", "identity"] if iommu else ["--kernel", SMODE_UBOOT]
+    if opensbi:
+        environment["VM_MEM_ISA"] = "scalar"
     content = random.Random(1).randbytes(SECTORS * 512)
     with tempfile.TemporaryDirectory() as folder:
         disk = os.path.join(folder, "disk.img")
@@ -48,7 +54,7 @@ def main():
         with open(script, "w", encoding="ascii") as file:
             file.write(SCRIPT.replace("poweroff", BEYOND_RAM + "poweroff") if iommu else SCRIPT)
         result = subprocess.run([vmrun, "--disk", disk, "--script", script, "--stats", "json",
-                                 "--timeout", "240", "--iommu", "identity" if iommu else "off"],
+                                 "--timeout", "240", *options],
                                 env=environment, capture_output=True, stdin=subprocess.DEVNULL,
                                 timeout=280)
         console = result.stdout.decode("ascii", "replace").replace("\r", "")
@@ -69,8 +75,10 @@ def main():
     for route in ("cpu", "dma", "engine"):
         assert sum(path["bytes"] for path in stats["routes"][route].values()) > 0, route
     assert stats["iommu_faults"] == (1 if iommu else None), stats["iommu_faults"]
-    if variant and not iommu:
-        assert stats["isa"] == variant, stats["isa"]
+    if opensbi:
+        assert stats["isa"] == "scalar", stats["isa"]
+        for line in ("OpenSBI v", "Domain0 Next Mode         : S-mode", "PMP Count       : 16"):
+            assert line in console, line
     return 0
 
 

@@ -175,6 +175,22 @@ def a_stalled_reader_holds_up_neither_timeout_nor_signal():
         assert re.fullmatch("vmrun: " + said + "\n", child.stderr.read().decode())
 
 
+def kernel_of_another_machine():
+    expect(run("--firmware", write("loop", LOOP), "--kernel", "/bin/sh"), 1,
+           "/bin/sh: an ELF program, but not for RISC-V with 64 bits .*")
+
+
+def kernel_over_the_device_tree():
+    write("huge", LOOP)
+    os.truncate("huge", 13 << 20)
+    expect(run("--firmware", write("loop", LOOP), "--kernel", "huge", "--memory", "16M"), 1,
+           "huge: 0xd00000 bytes at 0x80200000 would overwrite the device tree at 0x80e00000")
+
+
+def initrd_without_kernel():
+    expect(run("--initrd", "nope"), 2, "--initrd: needs --kernel")
+
+
 def stats_file():
     words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
     image = write("off", b"".join(word.to_bytes(4, "little") for word in words))

@@ -95,8 +95,8 @@ TEST(DecodeTest, RefusesReservedEncodings) {
       as::amo(5, 2, 1, 2, 3),
       as::amo(0, 1, 1, 2, 3),
       as::csr(4, 1, 2, 0x340),
-      0x10200073,  // sret
-      0x12000073,  // sfence.vma
+      0x12000173,  // sfence.vma with an rd
+      0x16000073,  // sinval.vma
       0x00200073,  // uret
       0x000000f3,  // ecall with an rd
       0x0000200f,  // misc-mem with funct3 2

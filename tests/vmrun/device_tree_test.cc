@@ -29,7 +29,7 @@ class DeviceTreeTest : public testing::Test {
   }
   using Cells = std::vector<std::uint32_t>;
 
-  std::vector<std::byte> tree_ = make_device_tree(std::uint64_t{5} << 30).value();
+  std::vector<std::byte> tree_ = make_device_tree({.memory_bytes = std::uint64_t{5} << 30}).value();
 };
 
 TEST_F(DeviceTreeTest, IsWellFormed) {
@@ -48,7 +48,8 @@ TEST_F(DeviceTreeTest, TheConsoleIsTheSerialPort) {
 }
 
 TEST_F(DeviceTreeTest, TheCpuSaysWhatItCan) {
-  EXPECT_EQ(text("/cpus/cpu@0", "riscv,isa"), "rv64imac_zicsr_zifencei");
+  EXPECT_EQ(text("/cpus/cpu@0", "riscv,isa"), "rv64imac_zicsr_zifencei_svadu");
+  EXPECT_EQ(text("/cpus/cpu@0", "mmu-type"), "riscv,sv48");
   EXPECT_EQ(cells("/cpus", "timebase-frequency"), Cells{10'000'000});
 }
 
@@ -72,10 +73,23 @@ TEST_F(DeviceTreeTest, SwitchingOffIsAWriteToTheFinisher) {
 
 TEST_F(DeviceTreeTest, InterruptsLeadToTheCpu) {
   const Cells cpu = cells("/cpus/cpu@0/interrupt-controller", "phandle");
-  EXPECT_EQ(cells("/soc/plic@c000000", "interrupts-extended"), (Cells{cpu[0], 11}));
+  EXPECT_EQ(cells("/soc/plic@c000000", "interrupts-extended"), (Cells{cpu[0], 11, cpu[0], 9}));
   EXPECT_EQ(cells("/soc/clint@2000000", "interrupts-extended"), (Cells{cpu[0], 3, cpu[0], 7}));
   EXPECT_EQ(cells("/soc/serial@10000000", "interrupt-parent"),
             cells("/soc/plic@c000000", "phandle"));
+}
+
+TEST_F(DeviceTreeTest, ChosenHasWhatTheKernelIsGiven) {
+  EXPECT_EQ(text("/chosen", "bootargs"), "");
+  EXPECT_TRUE(cells("/chosen", "linux,initrd-start").empty());
+  tree_ = make_device_tree({.memory_bytes = 1 << 30,
+                            .command_line = std::string(kMostCommandLineBytes, 'x'),
+                            .initrd_begin = 0x1'8000'1000,
+                            .initrd_end = 0x1'8000'1234})
+              .value();
+  EXPECT_EQ(text("/chosen", "bootargs"), std::string(kMostCommandLineBytes, 'x'));
+  EXPECT_EQ(cells("/chosen", "linux,initrd-start"), (Cells{1, 0x8000'1000}));
+  EXPECT_EQ(cells("/chosen", "linux,initrd-end"), (Cells{1, 0x8000'1234}));
 }
 
 }  // namespace

@@ -12,9 +12,22 @@ constexpr std::uint64_t kMemoryBytes = 16 << 20;
 
 class MachineTest : public testing::Test {
  protected:
-  void boot(std::vector<std::uint32_t> code) {
+  using Code = std::vector<std::uint32_t>;
+
+  static BootFile file(std::string name, std::span<const std::uint32_t> code) {
+    return {std::move(name), std::as_bytes(code)};
+  }
+  void boot(Code code) {
     code.push_back(as::jal(0, 0));
-    ASSERT_TRUE(machine_->boot(std::as_bytes(std::span(code))).ok());
+    ASSERT_TRUE(start({.firmware = file("firmware", code)}).ok());
+  }
+  absl::Status start(BootFiles files) { return machine_->boot(files); }
+  std::string refusal(BootFiles files) { return std::string(start(std::move(files)).message()); }
+  template <typename T>
+  T at(std::uint64_t address) {
+    T value{};
+    EXPECT_TRUE(machine_->memory().load(vm_mem::GuestAddress{address}, value).ok());
+    return value;
   }
   std::uint64_t x(unsigned index) { return machine_->hart().state().x[index]; }
 
@@ -38,7 +51,42 @@ TEST_F(MachineTest, EntersTheFirmwareAsQemuDoes) {
 TEST_F(MachineTest, RefusesFirmwareThatDoesNotFit) {
   EXPECT_EQ(machine_->boot({}).code(), absl::StatusCode::kInvalidArgument);
   const std::vector<std::byte> huge(kMemoryBytes);
-  EXPECT_EQ(machine_->boot(huge).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(start({.firmware = {"huge", huge}}).code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(MachineTest, AKernelIsToldOfByTheDynamicInformation) {
+  const Code code(4, as::kNop);
+  ASSERT_TRUE(start({.firmware = file("f", code), .kernel = file("k", code)}).ok());
+  EXPECT_EQ(machine_->hart().state().pc, 0x8000'0000u);
+  EXPECT_EQ(at<std::uint32_t>(0x8020'0000), as::kNop);
+  EXPECT_EQ(at<std::uint64_t>(x(12)), 0x4942'534fu);
+  EXPECT_EQ(at<std::uint64_t>(x(12) + 8), 2u);
+  EXPECT_EQ(at<std::uint64_t>(x(12) + 16), 0x8020'0000u);
+  EXPECT_EQ(at<std::uint64_t>(x(12) + 24), 1u);  // S-mode
+}
+
+TEST_F(MachineTest, AnInitialRamDiskEndsBelowTheDeviceTree) {
+  const Code code(4, as::kNop), disk(2048, 0x12345678);
+  ASSERT_TRUE(start({.firmware = file("f", code),
+                     .kernel = file("k", code),
+                     .initrd = file("i", disk),
+                     .append = "quiet"})
+                  .ok());
+  EXPECT_EQ(at<std::uint32_t>(x(11) - 8192), 0x12345678u);
+  EXPECT_EQ(at<std::uint32_t>(x(11) - 4), 0x12345678u);
+}
+
+TEST_F(MachineTest, WhatDoesNotFitIsRefusedByName) {
+  const Code code(4, as::kNop), large((2 << 20) / 4 + 1, as::kNop), huge((13 << 20) / 4);
+  EXPECT_EQ(refusal({.firmware = file("f", large), .kernel = file("k", code)}),
+            "k: 0x10 bytes at 0x80200000 would overwrite f at 0x80000000");
+  EXPECT_EQ(refusal({.firmware = file("f", code), .kernel = file("k", huge)}),
+            "k: 0xd00000 bytes at 0x80200000 would overwrite the device tree at 0x80e00000");
+  EXPECT_EQ(
+      refusal({.firmware = file("f", code), .kernel = file("k", code), .initrd = file("i", huge)}),
+      "i: 0xd00000 bytes at 0x80100000 would overwrite k at 0x80200000");
+  EXPECT_EQ(refusal({.firmware = file("f", code), .kernel = BootFile{"k", {}}}),
+            "k: the file is empty");
 }
 
 TEST_F(MachineTest, TheGuestPrintsAndSwitchesOff) {

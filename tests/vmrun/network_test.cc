@@ -95,7 +95,7 @@ class NetworkTest : public testing::Test {
     auto made = Machine::create(std::move(options));
     ASSERT_TRUE(made.ok()) << made.status();
     machine = *std::move(made);
-    ASSERT_TRUE(machine->boot(std::as_bytes(std::span(firmware))).ok());
+    ASSERT_TRUE(machine->boot({.firmware = {"u-boot", std::as_bytes(std::span(firmware))}}).ok());
   }
   // Runs until the guest has printed `text`, from what it has not printed before.
   bool wait_for(const std::string& text, Neighbour& neighbour) {

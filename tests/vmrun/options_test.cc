@@ -38,6 +38,15 @@ TEST(OptionsTest, TakesEverythingThatItNames) {
   EXPECT_EQ(options.iommu, IommuMode::kIdentity);
 }
 
+TEST(OptionsTest, AKernelIsStartedByOpenSbi) {
+  const Options options = accepted({"--kernel", "k", "--initrd", "i", "--append", "a b"});
+  EXPECT_EQ(options.firmware, kDefaultSbi);
+  EXPECT_EQ(options.kernel, "k");
+  EXPECT_EQ(options.initrd, "i");
+  EXPECT_EQ(options.append, "a b");
+  EXPECT_EQ(accepted({"--kernel", "k", "--firmware", "f"}).firmware, "f");
+}
+
 TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
   const Options options = accepted({"--timeout", "120", "--firmware", "f", "--stats", "json",
                                     "--timeout", "5", "--firmware", "g", "--stats", "text"});
@@ -61,7 +70,7 @@ TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
       {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
       {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
       {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""},
-      {"--iommu", "on"}};
+      {"--iommu", "on"},  {"--kernel", ""},    {"--initrd", "i"},    {"--append", "a"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

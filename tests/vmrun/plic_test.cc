@@ -29,7 +29,7 @@ class PlicTest : public testing::Test {
   bool interrupts() const { return (pins_.bits() & mask_of(Interrupt::kExternal)) != 0; }
 
   InterruptPins pins_;
-  Plic plic_{pins_};
+  Plic plic_{{&pins_}};
 };
 
 TEST_F(PlicTest, AnEnabledSourceInterruptsUntilItIsClaimed) {
@@ -106,6 +106,27 @@ TEST_F(PlicTest, RegistersKeepWhatTheyCanHold) {
   EXPECT_EQ(read(0), 0u);
   write(0x2080, 1);  // another context
   EXPECT_EQ(read(0x2080), 0u);
+}
+
+TEST_F(PlicTest, SupervisorModeHasAContextOfItsOwn) {
+  constexpr std::uint64_t kSupervisorEnable = kEnable + 0x80;
+  constexpr std::uint64_t kSupervisorClaim = kClaim + 0x1000;
+  const std::uint64_t supervisor = mask_of(Interrupt::kSupervisorExternal);
+  write(4 * 3, 1);
+  write(kSupervisorEnable, 1u << 3);
+  EXPECT_EQ(read(kEnable), 0u);
+  plic_.line(3).set(Level::kHigh);
+  EXPECT_EQ(pins_.bits(), supervisor);
+  EXPECT_EQ(read(kClaim), 0u);
+  write(kThreshold + 0x1000, 1);
+  EXPECT_EQ(pins_.bits(), 0u);
+  write(kThreshold + 0x1000, 0);
+  EXPECT_EQ(read(kSupervisorClaim), 3u);
+  EXPECT_EQ(pins_.bits(), 0u);
+  write(kSupervisorClaim, 3);
+  EXPECT_EQ(pins_.bits(), supervisor);
+  EXPECT_EQ(read(kSupervisorEnable + 0x80), 0u);  // no such hart
+  EXPECT_EQ(read(kSupervisorClaim + 0x1000), 0u);
 }
 
 TEST_F(PlicTest, RefusesOtherWidths) {

@@ -31,7 +31,7 @@ TEST(TrapTest, ReturningUndoesIt) {
   HartState hart;
   hart.csrs.mepc = 0x1234;
   hart.csrs.mstatus = kMstatusMpie | kMstatusMprv;
-  return_from_trap(hart);
+  return_from_machine_trap(hart);
   EXPECT_EQ(hart.pc, 0x1234u);
   EXPECT_EQ(hart.privilege, Privilege::kUser);
   // MIE restored, MPIE set, MPP = U, MPRV cleared by leaving M-mode.
@@ -41,7 +41,7 @@ TEST(TrapTest, ReturningUndoesIt) {
 TEST(TrapTest, ReturningToMachineModeKeepsMprv) {
   HartState hart;
   hart.csrs.mstatus = kMstatusMpp | kMstatusMprv;
-  return_from_trap(hart);
+  return_from_machine_trap(hart);
   EXPECT_EQ(hart.privilege, Privilege::kMachine);
   EXPECT_EQ(hart.csrs.mstatus, kMstatusMprv | kMstatusMpie);
 }
@@ -82,6 +82,60 @@ TEST(TrapTest, VectoredInterruptsGoToTheirSlot) {
   EXPECT_EQ(hart.pc, 0x8000'0000u);
 }
 
+TEST(TrapTest, SupervisorTrapsStackTheirOwnBits) {
+  HartState hart;
+  hart.pc = 0x1234;
+  hart.csrs.medeleg = 1u << 8;
+  hart.csrs.mstatus = kMstatusSie | kMstatusMie;
+  hart.csrs.stvec = 0x8000'0000;
+  hart.privilege = Privilege::kUser;
+  enter_exception(hart, Cause::kEcallUser, 7);
+  EXPECT_EQ(hart.pc, 0x8000'0000u);
+  EXPECT_EQ(hart.csrs.sepc, 0x1234u);
+  EXPECT_EQ(hart.csrs.scause, 8u);
+  EXPECT_EQ(hart.csrs.stval, 7u);
+  EXPECT_EQ(hart.csrs.mstatus, kMstatusSpie | kMstatusMie);  // SPP = U, SIE clear
+  EXPECT_EQ(hart.privilege, Privilege::kSupervisor);
+  hart.csrs.mstatus |= kMstatusMprv;
+  return_from_supervisor_trap(hart);
+  EXPECT_EQ(hart.privilege, Privilege::kUser);
+  EXPECT_EQ(hart.pc, 0x1234u);
+  EXPECT_EQ(hart.csrs.mstatus, kMstatusSie | kMstatusSpie | kMstatusMie);
+}
+
+TEST(TrapTest, MachineModeKeepsItsTrapsAndReturnsToSupervisorMode) {
+  HartState hart;
+  hart.csrs.medeleg = 1u << 2;
+  enter_exception(hart, Cause::kIllegalInstruction, 0);
+  EXPECT_EQ(hart.csrs.mcause, 2u);
+  EXPECT_EQ(hart.csrs.scause, 0u);
+  hart.csrs.mstatus = std::uint64_t{1} << 11;
+  return_from_machine_trap(hart);
+  EXPECT_EQ(hart.privilege, Privilege::kSupervisor);
+}
+
+TEST(TrapTest, DelegatedInterruptsWaitForSupervisorMode) {
+  HartState hart;
+  hart.csrs.mie = kInterruptMask;
+  hart.csrs.mideleg = kSupervisorInterrupts;
+  hart.csrs.mstatus = kMstatusMie | kMstatusSie;
+  hart.pins.raise(Interrupt::kSupervisorExternal);
+  EXPECT_EQ(takeable_interrupt(hart), std::nullopt);  // in M-mode
+  hart.privilege = Privilege::kSupervisor;
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kSupervisorExternal);
+  hart.csrs.mstatus = 0;
+  EXPECT_EQ(takeable_interrupt(hart), std::nullopt);
+  hart.privilege = Privilege::kUser;
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kSupervisorExternal);
+  hart.pins.raise(Interrupt::kTimer);
+  EXPECT_EQ(takeable_interrupt(hart), Interrupt::kTimer);
+  hart.csrs.mie = kSupervisorInterrupts;
+  hart.csrs.stvec = 0x8000'0001;
+  enter_interrupt(hart, Interrupt::kSupervisorExternal);
+  EXPECT_EQ(hart.pc, 0x8000'0000u + 4 * 9);
+  EXPECT_EQ(hart.csrs.scause, kInterruptBit | 9);
+}
+
 struct Exception {
   std::uint32_t encoding;
   std::uint64_t cause, tval;
@@ -91,7 +145,7 @@ TEST(TrapTest, InstructionsTrapWithTheirCause) {
   for (const Exception& want :
        {Exception{as::kEcall, 11, 0}, Exception{as::kEbreak, 3, BareHart::kCode + 4},
         Exception{0xffffffff, 2, 0xffffffff}, Exception{0x00010000, 2, 0},
-        Exception{0x10200073, 2, 0x10200073}}) {
+        Exception{0x10200173, 2, 0x10200173}}) {
     BareHart hart;
     hart.execute({as::kNop, want.encoding, as::kNop});
     EXPECT_EQ(hart.state().csrs.mcause, want.cause);
@@ -101,7 +155,10 @@ TEST(TrapTest, InstructionsTrapWithTheirCause) {
 }
 
 struct UserHart : BareHart {
-  UserHart() { state().privilege = Privilege::kUser; }
+  UserHart() {
+    state().privilege = Privilege::kUser;
+    open_pmp();
+  }
 };
 
 TEST(TrapTest, UserModeMayNotUseMachineInstructions) {
@@ -119,6 +176,31 @@ TEST(TrapTest, AUserCallHasItsOwnCause) {
   UserHart hart;
   hart.execute({as::kEcall, as::kNop});
   EXPECT_EQ(hart.state().csrs.mcause, 8u);
+  UserHart supervisor;
+  supervisor.state().privilege = Privilege::kSupervisor;
+  supervisor.execute({as::kEcall, as::kNop});
+  EXPECT_EQ(supervisor.state().csrs.mcause, 9u);
+}
+
+TEST(TrapTest, SupervisorModeLosesWhatMstatusTakesAway) {
+  constexpr std::uint32_t kSret = 0x10200073, kSfence = 0x12000073, kReadSatp = 0x180022f3;
+  for (const auto& [encoding, bit] :
+       {std::pair{kSret, kMstatusTsr}, std::pair{kSfence, kMstatusTvm},
+        std::pair{kReadSatp, kMstatusTvm}, std::pair{as::kWfi, kMstatusTw}}) {
+    for (const std::uint64_t mstatus : {bit, std::uint64_t{0}}) {
+      UserHart hart;
+      hart.state().privilege = Privilege::kSupervisor;
+      hart.state().csrs.sepc = BareHart::kCode + 4;
+      hart.state().csrs.mstatus = mstatus;
+      hart.execute({encoding, as::kNop});
+      EXPECT_EQ(hart.state().csrs.mcause, mstatus == 0 ? 0u : 2u) << std::hex << encoding;
+    }
+  }
+  for (const std::uint32_t encoding : {kSret, kSfence, kReadSatp}) {
+    UserHart hart;
+    hart.execute({encoding, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, 2u) << std::hex << encoding;
+  }
 }
 
 TEST(TrapTest, TwKeepsUserModeFromWaiting) {

@@ -39,6 +39,7 @@ struct BlockOp {
 // The last op never gives kNext.
 struct Block {
   std::uint64_t pc = 0;
+  std::uint64_t host = 0;   // where its first instruction is
   std::uint64_t epoch = 0;  // valid while it is the cache's
   std::vector<BlockOp> ops;
 };

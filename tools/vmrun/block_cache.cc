@@ -11,8 +11,6 @@
 namespace vmrun {
 namespace {
 
-constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
-
 // The bytes from one address to the end of its page, as far as a block can use them,
 // and whatever lies beyond asked for parcel by parcel.
 class Window {
@@ -70,10 +68,21 @@ void close(Block& block, std::uint64_t pc) {
   block.ops.back().index = static_cast<std::uint16_t>(block.ops.size() - 2);
 }
 
+Handler fault_handler(vme_rc rc) { return rc == VME_XLAT ? fetch_page_fault : fetch_access_fault; }
+
 }  // namespace
 
-void BlockCache::fill(Block& block, std::uint64_t pc) {
+std::uint64_t BlockCache::find_host(std::uint64_t pc) {
+  void* host = nullptr;
+  static_cast<void>(vme_probe(cpu_, pc, 1, VME_ACCESS_EXECUTE, mode_, &host));
+  return reinterpret_cast<std::uintptr_t>(host);
+}
+
+// An instruction that reaches into the next page is a block of its own, which is not
+// found again: that page may be another one by then.
+void BlockCache::fill(Block& block, std::uint64_t pc, std::uint64_t host) {
   block.pc = pc;
+  block.host = host;
   block.epoch = epoch_;
   block.ops.clear();
   Window window(fetcher_, pc);
@@ -83,13 +92,19 @@ void BlockCache::fill(Block& block, std::uint64_t pc) {
     if (full) return close(block, at);
     const Fetched next = fetch_op(window, at);
     const bool first = block.ops.empty();
-    if (next.rc != VME_OK) {
-      return first ? append(block, fetch_fault, at, {.imm = next.fault_offset}) : close(block, at);
+    const bool straddles =
+        at % kPageBytes == kPageBytes - 2 && (next.rc != VME_OK || next.decoded.bytes == 4);
+    if ((next.rc != VME_OK || straddles || stands_alone(next.decoded.op)) && !first) {
+      return close(block, at);
     }
-    if (stands_alone(next.decoded.op) && !first) return close(block, at);
+    if (next.rc != VME_OK || straddles) block.epoch = 0;
+    if (next.rc != VME_OK) {
+      return append(block, fault_handler(next.rc), at, {.imm = next.fault_offset});
+    }
     append(block, handler_of(next.decoded.op), at, next.decoded);
     if (ends_block(next.decoded.op)) return;
     at += next.decoded.bytes;
+    if (straddles) return close(block, at);
   }
 }
 

@@ -13,28 +13,51 @@ namespace vmrun {
 
 // What a block holds was true when it was decoded, and stays so until flush(): as the
 // manual has it, stores become visible to fetches at FENCE.I. The owner flushes when
-// the memory map changes, too.
+// the memory map changes, too. Blocks are of host memory, so that they outlive changes of
+// the guest's page tables; whether a page may be executed is asked of the soft TLB each time.
 class BlockCache {
  public:
   static constexpr std::size_t kSlots = 4096;
   static constexpr std::size_t kMaxBlockOps = 64;
 
-  explicit BlockCache(vm_engine::CodeFetcher fetcher) : fetcher_(fetcher), blocks_(kSlots) {}
+  // Needs:  `cpu` outlives this object.
+  explicit BlockCache(vme_cpu& cpu) : cpu_(&cpu), fetcher_(cpu), blocks_(kSlots) {}
+
+  // What fetch_mode() says of the hart.
+  void set_mode(unsigned mmu_mode) {
+    mode_ = mmu_mode;
+    fetcher_.set_mmu_mode(mmu_mode);
+  }
 
   // Never empty: where nothing can be fetched, the block raises the fault. Valid until
   // the next call.
   const Block& find(std::uint64_t pc) {
-    Block& block = blocks_[(pc >> 1) % kSlots];
-    if (block.pc != pc || block.epoch != epoch_) [[unlikely]]
-      fill(block, pc);
+    const std::uint64_t host = host_of(pc);
+    Block& block = blocks_[(host >> 1) % kSlots];
+    if (block.host != host || block.pc != pc || block.epoch != epoch_ || host == 0) [[unlikely]]
+      fill(block, pc, host);
     return block;
   }
 
   void flush() { ++epoch_; }
 
  private:
-  void fill(Block& block, std::uint64_t pc);
+  static constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
 
+  // Where in host memory the code at `pc` is; 0 where none can be fetched.
+  std::uint64_t host_of(std::uint64_t pc) {
+    const vme_tlb& tlb = cpu_->tlb[mode_];
+    const std::uint64_t index = ((pc >> VME_TLB_INDEX_SHIFT) & tlb.mask) / VME_TLB_ENTRY_BYTES;
+    const vme_tlb_entry& entry = tlb.table[index];
+    if (entry.execute == (pc & ~(kPageBytes - 1))) [[likely]]
+      return pc + entry.addend;
+    return find_host(pc);
+  }
+  std::uint64_t find_host(std::uint64_t pc);
+  void fill(Block& block, std::uint64_t pc, std::uint64_t host);
+
+  vme_cpu* cpu_;
+  unsigned mode_ = 0;
   vm_engine::CodeFetcher fetcher_;
   std::vector<Block> blocks_;
   std::uint64_t epoch_ = 1;

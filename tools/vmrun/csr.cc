@@ -1,48 +1,14 @@
 #include "tools/vmrun/csr.h"
 
+#include "tools/vmrun/csr_number.h"
+#include "tools/vmrun/pmp.h"
+#include "tools/vmrun/trap.h"
+
 namespace vmrun {
 namespace {
 
-enum Number : std::uint16_t {
-  kMstatus = 0x300,
-  kMisaNumber = 0x301,
-  kMie = 0x304,
-  kMtvec = 0x305,
-  kMcounteren = 0x306,
-  kMenvcfg = 0x30a,
-  kMcountinhibit = 0x320,
-  kMhpmevent3 = 0x323,
-  kMhpmevent31 = 0x33f,
-  kMscratch = 0x340,
-  kMepc = 0x341,
-  kMcause = 0x342,
-  kMtval = 0x343,
-  kMip = 0x344,
-  kPmpcfg0 = 0x3a0,
-  kPmpaddr63 = 0x3ef,
-  kMcycle = 0xb00,
-  kMinstret = 0xb02,
-  kMhpmcounter3 = 0xb03,
-  kMhpmcounter31 = 0xb1f,
-  kCycle = 0xc00,
-  kTime = 0xc01,
-  kInstret = 0xc02,
-  kHpmcounter31 = 0xc1f,
-  kMvendorid = 0xf11,
-  kMhartid = 0xf14,
-  kMconfigptr = 0xf15,
-};
-
-constexpr bool within(std::uint16_t number, std::uint16_t first, std::uint16_t last) {
-  return number >= first && number <= last;
-}
-
 // Registers that exist, read as zero, and ignore writes where those are legal.
 constexpr bool is_zero_register(std::uint16_t number) {
-  if (within(number, kPmpcfg0, kPmpaddr63)) {
-    // The odd configuration registers are RV32's.
-    return number >= 0x3b0 || number % 2 == 0;
-  }
   return number == kMcountinhibit || within(number, kMhpmevent3, kMhpmevent31) ||
          within(number, kMhpmcounter3, kMhpmcounter31) ||
          within(number, kInstret + 1, kHpmcounter31) || within(number, kMvendorid, kMconfigptr);
@@ -52,25 +18,33 @@ constexpr bool is_user_counter(std::uint16_t number) {
   return within(number, kCycle, kHpmcounter31);
 }
 
+bool may_read_counter(const HartState& hart, std::uint16_t number) {
+  const std::uint64_t user =
+      hart.privilege == Privilege::kUser ? hart.csrs.scounteren : ~std::uint64_t{0};
+  return (((hart.csrs.mcounteren & user) >> (number - kCycle)) & 1) != 0;
+}
+
 // Bits 8 and 9 of the number are the lowest privilege that may use it.
 bool may_access(const HartState& hart, std::uint16_t number) {
   if (hart.privilege == Privilege::kMachine) return true;
-  if (is_user_counter(number)) return ((hart.csrs.mcounteren >> (number - kCycle)) & 1) != 0;
-  return ((number >> 8) & 3) == 0;
+  if (is_user_counter(number)) return may_read_counter(hart, number);
+  if (number == kSatp && (hart.csrs.mstatus & kMstatusTvm) != 0) return false;
+  return ((number >> 8) & 3u) <= static_cast<unsigned>(hart.privilege);
 }
 
 constexpr bool is_read_only(std::uint16_t number) { return (number >> 10) == 3; }
 
 // MPP holds a mode that exists: a write of another one leaves it alone.
 std::uint64_t legal_mstatus(std::uint64_t before, std::uint64_t value) {
-  constexpr std::uint64_t kWritable = kMstatusMie | kMstatusMpie | kMstatusMprv | kMstatusTw;
+  constexpr std::uint64_t kWritable = kSstatusWritable | kMstatusMie | kMstatusMpie | kMstatusMprv |
+                                      kMstatusTvm | kMstatusTw | kMstatusTsr;
+  constexpr std::uint64_t kNoMode = std::uint64_t{2} << 11;
   const std::uint64_t mpp = value & kMstatusMpp;
-  const bool exists = mpp == 0 || mpp == kMstatusMpp;
-  return (value & kWritable) | (exists ? mpp : before & kMstatusMpp);
+  return (value & kWritable) | (mpp == kNoMode ? before & kMstatusMpp : mpp);
 }
 
-// mstatus shows UXL, which is fixed at 64 bits.
-constexpr std::uint64_t kUxl64 = std::uint64_t{2} << 32;
+// Every synchronous exception but a call from M-mode.
+constexpr std::uint64_t kDelegable = 0xb3ff;
 
 bool read_counter(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
   const std::uint64_t retired = hart.clock.retired();
@@ -84,14 +58,24 @@ bool read_counter(const HartState& hart, std::uint16_t number, std::uint64_t& va
   }
 }
 
-}  // namespace
+// The odd configuration registers are RV32's.
+constexpr bool is_pmp_config(std::uint16_t number) {
+  return within(number, kPmpcfg0, kPmpcfg15) && number % 2 == 0;
+}
+constexpr bool is_pmp_address(std::uint16_t number) {
+  return within(number, kPmpaddr0, kPmpaddr63);
+}
+constexpr unsigned pmp_index(std::uint16_t number) {
+  return number >= kPmpaddr0 ? number - unsigned{kPmpaddr0} : 4 * (number - unsigned{kPmpcfg0});
+}
 
-bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
-  if (!may_access(hart, number)) return false;
-  const MachineCsrs& csrs = hart.csrs;
+bool read_machine_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
+  const Csrs& csrs = hart.csrs;
   switch (number) {
-    case kMstatus: value = csrs.mstatus | kUxl64; return true;
+    case kMstatus: value = csrs.mstatus | kUxl64 | kSxl64; return true;
     case kMisaNumber: value = kMisa; return true;
+    case kMedeleg: value = csrs.medeleg; return true;
+    case kMideleg: value = csrs.mideleg; return true;
     case kMie: value = csrs.mie; return true;
     case kMtvec: value = csrs.mtvec; return true;
     case kMcounteren: value = csrs.mcounteren; return true;
@@ -100,10 +84,63 @@ bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value)
     case kMepc: value = csrs.mepc; return true;
     case kMcause: value = csrs.mcause; return true;
     case kMtval: value = csrs.mtval; return true;
-    case kMip: value = hart.pins.bits(); return true;
-    default: break;
+    case kMip: value = pending_interrupts(hart); return true;
+    default: return false;
   }
-  if (read_counter(hart, number, value)) return true;
+}
+
+bool write_machine_csr(HartState& hart, std::uint16_t number, std::uint64_t value) {
+  Csrs& csrs = hart.csrs;
+  switch (number) {
+    case kMstatus: csrs.mstatus = legal_mstatus(csrs.mstatus, value); return true;
+    case kMisaNumber: return true;  // fixed
+    case kMedeleg: csrs.medeleg = value & kDelegable; return true;
+    case kMideleg: csrs.mideleg = value & kSupervisorInterrupts; return true;
+    case kMie: csrs.mie = value & kInterruptMask; return true;
+    case kMtvec: csrs.mtvec = value & kVectorMask; return true;
+    case kMcounteren: csrs.mcounteren = value & kCounterenMask; return true;
+    case kMenvcfg: csrs.menvcfg = value & (kEnvcfgFiom | kEnvcfgAdue); return true;
+    case kMscratch: csrs.mscratch = value; return true;
+    case kMepc: csrs.mepc = value & kPcMask; return true;
+    case kMcause: csrs.mcause = value; return true;
+    case kMtval: csrs.mtval = value; return true;
+    case kMip: csrs.mip = value & kSupervisorInterrupts; return true;
+    default: return false;
+  }
+}
+
+// The write happens after the count of this very instruction.
+bool write_counter(HartState& hart, std::uint16_t number, std::uint64_t value) {
+  const std::uint64_t counted = hart.clock.retired() + 1;
+  switch (number) {
+    case kMcycle: hart.csrs.mcycle_offset = value - counted; return true;
+    case kMinstret: hart.csrs.minstret_offset = value - counted; return true;
+    default: return false;
+  }
+}
+
+bool write_pmp(Csrs& csrs, std::uint16_t number, std::uint64_t value) {
+  if (is_pmp_config(number)) return write_pmp_config(csrs, pmp_index(number), value), true;
+  if (is_pmp_address(number)) return write_pmp_address(csrs, pmp_index(number), value), true;
+  return false;
+}
+
+bool read_pmp(const Csrs& csrs, std::uint16_t number, std::uint64_t& value) {
+  const bool config = is_pmp_config(number);
+  if (!config && !is_pmp_address(number)) return false;
+  const unsigned index = pmp_index(number);
+  value = config ? read_pmp_config(csrs, index) : read_pmp_address(csrs, index);
+  return true;
+}
+
+}  // namespace
+
+bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
+  if (!may_access(hart, number)) return false;
+  if (read_machine_csr(hart, number, value) || read_supervisor_csr(hart, number, value) ||
+      read_counter(hart, number, value) || read_pmp(hart.csrs, number, value)) {
+    return true;
+  }
   if (!is_zero_register(number)) return false;
   value = 0;
   return true;
@@ -111,25 +148,17 @@ bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value)
 
 bool write_csr(HartState& hart, std::uint16_t number, std::uint64_t value) {
   if (!may_access(hart, number) || is_read_only(number)) return false;
-  MachineCsrs& csrs = hart.csrs;
-  // The write happens after the count of this very instruction.
-  const std::uint64_t counted = hart.clock.retired() + 1;
-  switch (number) {
-    case kMstatus: csrs.mstatus = legal_mstatus(csrs.mstatus, value); return true;
-    case kMisaNumber: return true;  // fixed
-    case kMie: csrs.mie = value & kInterruptMask; return true;
-    case kMtvec: csrs.mtvec = value & ~std::uint64_t{2}; return true;
-    case kMcounteren: csrs.mcounteren = value & 0xffffffffu; return true;
-    case kMenvcfg: csrs.menvcfg = value & 1; return true;  // FIOM
-    case kMscratch: csrs.mscratch = value; return true;
-    case kMepc: csrs.mepc = value & ~std::uint64_t{1}; return true;
-    case kMcause: csrs.mcause = value; return true;
-    case kMtval: csrs.mtval = value; return true;
-    case kMip: return true;  // M-mode's bits belong to the devices
-    case kMcycle: csrs.mcycle_offset = value - counted; return true;
-    case kMinstret: csrs.minstret_offset = value - counted; return true;
-    default: return is_zero_register(number);
-  }
+  return write_machine_csr(hart, number, value) || write_supervisor_csr(hart, number, value) ||
+         write_counter(hart, number, value) || write_pmp(hart.csrs, number, value) ||
+         is_zero_register(number);
+}
+
+std::uint64_t csr_to_change(const HartState& hart, std::uint16_t number, std::uint64_t value) {
+  return number == kMip ? hart.csrs.mip : value;
+}
+
+bool csr_is_of_translation(std::uint16_t number) {
+  return number == kSatp || number == kMenvcfg || within(number, kPmpcfg0, kPmpaddr63);
 }
 
 }  // namespace vmrun

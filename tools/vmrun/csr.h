@@ -1,28 +1,42 @@
-// The control and status registers of a hart with M and U mode.
+// The control and status registers of a hart with M, S and U mode.
 #ifndef VMRUN_CSR_H_
 #define VMRUN_CSR_H_
 
 #include <cstdint>
+#include <string_view>
 
 #include "tools/vmrun/hart_state.h"
 
 namespace vmrun {
 
-// MXL 64, extensions A, C, I, M, U.
-inline constexpr std::uint64_t kMisa = (std::uint64_t{2} << 62) | (1u << ('a' - 'a')) |
-                                       (1u << ('c' - 'a')) | (1u << ('i' - 'a')) |
-                                       (1u << ('m' - 'a')) | (1u << ('u' - 'a'));
+constexpr std::uint64_t misa_of(std::string_view extensions) {
+  std::uint64_t misa = std::uint64_t{2} << 62;  // MXL: 64 bits
+  for (const char letter : extensions) misa |= std::uint64_t{1} << (letter - 'a');
+  return misa;
+}
+inline constexpr std::uint64_t kMisa = misa_of("acimsu");
 
 // False: an illegal instruction (no such register, no privilege, a write to a
 // read-only one); `value` and the state are as before then.
 //
-// The PMP registers are those of a hart without PMP entries: they read as zero and
-// ignore writes, and nothing is denied. Counters other than cycle, time and instret
-// read as zero. An instruction that writes mcycle or minstret is not counted.
+// Counters other than cycle, time and instret read as zero. An instruction that writes
+// mcycle or minstret is not counted. satp has no address space identifiers; a mode that
+// there is not leaves it as it was.
 //
-// Source:  RISC-V Privileged Architecture 20211203, chapters 2 and 3.
+// Source:  RISC-V Privileged Architecture 20211203, chapters 2 to 4.
 [[nodiscard]] bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value);
 [[nodiscard]] bool write_csr(HartState& hart, std::uint16_t number, std::uint64_t value);
+
+// What CSRRS and CSRRC change, where it is not the value that was read: of mip without the
+// pins, so that what a device drives does not become software's.
+std::uint64_t csr_to_change(const HartState& hart, std::uint16_t number, std::uint64_t value);
+
+// Whether translations depend on it in ways that the mmu mode does not tell.
+bool csr_is_of_translation(std::uint16_t number);
+
+// The registers of S-mode, for csr.cc; false: it is none of them.
+bool read_supervisor_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value);
+bool write_supervisor_csr(HartState& hart, std::uint16_t number, std::uint64_t value);
 
 }  // namespace vmrun
 

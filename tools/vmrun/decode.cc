@@ -135,9 +135,11 @@ DecodedOp decode_system(std::uint32_t raw) {
   if (funct3(raw) != 0) {
     return make(kCsr[funct3(raw)], raw, kRd | kRs1, as_signed(field(raw, 20, 12)));
   }
+  if ((raw & 0xfe007fffu) == 0x12000073) return make(Op::kSfenceVma, raw, kRs1 | kRs2, 0);
   switch (raw) {
     case 0x00000073: return make(Op::kEcall, raw, 0, 0);
     case 0x00100073: return make(Op::kEbreak, raw, 0, 0);
+    case 0x10200073: return make(Op::kSret, raw, 0, 0);
     case 0x30200073: return make(Op::kMret, raw, 0, 0);
     case 0x10500073: return make(Op::kWfi, raw, 0, 0);
     default: return make(kNone, raw, 0, 0);

@@ -1,4 +1,5 @@
-// Encodings to operations: RV64IMAC, Zicsr, Zifencei, and the M-mode instructions.
+// Encodings to operations: RV64IMAC, Zicsr, Zifencei, and the privileged
+// instructions.
 #ifndef VMRUN_DECODE_H_
 #define VMRUN_DECODE_H_
 

@@ -30,10 +30,10 @@ enum class Op : std::uint8_t {
   kAmominD, kAmomaxD, kAmominuD, kAmomaxuD,
   // Zifencei, Zicsr, privileged
   kFenceI, kCsrrw, kCsrrs, kCsrrc, kCsrrwi, kCsrrsi, kCsrrci,
-  kMret, kWfi,
+  kMret, kSret, kWfi, kSfenceVma,
 };
 // clang-format on
-inline constexpr int kOpCount = static_cast<int>(Op::kWfi) + 1;
+inline constexpr int kOpCount = static_cast<int>(Op::kSfenceVma) + 1;
 
 // Fields that an operation does not have are 0. `imm` is sign-extended; it is the
 // shift amount of a shift and the CSR number of a CSR access, whose rs1 is the

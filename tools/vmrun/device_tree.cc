@@ -17,14 +17,14 @@
 namespace vmrun {
 namespace {
 
-constexpr std::size_t kRoomBytes = 16384;
+static_assert(kMostCommandLineBytes + 16384 <= kMostTreeBytes);
 
 enum Phandle : std::uint32_t { kCpuInterrupts = 1, kPlicPhandle = 2, kFinisherPhandle = 3 };
 
 // libfdt's sequential writer; the first error stays.
 class Writer {
  public:
-  Writer() : bytes_(kRoomBytes) {
+  Writer() : bytes_(kMostTreeBytes) {
     note(fdt_create(bytes_.data(), static_cast<int>(bytes_.size())));
     note(fdt_finish_reservemap(bytes_.data()));
   }
@@ -78,9 +78,20 @@ void address_cells(Writer& tree, std::uint32_t address, std::uint32_t size) {
   tree.cells("#size-cells", {size});
 }
 
-void add_chosen(Writer& tree) {
+constexpr std::uint32_t high_cell(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
+constexpr std::uint32_t low_cell(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
+
+void add_chosen(Writer& tree, const TreeOptions& options) {
   tree.begin("chosen");
   tree.text("stdout-path", "/soc/" + node_name("serial", kUartBase));
+  if (!options.command_line.empty()) tree.text("bootargs", options.command_line);
+  if (options.initrd_begin != options.initrd_end) {
+    tree.cells("linux,initrd-start",
+               {high_cell(options.initrd_begin), low_cell(options.initrd_begin)});
+    tree.cells("linux,initrd-end", {high_cell(options.initrd_end), low_cell(options.initrd_end)});
+  }
   tree.end();
 }
 
@@ -118,8 +129,8 @@ void add_cpus(Writer& tree) {
   tree.cells("reg", {0});
   tree.text("status", "okay");
   tree.text("compatible", "riscv");
-  tree.text("riscv,isa", "rv64imac_zicsr_zifencei");
-  tree.text("mmu-type", "riscv,none");
+  tree.text("riscv,isa", "rv64imac_zicsr_zifencei_svadu");
+  tree.text("mmu-type", "riscv,sv48");
   tree.begin("interrupt-controller");
   tree.cells("#interrupt-cells", {1});
   tree.flag("interrupt-controller");
@@ -139,13 +150,14 @@ void add_interrupt_controllers(Writer& tree) {
   constexpr auto kSoftware = static_cast<std::uint32_t>(Interrupt::kSoftware);
   constexpr auto kTimer = static_cast<std::uint32_t>(Interrupt::kTimer);
   constexpr auto kExternal = static_cast<std::uint32_t>(Interrupt::kExternal);
+  constexpr auto kSupervisor = static_cast<std::uint32_t>(Interrupt::kSupervisorExternal);
   tree.begin(node_name("plic", kPlicBase));
   tree.text("compatible", std::string_view("sifive,plic-1.0.0\0riscv,plic0", 29));
   tree.range(kPlicBase, kPlicBytes);
   tree.cells("#address-cells", {0});
   tree.cells("#interrupt-cells", {1});
   tree.flag("interrupt-controller");
-  tree.cells("interrupts-extended", {kCpuInterrupts, kExternal});
+  tree.cells("interrupts-extended", {kCpuInterrupts, kExternal, kCpuInterrupts, kSupervisor});
   tree.cells("riscv,ndev", {Plic::kSources});
   tree.cells("phandle", {kPlicPhandle});
   tree.end();
@@ -197,14 +209,14 @@ void add_soc(Writer& tree) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::byte>> make_device_tree(std::uint64_t memory_bytes) {
+absl::StatusOr<std::vector<std::byte>> make_device_tree(const TreeOptions& options) {
   Writer tree;
   tree.begin("");
   address_cells(tree, 2, 2);
   tree.text("compatible", "riscv-virtio");
   tree.text("model", "riscv-virtio,vmrun");
-  add_chosen(tree);
-  add_memory(tree, memory_bytes);
+  add_chosen(tree, options);
+  add_memory(tree, options.memory_bytes);
   add_flash(tree);
   add_cpus(tree);
   add_soc(tree);

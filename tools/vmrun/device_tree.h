@@ -4,15 +4,28 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace vmrun {
 
+// More than every tree that is made.
+inline constexpr std::uint64_t kMostTreeBytes = 64 << 10;
+inline constexpr std::size_t kMostCommandLineBytes = 4096;
+
+struct TreeOptions {
+  std::uint64_t memory_bytes = 0;
+  std::string command_line = "";   // /chosen/bootargs; empty: none
+  std::uint64_t initrd_begin = 0;  // equal to initrd_end: there is none
+  std::uint64_t initrd_end = 0;
+};
+
+// Needs:   a command line of at most kMostCommandLineBytes.
 // Errors:  kInternal  libfdt refused; its reason in the message
 // Source:  the Devicetree Specification 0.4, and the tree of QEMU's virt machine.
-absl::StatusOr<std::vector<std::byte>> make_device_tree(std::uint64_t memory_bytes);
+absl::StatusOr<std::vector<std::byte>> make_device_tree(const TreeOptions& options);
 
 }  // namespace vmrun
 

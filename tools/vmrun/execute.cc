@@ -43,6 +43,8 @@ bool ends_block(Op op) {
     case Op::kEbreak:
     case Op::kFenceI:
     case Op::kMret:
+    case Op::kSret:
+    case Op::kSfenceVma:
     case Op::kWfi: return true;
     default: return (op >= Op::kJal && op <= Op::kBgeu) || stands_alone(op);
   }
@@ -53,8 +55,12 @@ Flow leave_block(Hart& hart, const BlockOp& op) {
   return Flow::kJump;
 }
 
-Flow fetch_fault(Hart& hart, const BlockOp& op) {
+Flow fetch_access_fault(Hart& hart, const BlockOp& op) {
   return hart.raise(op, Cause::kFetchAccess, op.pc + static_cast<std::uint64_t>(op.imm));
+}
+
+Flow fetch_page_fault(Hart& hart, const BlockOp& op) {
+  return hart.raise(op, Cause::kFetchPage, op.pc + static_cast<std::uint64_t>(op.imm));
 }
 
 }  // namespace vmrun

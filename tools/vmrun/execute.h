@@ -18,8 +18,9 @@ bool stands_alone(Op op);
 
 // Goes on at the op's pc: for a block that ends before a jump.
 Flow leave_block(Hart& hart, const BlockOp& op);
-// Raises the instruction access fault; imm is the offset of the faulting byte.
-Flow fetch_fault(Hart& hart, const BlockOp& op);
+// Raise the fault of a fetch; imm is the offset of the faulting byte.
+Flow fetch_access_fault(Hart& hart, const BlockOp& op);
+Flow fetch_page_fault(Hart& hart, const BlockOp& op);
 
 // The groups: null for operations of another one.
 Handler integer_handler(Op op);

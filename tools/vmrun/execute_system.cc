@@ -1,4 +1,5 @@
-// CSR accesses, environment calls, FENCE.I, and what returns from or waits for a trap.
+// CSR accesses, environment calls, FENCE.I, and what returns from or waits for a trap,
+// SFENCE.VMA.
 
 #include "tools/vmrun/csr.h"
 #include "tools/vmrun/execute.h"
@@ -39,16 +40,22 @@ Flow csr(Hart& hart, const BlockOp& op) {
   std::uint64_t before = 0;
   if (!read_csr(state, number, before)) return illegal(hart, op);
   const bool writes = kChange == CsrChange::kWrite || op.rs1 != 0;
-  if (writes && !write_csr(state, number, changed(kChange, before, operand))) {
-    return illegal(hart, op);
+  if (writes) {
+    const std::uint64_t base = csr_to_change(state, number, before);
+    if (!write_csr(state, number, changed(kChange, base, operand))) return illegal(hart, op);
+    if (csr_is_of_translation(number)) hart.forget_translations();
+    hart.follow_privilege();
   }
   state.x[op.rd] = before;
   return go_on(hart, op);
 }
 
 Flow ecall(Hart& hart, const BlockOp& op) {
-  const bool user = hart.state().privilege == Privilege::kUser;
-  return hart.raise(op, user ? Cause::kEcallUser : Cause::kEcallMachine, 0);
+  switch (hart.state().privilege) {
+    case Privilege::kUser: return hart.raise(op, Cause::kEcallUser, 0);
+    case Privilege::kSupervisor: return hart.raise(op, Cause::kEcallSupervisor, 0);
+    default: return hart.raise(op, Cause::kEcallMachine, 0);
+  }
 }
 
 Flow ebreak(Hart& hart, const BlockOp& op) { return hart.raise(op, Cause::kBreakpoint, op.pc); }
@@ -60,15 +67,42 @@ Flow fence_i(Hart& hart, const BlockOp& op) {
 
 Flow mret(Hart& hart, const BlockOp& op) {
   if (hart.state().privilege != Privilege::kMachine) return illegal(hart, op);
-  return_from_trap(hart.state());
+  return_from_machine_trap(hart.state());
+  hart.follow_privilege();
   hart.trap_watch().note_return();
   return Flow::kJump;
 }
 
+// Whether S-mode lacks the right that a bit of mstatus takes away; U-mode never has it.
+bool denied(const HartState& state, std::uint64_t bit) {
+  return state.privilege == Privilege::kUser ||
+         (state.privilege == Privilege::kSupervisor && (state.csrs.mstatus & bit) != 0);
+}
+
+Flow sret(Hart& hart, const BlockOp& op) {
+  if (denied(hart.state(), kMstatusTsr)) return illegal(hart, op);
+  return_from_supervisor_trap(hart.state());
+  hart.follow_privilege();
+  hart.trap_watch().note_return();
+  return Flow::kJump;
+}
+
+// There are no address space identifiers, so that rs2 makes no difference.
+Flow sfence_vma(Hart& hart, const BlockOp& op) {
+  const HartState& state = hart.state();
+  if (denied(state, kMstatusTvm)) return illegal(hart, op);
+  if (op.rs1 == 0) {
+    hart.forget_translations();
+  } else {
+    hart.forget_translation(state.x[op.rs1]);
+  }
+  return go_on(hart, op);
+}
+
 Flow wfi(Hart& hart, const BlockOp& op) {
   const HartState& state = hart.state();
-  const bool denied = (state.csrs.mstatus & kMstatusTw) != 0;
-  if (state.privilege == Privilege::kUser && denied) return illegal(hart, op);
+  const bool traps = (state.csrs.mstatus & kMstatusTw) != 0;
+  if (state.privilege != Privilege::kMachine && traps) return illegal(hart, op);
   return go_on(hart, op, has_wakeup(state) ? Flow::kJump : Flow::kWait);
 }
 
@@ -86,6 +120,8 @@ Handler system_handler(Op op) {
     case Op::kEbreak: return ebreak;
     case Op::kFenceI: return fence_i;
     case Op::kMret: return mret;
+    case Op::kSret: return sret;
+    case Op::kSfenceVma: return sfence_vma;
     case Op::kWfi: return wfi;
     default: return nullptr;
   }

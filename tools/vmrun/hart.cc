@@ -7,24 +7,32 @@
 namespace vmrun {
 
 absl::StatusOr<std::unique_ptr<Hart>> Hart::create(vm_mem::MemoryManager& memory) {
-  absl::StatusOr<vme_engine*> made = vm_engine::create_engine(memory, {});
+  auto mmu = std::make_unique<Mmu>(memory);
+  absl::StatusOr<vme_engine*> made = vm_engine::create_engine(
+      memory, {.translate = Mmu::translate, .translate_opaque = mmu.get()});
   if (!made.ok()) return made.status();
   vm_engine::EnginePtr engine(*made);
   vme_cpu* cpu = nullptr;
   if (vme_cpu_create(engine.get(), &cpu) != VME_OK) {
     return absl::ResourceExhaustedError("no memory for a vCPU");
   }
-  return std::unique_ptr<Hart>(new Hart(memory, std::move(engine), vm_engine::CpuPtr(cpu)));
+  return std::unique_ptr<Hart>(
+      new Hart(memory, std::move(mmu), std::move(engine), vm_engine::CpuPtr(cpu)));
 }
 
-Hart::Hart(vm_mem::MemoryManager& memory, vm_engine::EnginePtr engine, vm_engine::CpuPtr cpu)
+Hart::Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::EnginePtr engine,
+           vm_engine::CpuPtr cpu)
     : manager_(&memory),
+      mmu_(std::move(mmu)),
       engine_(std::move(engine)),
       cpu_(std::move(cpu)),
       memory_(*cpu_),
-      blocks_(vm_engine::CodeFetcher(*cpu_)) {}
+      blocks_(*cpu_) {
+  mmu_->serve(state_);
+}
 
 StopReason Hart::run(std::uint64_t instructions) {
+  follow_privilege();
   const std::uint64_t end = state_.clock.retired() + instructions;
   while (state_.clock.retired() < end) {
     if (yield_.load(std::memory_order_relaxed)) [[unlikely]] {
@@ -32,7 +40,10 @@ StopReason Hart::run(std::uint64_t instructions) {
       return StopReason::kYield;
     }
     if (has_wakeup(state_)) {
-      if (const auto interrupt = takeable_interrupt(state_)) enter_interrupt(state_, *interrupt);
+      if (const auto interrupt = takeable_interrupt(state_)) {
+        enter_interrupt(state_, *interrupt);
+        follow_privilege();
+      }
     }
     follow_map();
     switch (run_block()) {
@@ -63,6 +74,7 @@ void Hart::follow_map() {
   if (generation == map_generation_) [[likely]]
     return;
   map_generation_ = generation;
+  mmu_->forget();
   blocks_.flush();
 }
 
@@ -72,7 +84,23 @@ bool Hart::take_exception() {
                           .tval = pending_.tval,
                           .retired = state_.clock.retired()};
   enter_exception(state_, pending_.cause, pending_.tval);
+  follow_privilege();
   return trap_watch_.note_exception(record);
+}
+
+void Hart::forget_translations() {
+  mmu_->forget();
+  vme_tlb_flush(cpu_.get());
+}
+
+void Hart::forget_translation(std::uint64_t address) {
+  const std::uint64_t bytes = mmu_->largest_page();
+  vme_tlb_flush_range(cpu_.get(), address & ~(bytes - 1), bytes);
+}
+
+void Hart::follow_privilege() {
+  memory_.set_mode(data_mode(state_));
+  blocks_.set_mode(fetch_mode(state_));
 }
 
 Flow Hart::raise(const BlockOp& op, Cause cause, std::uint64_t tval) {

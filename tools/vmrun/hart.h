@@ -1,4 +1,4 @@
-// One RV64IMAC hart with M and U mode, interpreted block by block.
+// One RV64IMAC hart with M, S and U mode, interpreted block by block.
 #ifndef VMRUN_HART_H_
 #define VMRUN_HART_H_
 
@@ -10,6 +10,7 @@
 #include "tools/vmrun/block_cache.h"
 #include "tools/vmrun/hart_memory.h"
 #include "tools/vmrun/hart_state.h"
+#include "tools/vmrun/mmu.h"
 #include "tools/vmrun/trap_watch.h"
 #include "vm_mem/memory_manager.h"
 
@@ -44,6 +45,11 @@ class Hart {
   Flow raise(const BlockOp& op, Cause cause, std::uint64_t tval);
   Flow raise_access(const BlockOp& op, vme_rc rc, AccessKind kind);
   void forget_code() { blocks_.flush(); }
+  // After a change of what translations depend on: satp, PMP, menvcfg; SFENCE.VMA.
+  void forget_translations();
+  void forget_translation(std::uint64_t address);
+  // After a change of the privilege or of mstatus.
+  void follow_privilege();
 
  private:
   struct Pending {
@@ -51,12 +57,14 @@ class Hart {
     std::uint64_t tval = 0;
   };
 
-  Hart(vm_mem::MemoryManager& memory, vm_engine::EnginePtr engine, vm_engine::CpuPtr cpu);
+  Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::EnginePtr engine,
+       vm_engine::CpuPtr cpu);
   Flow run_block();
   void follow_map();
   bool take_exception();
 
   vm_mem::MemoryManager* manager_;
+  std::unique_ptr<Mmu> mmu_;
   vm_engine::EnginePtr engine_;
   vm_engine::CpuPtr cpu_;
   HartState state_;

@@ -3,10 +3,12 @@
 namespace vmrun {
 
 Cause cause_of(vme_rc rc, AccessKind kind) {
-  if (rc == VME_ALIGN) {
-    return kind == AccessKind::kLoad ? Cause::kLoadMisaligned : Cause::kStoreMisaligned;
+  const bool load = kind == AccessKind::kLoad;
+  switch (rc) {
+    case VME_ALIGN: return load ? Cause::kLoadMisaligned : Cause::kStoreMisaligned;
+    case VME_XLAT: return load ? Cause::kLoadPage : Cause::kStorePage;
+    default: return load ? Cause::kLoadAccess : Cause::kStoreAccess;
   }
-  return kind == AccessKind::kLoad ? Cause::kLoadAccess : Cause::kStoreAccess;
 }
 
 }  // namespace vmrun

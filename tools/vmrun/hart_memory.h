@@ -12,7 +12,8 @@ namespace vmrun {
 
 enum class AccessKind : std::uint8_t { kLoad, kStore };
 
-// The exception that a failed access raises. LR is a load, SC and AMO are stores.
+// The exception that a failed access raises: a page fault where no translation permits it.
+// LR is a load, SC and AMO are stores.
 Cause cause_of(vme_rc rc, AccessKind kind);
 
 struct AccessCount {
@@ -26,26 +27,29 @@ class HartMemory {
  public:
   explicit HartMemory(vme_cpu& cpu) : cpu_(&cpu) {}
 
+  // What data_mode() says of the hart.
+  void set_mode(unsigned mmu_mode) { mode_ = mmu_mode; }
+
   template <typename T>
   vme_rc load(std::uint64_t address, T& value) {
     count(sizeof(T));
-    return vm_engine::load(*cpu_, address, value);
+    return vm_engine::load(*cpu_, address, value, mode_);
   }
   template <typename T>
   vme_rc store(std::uint64_t address, T value) {
     count(sizeof(T));
-    return vm_engine::store(*cpu_, address, value);
+    return vm_engine::store(*cpu_, address, value, mode_);
   }
   // An AMO: stores change(previous), atomically.
   template <typename T, typename Change>
   vme_rc update(std::uint64_t address, Change change, T& previous) {
     count(2 * sizeof(T));
-    return vm_engine::fetch_update(*cpu_, address, change, previous);
+    return vm_engine::fetch_update(*cpu_, address, change, previous, mode_);
   }
   template <typename T>
   vme_rc compare_exchange(std::uint64_t address, T expected, T desired, bool& exchanged) {
     count(sizeof(T));
-    return vm_engine::compare_exchange(*cpu_, address, expected, desired, exchanged);
+    return vm_engine::compare_exchange(*cpu_, address, expected, desired, exchanged, mode_);
   }
 
   std::uint64_t fault_address() const { return cpu_->fault.gva; }
@@ -59,6 +63,7 @@ class HartMemory {
   }
 
   vme_cpu* cpu_;
+  unsigned mode_ = 0;
   AccessCount accesses_;
 };
 

@@ -1,4 +1,4 @@
-// The hart's interrupt inputs: the read-only bits of mip, driven by CLINT and PLIC.
+// The hart's interrupt inputs: the bits of mip that CLINT and PLIC drive.
 #ifndef VMRUN_INTERRUPT_PINS_H_
 #define VMRUN_INTERRUPT_PINS_H_
 
@@ -8,13 +8,24 @@
 namespace vmrun {
 
 // The bit in mip and mie, and the cause without its interrupt bit.
-enum class Interrupt : unsigned { kSoftware = 3, kTimer = 7, kExternal = 11 };
+enum class Interrupt : unsigned {
+  kSupervisorSoftware = 1,
+  kSoftware = 3,
+  kSupervisorTimer = 5,
+  kTimer = 7,
+  kSupervisorExternal = 9,
+  kExternal = 11,
+};
 
 constexpr std::uint64_t mask_of(Interrupt interrupt) {
   return std::uint64_t{1} << static_cast<unsigned>(interrupt);
 }
-inline constexpr std::uint64_t kInterruptMask =
+inline constexpr std::uint64_t kMachineInterrupts =
     mask_of(Interrupt::kSoftware) | mask_of(Interrupt::kTimer) | mask_of(Interrupt::kExternal);
+inline constexpr std::uint64_t kSupervisorInterrupts = mask_of(Interrupt::kSupervisorSoftware) |
+                                                       mask_of(Interrupt::kSupervisorTimer) |
+                                                       mask_of(Interrupt::kSupervisorExternal);
+inline constexpr std::uint64_t kInterruptMask = kMachineInterrupts | kSupervisorInterrupts;
 
 // Threads:  any number at a time.
 class InterruptPins {

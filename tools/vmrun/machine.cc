@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "tools/vmrun/device_tree.h"
 #include "vm_device/raw_image.h"
 #include "vm_device/virtio_blk.h"
 
@@ -13,10 +12,6 @@ namespace {
 
 using vm_mem::GuestAddress;
 using vm_mem::GuestRange;
-
-// U-Boot moves the tree away before it uses the end of RAM; an alignment of 2 MiB is
-// QEMU's, and keeps the tree out of the way of early code that rounds.
-constexpr std::uint64_t kTreeAlignment = 2 << 20;
 
 GuestRange range_of(std::uint64_t base, std::uint64_t bytes) {
   return GuestRange::make(GuestAddress{base}, bytes).value();
@@ -30,6 +25,7 @@ absl::StatusOr<std::unique_ptr<vm_device::VirtioDevice>> open_disk(const std::st
 
 constexpr std::uint64_t kA0 = 10;
 constexpr std::uint64_t kA1 = 11;
+constexpr std::uint64_t kA2 = 12;
 
 }  // namespace
 
@@ -61,7 +57,7 @@ Machine::Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> 
       hart_(std::move(hart)),
       ram_(ram),
       clint_(hart_->state().clock, hart_->state().pins, [this] { hart_->yield(); }),
-      plic_(hart_->state().pins),
+      plic_({&hart_->state().pins}),
       uart_(plic_.line(kUartInterrupt), options_.console),
       finisher_([this](Finish finish) {
         finish_ = finish;
@@ -125,28 +121,14 @@ absl::Status Machine::attach_virtio(unsigned slot) {
                      virtio_.back().get(), absl::StrFormat("virtio%d", slot));
 }
 
-std::uint64_t Machine::device_tree_address(std::uint64_t tree_bytes) const {
-  const std::uint64_t end = kRamBase + options_.memory_bytes;
-  return (end - std::min(tree_bytes, options_.memory_bytes)) & ~(kTreeAlignment - 1);
-}
-
-absl::Status Machine::boot(std::span<const std::byte> firmware) {
-  if (firmware.empty()) return absl::InvalidArgumentError("the firmware is empty");
-  const auto tree = make_device_tree(options_.memory_bytes);
-  if (!tree.ok()) return tree.status();
-  const std::uint64_t tree_at = device_tree_address(tree->size());
-  if (tree_at < kRamBase || firmware.size() > tree_at - kRamBase) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("%d bytes of memory are too little for a firmware of %d bytes and the "
-                        "device tree",
-                        options_.memory_bytes, firmware.size()));
-  }
-  const bool written = memory_->write(GuestAddress{kRamBase}, firmware).ok() &&
-                       memory_->write(GuestAddress{tree_at}, *tree).ok();
-  if (!written) return absl::InternalError("RAM cannot be written");
-  hart_->state().pc = kRamBase;
-  hart_->state().x[kA0] = 0;
-  hart_->state().x[kA1] = tree_at;
+absl::Status Machine::boot(const BootFiles& files) {
+  const auto loaded = load_boot_files(*memory_, options_.memory_bytes, files);
+  if (!loaded.ok()) return loaded.status();
+  HartState& state = hart_->state();
+  state.pc = loaded->pc;
+  state.x[kA0] = 0;
+  state.x[kA1] = loaded->device_tree;
+  state.x[kA2] = loaded->dynamic_info;
   return absl::OkStatus();
 }
 

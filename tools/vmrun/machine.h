@@ -8,12 +8,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "tools/vmrun/boot.h"
 #include "tools/vmrun/clint.h"
 #include "tools/vmrun/finisher.h"
 #include "tools/vmrun/flash.h"
@@ -48,12 +48,11 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  // Puts the firmware at the start of RAM, the device tree near its end, and the hart
-  // where QEMU's reset vector would: pc at the firmware, a0 = hart 0, a1 = the tree.
+  // Loads the files, and puts the hart where QEMU's reset vector would: pc at the
+  // firmware, a0 = hart 0, a1 = the device tree, a2 = what fw_dynamic wants to know.
   //
-  // Errors:  kInvalidArgument  empty firmware
-  //          kOutOfRange       not enough memory for both
-  absl::Status boot(std::span<const std::byte> firmware);
+  // Errors:  those of load_boot_files
+  absl::Status boot(const BootFiles& files);
 
   // Runs until the instructions are executed, the guest waits or traps for ever, or it
   // has finished.
@@ -79,7 +78,6 @@ class Machine {
   absl::Status create_iommu();
   absl::Status attach_devices();
   absl::Status attach_virtio(unsigned slot);
-  std::uint64_t device_tree_address(std::uint64_t tree_bytes) const;
 
   MachineOptions options_;
   std::unique_ptr<vm_mem::MemoryManager> memory_;

@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <span>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -41,10 +44,47 @@ absl::StatusOr<std::unique_ptr<ConsolePeer>> make_peer(const Options& options) {
   return std::make_unique<Script>(std::move(lines));
 }
 
+// The files of the command line, which live until they are in the guest's memory.
+struct BootContent {
+  std::string firmware;
+  std::string kernel;
+  std::string initrd;
+};
+
+absl::StatusOr<BootContent> read_boot_files(const Options& options) {
+  const struct {
+    const std::string& path;
+    std::string BootContent::*content;
+  } files[] = {{options.firmware, &BootContent::firmware},
+               {options.kernel, &BootContent::kernel},
+               {options.initrd, &BootContent::initrd}};
+  BootContent out;
+  for (const auto& [path, content] : files) {
+    if (path.empty()) continue;
+    auto read = read_file(path);
+    if (!read.ok()) return read.status();
+    out.*content = *std::move(read);
+  }
+  return out;
+}
+
+BootFiles boot_files(const Options& options, const BootContent& content) {
+  const auto file = [](const std::string& path, const std::string& bytes) {
+    return BootFile{path, std::as_bytes(std::span(bytes))};
+  };
+  BootFiles files{.firmware = file(options.firmware, content.firmware),
+                  .kernel = std::nullopt,
+                  .initrd = std::nullopt,
+                  .append = options.append};
+  if (!options.kernel.empty()) files.kernel = file(options.kernel, content.kernel);
+  if (!options.initrd.empty()) files.initrd = file(options.initrd, content.initrd);
+  return files;
+}
+
 absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Output& output,
                                                       ConsolePeer*& peer) {
-  const auto firmware = read_file(options.firmware);
-  if (!firmware.ok()) return firmware.status();
+  const auto content = read_boot_files(options);
+  if (!content.ok()) return content.status();
   auto machine = Machine::create(
       {.memory_bytes = options.memory_bytes,
        .disks = options.disks,
@@ -55,11 +95,8 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
            },
        .iommu = options.iommu == IommuMode::kIdentity ? SlotIommu::kIdentity : SlotIommu::kNone});
   if (!machine.ok()) return machine.status();
-  const absl::Status booted = (*machine)->boot(std::as_bytes(std::span(*firmware)));
-  if (!booted.ok()) {
-    return absl::Status(booted.code(),
-                        fmt::format("{}: {}", options.firmware, std::string(booted.message())));
-  }
+  const absl::Status booted = (*machine)->boot(boot_files(options, *content));
+  if (!booted.ok()) return booted;
   return machine;
 }
 

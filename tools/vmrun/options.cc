@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include "tools/command_line/parse.h"
+#include "tools/vmrun/device_tree.h"
 
 namespace vmrun {
 namespace {
 
 constexpr const char* kDescription =
-    "Runs a RISC-V guest (RV64IMAC, M and U mode) on a machine like QEMU's \"virt\", every byte\n"
+    "Runs a RISC-V guest (RV64IMAC; M, S and U mode) on a machine like QEMU's \"virt\", every "
+    "byte\n"
     "of whose memory goes through this project's libraries.";
 
 constexpr const char* kFooter =
@@ -34,6 +36,7 @@ constexpr double kMostSeconds = 1e9;
 // What CLI11 fills in: as the user typed it.
 struct Typed {
   Options options;
+  std::string firmware;
   std::string memory;
   double timeout = 0;
   std::string iommu = "off";
@@ -44,11 +47,22 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmrun");
   app->footer(kFooter);
   app->set_version_flag("--version", std::string("vmrun ") + VMRUN_VERSION);
-  app->add_option("--firmware", typed.options.firmware,
-                  "M-mode image, put at 0x80000000 and entered there")
+  app->add_option("--firmware", typed.firmware,
+                  "M-mode image for 0x80000000, or ELF program\n[" + std::string(kDefaultFirmware) +
+                      ";\nwith --kernel " + std::string(kDefaultSbi) + "]")
       ->type_name("FILE")
-      ->take_last()
-      ->capture_default_str();
+      ->take_last();
+  app->add_option("--kernel", typed.options.kernel,
+                  "what OpenSBI starts in S-mode: a Linux Image, an ELF program, or an image for\n"
+                  "0x80200000")
+      ->type_name("FILE")
+      ->take_last();
+  app->add_option("--initrd", typed.options.initrd, "initial RAM disk of the kernel")
+      ->type_name("FILE")
+      ->take_last();
+  app->add_option("--append", typed.options.append, "command line of the kernel")
+      ->type_name("TEXT")
+      ->take_last();
   app->add_option("--disk", typed.options.disks, "raw disk image for a virtio-blk; repeatable")
       ->type_name("FILE")
       ->expected(1)
@@ -85,6 +99,8 @@ const char* option_without_file(const Options& options, const CLI::App& app) {
     if (disk.empty()) return "--disk";
   }
   if (options.firmware.empty()) return "--firmware";
+  if (app.count("--kernel") != 0 && options.kernel.empty()) return "--kernel";
+  if (app.count("--initrd") != 0 && options.initrd.empty()) return "--initrd";
   if (app.count("--script") != 0 && options.script.empty()) return "--script";
   if (app.count("--stats-file") != 0 && options.stats_file.empty()) return "--stats-file";
   return nullptr;
@@ -92,6 +108,11 @@ const char* option_without_file(const Options& options, const CLI::App& app) {
 
 std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   Options options = std::move(typed.options);
+  if (app.count("--firmware") != 0) {
+    options.firmware = typed.firmware;
+  } else if (!options.kernel.empty()) {
+    options.firmware = kDefaultSbi;
+  }
   if (app.count("--memory") != 0) {
     const auto bytes = parse_size(typed.memory);
     if (!bytes)
@@ -117,6 +138,15 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   options.stats = typed.stats == "json" ? StatsFormat::kJson : StatsFormat::kText;
   if (const char* name = option_without_file(options, app)) {
     return usage_error(fmt::format("{}: a file name is needed", name));
+  }
+  for (const char* name : {"--initrd", "--append"}) {
+    if (app.count(name) != 0 && options.kernel.empty()) {
+      return usage_error(fmt::format("{}: needs --kernel", name));
+    }
+  }
+  if (options.append.size() > kMostCommandLineBytes) {
+    return usage_error(
+        fmt::format("--append: at most {} characters are possible", kMostCommandLineBytes));
   }
   return options;
 }

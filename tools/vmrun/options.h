@@ -15,6 +15,8 @@
 namespace vmrun {
 
 inline constexpr std::string_view kDefaultFirmware = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin";
+inline constexpr std::string_view kDefaultSbi =
+    "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{128} << 20;
 inline constexpr std::uint64_t kLeastMemoryBytes = std::uint64_t{16} << 20;
 inline constexpr std::uint64_t kMostMemoryBytes = std::uint64_t{64} << 30;
@@ -23,7 +25,10 @@ enum class StatsFormat : std::uint8_t { kText, kJson };
 enum class IommuMode : std::uint8_t { kOff, kIdentity };
 
 struct Options {
-  std::string firmware{kDefaultFirmware};
+  std::string firmware{kDefaultFirmware};  // kDefaultSbi where there is a kernel
+  std::string kernel;                      // empty: none
+  std::string initrd;                      // empty: none
+  std::string append;
   std::vector<std::string> disks;
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
   IommuMode iommu = IommuMode::kOff;

@@ -5,14 +5,21 @@ namespace {
 
 constexpr std::uint64_t kPending = 0x1000;
 constexpr std::uint64_t kEnable = 0x2000;
-constexpr std::uint64_t kThreshold = 0x20'0000;
-constexpr std::uint64_t kClaim = 0x20'0004;
+constexpr std::uint64_t kEnableStride = 0x80;
+constexpr std::uint64_t kContext = 0x20'0000;
+constexpr std::uint64_t kContextStride = 0x1000;
+constexpr std::uint64_t kThreshold = 0;
+constexpr std::uint64_t kClaim = 4;
 
 constexpr std::uint32_t bit(unsigned source) { return std::uint32_t{1} << source; }
 
 }  // namespace
 
-Plic::Plic(InterruptPins& pins) : pins_(&pins) {
+Plic::Plic(const std::vector<InterruptPins*>& harts) {
+  for (InterruptPins* pins : harts) {
+    contexts_.push_back({.pins = pins, .pin = Interrupt::kExternal});
+    contexts_.push_back({.pins = pins, .pin = Interrupt::kSupervisorExternal});
+  }
   for (unsigned source = 1; source <= kSources; ++source) lines_[source].connect(*this, source);
 }
 
@@ -28,10 +35,10 @@ void Plic::set_level(unsigned source, vm_device::Level level) {
 
 // The pending source of the highest priority above `above`; of equals the lowest
 // number. 0: none. Priority 0 never interrupts.
-unsigned Plic::best_source(std::uint32_t above) const {
+unsigned Plic::best_source(const Context& context, std::uint32_t above) const {
   unsigned best = 0;
   for (unsigned source = 1; source <= kSources; ++source) {
-    if ((pending() & enabled_ & bit(source)) == 0 || priorities_[source] <= above) continue;
+    if ((pending() & context.enabled & bit(source)) == 0 || priorities_[source] <= above) continue;
     best = source;
     above = priorities_[source];
   }
@@ -39,47 +46,72 @@ unsigned Plic::best_source(std::uint32_t above) const {
 }
 
 void Plic::update() {
-  if (best_source(threshold_) != 0) {
-    pins_->raise(Interrupt::kExternal);
-  } else {
-    pins_->lower(Interrupt::kExternal);
+  for (const Context& context : contexts_) {
+    if (best_source(context, context.threshold) != 0) {
+      context.pins->raise(context.pin);
+    } else {
+      context.pins->lower(context.pin);
+    }
   }
 }
 
 // A claim does not look at the threshold, which only keeps the hart from being
 // interrupted.
-std::uint32_t Plic::claim() {
-  const unsigned source = best_source(0);
+std::uint32_t Plic::claim(const Context& context) {
+  const unsigned source = best_source(context, 0);
   if (source != 0) claimed_ |= bit(source);
   update();
   return source;
 }
 
-void Plic::complete(std::uint32_t source) {
-  if (source == 0 || source > kSources || (enabled_ & bit(source)) == 0) return;
+void Plic::complete(const Context& context, std::uint32_t source) {
+  if (source == 0 || source > kSources || (context.enabled & bit(source)) == 0) return;
   claimed_ &= ~bit(source);
   update();
 }
 
-std::uint32_t Plic::read_register(std::uint64_t offset) {
-  if (offset < 4 * (kSources + 1)) return priorities_[offset / 4];
-  switch (offset) {
-    case kPending: return pending();
-    case kEnable: return enabled_;
-    case kThreshold: return threshold_;
-    case kClaim: return claim();
+// Null: no context has its enable bits there.
+Plic::Context* Plic::enables_at(std::uint64_t offset) {
+  if (offset < kEnable || (offset - kEnable) % kEnableStride != 0) return nullptr;
+  const std::uint64_t index = (offset - kEnable) / kEnableStride;
+  return index < contexts_.size() ? &contexts_[index] : nullptr;
+}
+
+std::uint32_t Plic::read_context(std::uint64_t offset) {
+  const std::uint64_t index = offset / kContextStride;
+  if (index >= contexts_.size()) return 0;
+  switch (offset % kContextStride) {
+    case kThreshold: return contexts_[index].threshold;
+    case kClaim: return claim(contexts_[index]);
     default: return 0;
   }
 }
 
+void Plic::write_context(std::uint64_t offset, std::uint32_t value) {
+  const std::uint64_t index = offset / kContextStride;
+  if (index >= contexts_.size()) return;
+  switch (offset % kContextStride) {
+    case kThreshold: contexts_[index].threshold = value & kMaxPriority; break;
+    case kClaim: complete(contexts_[index], value); break;
+    default: break;
+  }
+}
+
+std::uint32_t Plic::read_register(std::uint64_t offset) {
+  if (offset >= kContext) return read_context(offset - kContext);
+  if (offset < 4 * (kSources + 1)) return priorities_[offset / 4];
+  if (offset == kPending) return pending();
+  const Context* context = enables_at(offset);
+  return context == nullptr ? 0 : context->enabled;
+}
+
 void Plic::write_register(std::uint64_t offset, std::uint32_t value) {
-  if (offset == kClaim) return complete(value);
-  if (offset >= 4 && offset < 4 * (kSources + 1)) {
+  if (offset >= kContext) {
+    write_context(offset - kContext, value);
+  } else if (offset >= 4 && offset < 4 * (kSources + 1)) {
     priorities_[offset / 4] = value & kMaxPriority;
-  } else if (offset == kEnable) {
-    enabled_ = value & ~std::uint32_t{1};
-  } else if (offset == kThreshold) {
-    threshold_ = value & kMaxPriority;
+  } else if (Context* context = enables_at(offset)) {
+    context->enabled = value & ~std::uint32_t{1};
   }
   update();
 }

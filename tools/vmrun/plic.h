@@ -1,10 +1,11 @@
-// The platform-level interrupt controller, with one context: M-mode of hart 0.
+// The platform-level interrupt controller, with two contexts a hart: M-mode, then S-mode.
 #ifndef VMRUN_PLIC_H_
 #define VMRUN_PLIC_H_
 
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "tools/vmrun/interrupt_pins.h"
 #include "vm_device/interrupt_line.h"
@@ -14,8 +15,8 @@ namespace vmrun {
 
 // Level-triggered sources 1 to kSources. The gateway of a source that has been claimed
 // stays shut until the claim is completed. A level that falls before the claim takes its
-// request back, as on QEMU; the specification would keep it pending. Registers are 4 bytes wide; those of other
-// contexts read as zero and ignore writes.
+// request back, as on QEMU; the specification would keep it pending. Registers are 4 bytes
+// wide; those of other contexts read as zero and ignore writes.
 //
 // Threads:  any number at a time.
 // Source:   RISC-V Platform-Level Interrupt Controller Specification 1.0.0.
@@ -24,8 +25,8 @@ class Plic final : public vm_mem::MmioHandler {
   static constexpr unsigned kSources = 31;
   static constexpr unsigned kMaxPriority = 7;
 
-  // Needs:  `pins` outlives this object.
-  explicit Plic(InterruptPins& pins);
+  // Needs:  the pins of each hart, in order; they outlive this object.
+  explicit Plic(const std::vector<InterruptPins*>& harts);
 
   // Needs:  1 <= source <= kSources.
   vm_device::InterruptLine& line(unsigned source) { return lines_[source]; }
@@ -44,23 +45,31 @@ class Plic final : public vm_mem::MmioHandler {
     unsigned source_ = 0;
   };
 
+  struct Context {
+    InterruptPins* pins = nullptr;
+    Interrupt pin = Interrupt::kExternal;
+    std::uint32_t enabled = 0;  // one bit a source
+    std::uint32_t threshold = 0;
+  };
+
   void set_level(unsigned source, vm_device::Level level);
   std::uint32_t read_register(std::uint64_t offset);
   void write_register(std::uint64_t offset, std::uint32_t value);
-  std::uint32_t claim();
-  void complete(std::uint32_t source);
+  std::uint32_t read_context(std::uint64_t offset);
+  void write_context(std::uint64_t offset, std::uint32_t value);
+  Context* enables_at(std::uint64_t offset);
+  std::uint32_t claim(const Context& context);
+  void complete(const Context& context, std::uint32_t source);
   std::uint32_t pending() const { return levels_ & ~claimed_; }
-  unsigned best_source(std::uint32_t above) const;
+  unsigned best_source(const Context& context, std::uint32_t above) const;
   void update();
 
-  InterruptPins* pins_;
+  std::vector<Context> contexts_;
   std::mutex mutex_;
   std::array<Line, kSources + 1> lines_;
   std::array<std::uint32_t, kSources + 1> priorities_{};
   std::uint32_t levels_ = 0;  // one bit a source, here and below
   std::uint32_t claimed_ = 0;
-  std::uint32_t enabled_ = 0;
-  std::uint32_t threshold_ = 0;
 };
 
 }  // namespace vmrun

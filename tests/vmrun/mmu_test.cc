@@ -1,0 +1,393 @@
+#include "tools/vmrun/mmu.h"
+
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+
+#include "tests/vmrun/assembler.h"
+#include "tests/vmrun/bare_hart.h"
+
+namespace vmrun {
+namespace {
+
+namespace as = assembler;
+
+constexpr std::uint64_t kV = 1, kR = 2, kW = 4, kX = 8, kU = 16, kA = 64, kD = 128;
+constexpr std::uint64_t kRw = kV | kR | kW | kA | kD;
+constexpr std::uint64_t kRx = kV | kR | kX | kA;
+constexpr std::uint32_t kSfenceAll = 0x12000073;
+constexpr std::uint32_t sfence(unsigned rs1) { return kSfenceAll | rs1 << 15; }
+
+// In S-mode behind page tables: the program is at kVirtualCode, its data at kVirtualData.
+// Every exception but calls is S-mode's; its handler is a self-jump.
+class PagingHart : public BareHart {
+ public:
+  static constexpr std::uint64_t kVirtualCode = 0x40'0000'0000 - 0x4000'0000;
+  static constexpr std::uint64_t kVirtualData = kVirtualCode + 0x10'0000;
+  static constexpr std::uint64_t kVirtualHandler = kVirtualCode + 0x20'0000;
+  static constexpr std::uint64_t kRoot = kData + 0x8000;
+
+  explicit PagingHart(unsigned levels = 3) : levels_(levels) {
+    open_pmp();
+    state().csrs.satp = (std::uint64_t{levels + 5} << 60) | (kRoot >> 12);
+    state().csrs.stvec = kVirtualHandler;
+    state().csrs.medeleg = 0xb0ff;
+    map(kVirtualCode, kCode, kRx);
+    map(kVirtualData, kData, kRw);
+    map(kVirtualHandler, kHandler, kRx);
+  }
+  // Returns where the entry is. A page of `level` 1 has 2 MiB, of 2 1 GiB.
+  std::uint64_t map(std::uint64_t gva, std::uint64_t gpa, std::uint64_t bits, unsigned level = 0) {
+    std::uint64_t table = kRoot;
+    for (unsigned at = levels_ - 1; at > level; --at) {
+      const std::uint64_t entry = entry_at(table, gva, at);
+      if (peek<std::uint64_t>(entry) == 0) {
+        poke<std::uint64_t>(entry, pointer(next_table_));
+        next_table_ += 4096;
+      }
+      table = peek<std::uint64_t>(entry) >> 10 << 12;
+    }
+    const std::uint64_t entry = entry_at(table, gva, level);
+    poke<std::uint64_t>(entry, (gpa >> 12 << 10) | bits);
+    return entry;
+  }
+  static constexpr std::uint64_t pointer(std::uint64_t table) { return (table >> 12 << 10) | kV; }
+  static std::uint64_t entry_at(std::uint64_t table, std::uint64_t gva, unsigned level) {
+    return table + 8 * ((gva >> (12 + 9 * level)) & 511);
+  }
+  void run(std::vector<std::uint32_t> words, Privilege privilege = Privilege::kSupervisor) {
+    words.push_back(as::jal(0, 0));
+    program(words);
+    state().pc = kVirtualCode;
+    state().privilege = privilege;
+    state().csrs.scause = 0;
+    state().csrs.mcause = 0;
+    hart().forget_code();
+    static_cast<void>(hart().run(words.size() + 2));
+  }
+  // Of one instruction: scause, 0 for none.
+  std::uint64_t cause_of(std::uint32_t word, Privilege privilege = Privilege::kSupervisor) {
+    run({kSfenceAll, word});
+    if (privilege == Privilege::kUser) run({word}, privilege);
+    return state().csrs.scause;
+  }
+
+ private:
+  unsigned levels_;
+  std::uint64_t next_table_ = kRoot + 4096;
+};
+
+constexpr std::uint32_t kLoad = as::load(3, 5, 6, 0);
+constexpr std::uint32_t kStore = as::store(3, 5, 6, 0);
+constexpr std::uint32_t kCall = as::i_type(0, 6, 0, 1, 0x67);  // jalr ra, 0(t1)
+
+TEST(MmuTest, ProgramsRunBehindTablesOfThreeAndFourLevels) {
+  for (const unsigned levels : {3u, 4u}) {
+    PagingHart hart(levels);
+    hart.poke<std::uint64_t>(BareHart::kData, 41);
+    hart.x(6) = PagingHart::kVirtualData;
+    hart.run({kLoad, as::addi(5, 5, 1), kStore});
+    EXPECT_EQ(hart.state().csrs.scause, 0u);
+    EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData), 42u);
+    EXPECT_EQ(hart.state().pc, PagingHart::kVirtualCode + 12);
+  }
+}
+
+struct Permission {
+  std::uint64_t bits;
+  std::uint32_t instruction;
+  std::uint64_t supervisor, user;  // the causes
+};
+
+TEST(MmuTest, EntriesPermitWhatTheySay) {
+  constexpr Permission kCases[] = {
+      {kRw, kLoad, 0, 13},
+      {kRw, kStore, 0, 15},
+      {kRw, kCall, 12, 12},
+      {kRw | kU, kLoad, 13, 0},
+      {kRw | kU, kStore, 15, 0},
+      {kRx, kStore, 15, 15},
+      {kRx | kU, kCall, 12, 0},
+      {kRx, kCall, 0, 12},
+      {kV | kX | kA, kLoad, 13, 13},
+      {0, kLoad, 13, 13},
+      {0, kStore, 15, 15},
+      {0, kCall, 12, 12},
+      {kV | kW | kA | kD, kLoad, 13, 13},                      // W without R
+      {kRw | std::uint64_t{1} << 54, kLoad, 13, 13},           // reserved
+      {kRw | std::uint64_t{1} << 63, kLoad, 13, 13},           // Svnapot
+      {PagingHart::pointer(BareHart::kData), kLoad, 13, 13}};  // no leaf
+  for (const Permission& want : kCases) {
+    PagingHart hart;
+    const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
+    hart.map(PagingHart::kVirtualCode, BareHart::kCode, kRx);
+    hart.map(gva, BareHart::kData + 0x1000, want.bits);
+    hart.poke<std::uint32_t>(BareHart::kData + 0x1000, as::jal(0, 0));
+    hart.x(6) = gva;
+    EXPECT_EQ(hart.cause_of(want.instruction), want.supervisor) << std::hex << want.bits;
+    if (want.supervisor != 0) {
+      EXPECT_EQ(hart.state().csrs.stval, gva);
+    }
+    if (want.supervisor != 0 && want.instruction == kCall) {
+      EXPECT_EQ(hart.state().csrs.sepc, gva);
+    }
+    hart.map(PagingHart::kVirtualCode, BareHart::kCode, kRx | kU);
+    hart.hart().forget_translations();
+    hart.run({want.instruction}, Privilege::kUser);
+    EXPECT_EQ(hart.state().csrs.scause, want.user) << std::hex << want.bits;
+  }
+}
+
+TEST(MmuTest, SumAndMxrWidenWhatSupervisorModeMayRead) {
+  PagingHart hart;
+  const std::uint64_t user = PagingHart::kVirtualData + 0x1000, code = user + 0x1000;
+  hart.map(user, BareHart::kData, kRw | kU);
+  hart.map(code, BareHart::kData, kV | kX | kA);
+  for (const auto& [address, bit, cause] :
+       {std::tuple{user, kMstatusSum, 13u}, std::tuple{code, kMstatusMxr, 13u}}) {
+    hart.x(6) = address;
+    hart.x(7) = bit;
+    EXPECT_EQ(hart.cause_of(kLoad), cause);
+    hart.run({as::csrrs(0, 0x100, 7), kLoad});
+    EXPECT_EQ(hart.state().csrs.scause, 0u);
+    hart.run({as::csr(3, 0, 7, 0x100), kLoad});
+    EXPECT_EQ(hart.state().csrs.scause, cause);
+  }
+  hart.state().csrs.mstatus |= kMstatusSum;
+  hart.map(user, BareHart::kData, kRx | kU);
+  hart.x(6) = user;
+  EXPECT_EQ(hart.cause_of(kCall), 12u);  // never executed
+}
+
+TEST(MmuTest, MprvTakesThePrivilegeFromMpp) {
+  PagingHart hart;
+  hart.poke<std::uint64_t>(BareHart::kData, 77);
+  hart.x(6) = PagingHart::kVirtualData;
+  hart.state().csrs.mstatus = kMstatusMprv | std::uint64_t{1} << 11;
+  hart.execute({kLoad});
+  EXPECT_EQ(hart.x(5), 77u);
+  hart.state().csrs.mstatus = kMstatusMprv;  // U
+  hart.execute({kLoad, as::kNop});
+  EXPECT_EQ(hart.state().csrs.mcause, 13u);
+}
+
+TEST(MmuTest, AccessedAndDirtyAreSetWhenTheyBecomeTrue) {
+  PagingHart hart;
+  const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
+  const std::uint64_t entry = hart.map(gva, BareHart::kData, kV | kR | kW);
+  hart.x(6) = gva;
+  EXPECT_EQ(hart.cause_of(kLoad), 0u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(entry) & (kA | kD), kA);
+  hart.run({kStore});  // the page is in the TLB by now
+  EXPECT_EQ(hart.state().csrs.scause, 0u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(entry) & (kA | kD), kA | kD);
+  hart.map(gva, BareHart::kData, kV | kR);
+  EXPECT_EQ(hart.cause_of(kStore), 15u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(entry) & (kA | kD), 0u);
+}
+
+TEST(MmuTest, WithoutAdueTheyAreTheGuests) {
+  PagingHart hart;
+  hart.state().csrs.menvcfg = 0;
+  const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
+  hart.x(6) = gva;
+  hart.map(gva, BareHart::kData, kV | kR | kW);
+  EXPECT_EQ(hart.cause_of(kLoad), 13u);
+  const std::uint64_t entry = hart.map(gva, BareHart::kData, kV | kR | kW | kA);
+  EXPECT_EQ(hart.cause_of(kLoad), 0u);
+  EXPECT_EQ(hart.cause_of(kStore), 15u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(entry) & kD, 0u);
+}
+
+TEST(MmuTest, LargePagesAreOnePieceAndAligned) {
+  PagingHart hart;
+  const std::uint64_t gva = PagingHart::kVirtualCode + 0x400'0000;
+  hart.map(gva, BareHart::kCode, kRw, 1);
+  hart.x(6) = gva + (BareHart::kData - BareHart::kCode) + 8;
+  hart.x(5) = 99;
+  EXPECT_EQ(hart.cause_of(kStore), 0u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 8), 99u);
+  hart.map(gva, BareHart::kCode + 0x1000, kRw, 1);
+  EXPECT_EQ(hart.cause_of(kStore), 15u);
+}
+
+TEST(MmuTest, AFenceOfOneAddressForgetsItsWholeLargePage) {
+  PagingHart hart;
+  const std::uint64_t gva = PagingHart::kVirtualCode + 0x400'0000;
+  const std::uint64_t entry = hart.map(gva, BareHart::kCode, kRw, 1);
+  hart.x(6) = gva + (BareHart::kData - BareHart::kCode);
+  hart.x(7) = gva;
+  EXPECT_EQ(hart.cause_of(kLoad), 0u);
+  hart.poke<std::uint64_t>(entry, 0);
+  hart.run({sfence(7), kLoad});
+  EXPECT_EQ(hart.state().csrs.scause, 13u);
+}
+
+TEST(MmuTest, ANewTranslationIsSeenBehindTheFence) {
+  PagingHart hart;
+  hart.poke<std::uint64_t>(BareHart::kData + 0x1000, 1);
+  hart.x(6) = hart.x(7) = PagingHart::kVirtualData;
+  hart.run({kLoad});
+  hart.map(PagingHart::kVirtualData, BareHart::kData + 0x1000, kRw);
+  hart.run({sfence(7), kLoad});
+  EXPECT_EQ(hart.x(5), 1u);
+  hart.map(PagingHart::kVirtualData, BareHart::kData, kRw);
+  hart.x(8) = hart.state().csrs.satp;
+  hart.run({as::csrrw(0, 0x180, 8), kLoad});
+  EXPECT_EQ(hart.x(5), 0u);
+}
+
+TEST(MmuTest, CodeFollowsThePageTables) {
+  PagingHart hart;
+  const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
+  hart.poke<std::uint32_t>(BareHart::kData, as::addi(5, 0, 1));
+  hart.poke<std::uint32_t>(BareHart::kData + 4, as::i_type(0, 1, 0, 0, 0x67));  // ret
+  hart.poke<std::uint32_t>(BareHart::kData + 0x1000, as::addi(5, 0, 2));
+  hart.poke<std::uint32_t>(BareHart::kData + 0x1004, as::i_type(0, 1, 0, 0, 0x67));
+  hart.map(gva, BareHart::kData, kRx);
+  hart.x(6) = gva;
+  hart.run({kCall, as::addi(8, 5, 0)});
+  EXPECT_EQ(hart.x(8), 1u);
+  hart.map(gva, BareHart::kData + 0x1000, kRx);
+  hart.run({kSfenceAll, kCall, as::addi(8, 5, 0), as::kNop, as::kNop});
+  EXPECT_EQ(hart.x(8), 2u);
+}
+
+TEST(MmuTest, AccessesThatStraddleFaultAtTheMissingPageAndDoNothing) {
+  PagingHart hart;
+  hart.x(5) = ~std::uint64_t{0};
+  hart.x(6) = PagingHart::kVirtualData + 4096 - 3;
+  EXPECT_EQ(hart.cause_of(kStore), 15u);
+  EXPECT_EQ(hart.state().csrs.stval, PagingHart::kVirtualData + 4096);
+  EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 4088), 0u);
+  EXPECT_EQ(hart.cause_of(kLoad), 13u);
+  EXPECT_EQ(hart.state().csrs.stval, PagingHart::kVirtualData + 4096);
+  hart.map(PagingHart::kVirtualData + 4096, BareHart::kData, kRw);  // to the same page again
+  EXPECT_EQ(hart.cause_of(kStore), 0u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData) & 0xffffffffff, 0xffffffffffu);
+  EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 4088) >> 40, 0xffffffu);
+}
+
+TEST(MmuTest, AnInstructionThatStraddlesFaultsAtItsSecondHalf) {
+  PagingHart hart;
+  hart.map(PagingHart::kVirtualData, BareHart::kData, kRx);
+  hart.poke<std::uint16_t>(BareHart::kData + 4094, static_cast<std::uint16_t>(as::addi(5, 0, 7)));
+  hart.x(6) = PagingHart::kVirtualData + 4094;
+  EXPECT_EQ(hart.cause_of(kCall), 12u);
+  EXPECT_EQ(hart.state().csrs.sepc, PagingHart::kVirtualData + 4094);
+  EXPECT_EQ(hart.state().csrs.stval, PagingHart::kVirtualData + 4096);
+  // Either half may become another page's.
+  for (const int value : {7, 9}) {
+    const std::uint64_t page = BareHart::kData + 0x1000 * (value == 7 ? 1u : 2u);
+    hart.poke<std::uint16_t>(page, static_cast<std::uint16_t>(as::addi(5, 0, value) >> 16));
+    hart.poke<std::uint32_t>(page + 2, as::jal(0, 0));
+    hart.map(PagingHart::kVirtualData + 4096, page, kRx);
+    EXPECT_EQ(hart.cause_of(kCall), 0u);
+    EXPECT_EQ(hart.x(5), static_cast<std::uint64_t>(value));
+  }
+}
+
+TEST(MmuTest, AddressesThatAreNotCanonicalFault) {
+  for (const unsigned levels : {3u, 4u}) {
+    PagingHart hart(levels);
+    hart.x(6) = PagingHart::kVirtualData + (std::uint64_t{1} << (12 + 9 * levels));
+    EXPECT_EQ(hart.cause_of(kLoad), 13u);
+    EXPECT_EQ(hart.state().csrs.stval, hart.x(6));
+  }
+}
+
+TEST(MmuTest, TablesWhereThereIsNoRamAreAccessFaults) {
+  PagingHart hart;
+  const std::uint64_t gva = PagingHart::kVirtualData - 0x4000'0000;
+  hart.poke<std::uint64_t>(PagingHart::entry_at(PagingHart::kRoot, gva, 2),
+                           PagingHart::pointer(0x4000'0000));
+  hart.x(6) = gva;
+  EXPECT_EQ(hart.cause_of(kLoad), 5u);
+  EXPECT_EQ(hart.cause_of(kStore), 7u);
+  EXPECT_EQ(hart.cause_of(kCall), 1u);
+  hart.map(PagingHart::kVirtualData, 0x4000'0000, kRw);  // a page where nothing is
+  hart.x(6) = PagingHart::kVirtualData;
+  EXPECT_EQ(hart.cause_of(kLoad), 5u);
+}
+
+TEST(MmuTest, AtomicsFaultAsStoresAndReservedLoadsAsLoads) {
+  PagingHart hart;
+  hart.map(PagingHart::kVirtualData, BareHart::kData, kRx);
+  hart.x(6) = PagingHart::kVirtualData;
+  EXPECT_EQ(hart.cause_of(as::amo(0, 3, 5, 6, 7)), 15u);
+  hart.map(PagingHart::kVirtualData, BareHart::kData, 0);
+  EXPECT_EQ(hart.cause_of(as::amo(2, 3, 5, 6, 0)), 13u);
+}
+
+// Entry 0: the second page of the data without W; entry 1: everything.
+class PmpTest : public testing::Test {
+ protected:
+  static constexpr std::uint64_t kPage = BareHart::kData + 0x1000;
+
+  PmpTest() {
+    hart.state().csrs.pmpcfg = {0x18 | 1, 0x1f};
+    hart.state().csrs.pmpaddr = {kPage >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
+    hart.x(6) = kPage;
+  }
+  std::uint64_t cause_of(std::uint32_t word, Privilege privilege) {
+    hart.state().privilege = privilege;
+    hart.state().csrs.mcause = 0;
+    hart.execute({word, as::kNop});
+    return hart.state().csrs.mcause;
+  }
+
+  BareHart hart;
+};
+
+TEST_F(PmpTest, DeniesAllButMachineMode) {
+  EXPECT_EQ(cause_of(kLoad, Privilege::kSupervisor), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kSupervisor), 7u);
+  EXPECT_EQ(cause_of(kCall, Privilege::kUser), 1u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+  hart.x(6) = kPage + 4096;
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 0u);
+  hart.x(6) = kPage - 4;  // half of it
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 7u);
+  EXPECT_EQ(hart.state().csrs.mtval, kPage);
+}
+
+TEST_F(PmpTest, LockedEntriesBindMachineModeToo) {
+  hart.x(7) = 0x1f99;
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
+  EXPECT_EQ(cause_of(kLoad, Privilege::kMachine), 0u);
+  hart.x(7) = 0;
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3b0, 7), Privilege::kMachine), 0u);  // no effect
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
+}
+
+TEST_F(PmpTest, ARangeEndsBelowItsAddress) {
+  hart.state().csrs.pmpcfg = {0x08, 0x0f};  // TOR
+  hart.state().csrs.pmpaddr = {kPage >> 2, BareHart::kEnd >> 2};
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+  hart.state().csrs.pmpcfg = {0x08 | 7, 0x08};
+  hart.hart().forget_translations();
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 7u);
+  hart.x(6) = kPage - 8;
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 0u);
+}
+
+TEST_F(PmpTest, WithoutAnEntryOnlyMachineModeMayDoAnything) {
+  hart.state().csrs.pmpcfg = {};
+  EXPECT_EQ(cause_of(as::kNop, Privilege::kUser), 1u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+}
+
+TEST(PmpPagingTest, PageTablesAreReadAsSupervisorMode) {
+  PagingHart hart;
+  hart.state().csrs.pmpcfg = {0x18, 0x1f};
+  hart.state().csrs.pmpaddr = {PagingHart::kRoot >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
+  hart.state().csrs.medeleg = 0;
+  hart.x(6) = PagingHart::kVirtualData;
+  hart.run({kLoad});
+  EXPECT_EQ(hart.state().csrs.mcause, 1u);
+}
+
+}  // namespace
+}  // namespace vmrun
