@@ -61,10 +61,13 @@ vme_rc vme_engine_create(const vme_config* config, vme_engine** out) {
 void vme_engine_destroy(vme_engine* engine) {
   if (!is_engine(engine)) return;
   engine->magic = 0;
+  if (engine->manager != nullptr) {
+    engine->manager->code_watch().remove_watcher(&engine->page_closer);
+  }
   delete engine;
 }
 
-vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out) {
+vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out) try {
   if (!is_engine(engine) || out == nullptr) return VME_EINVAL;
   std::unique_ptr<GuestMemory> memory =
       engine->manager != nullptr
@@ -75,6 +78,8 @@ vme_rc vme_cpu_create(vme_engine* engine, vme_cpu** out) {
   if (cpu == nullptr) return VME_ENOMEM;
   *out = cpu;
   return VME_OK;
+} catch (const std::bad_alloc&) {
+  return VME_ENOMEM;
 }
 
 void vme_cpu_destroy(vme_cpu* cpu) {
@@ -139,12 +144,15 @@ void vme_cpu_park(vme_cpu* cpu) {
 namespace vm_engine {
 
 absl::StatusOr<vme_engine*> create_engine(vm_mem::MemoryManager& memory, EngineOptions options) {
-  auto* engine = new (std::nothrow) vme_engine;
+  std::unique_ptr<vme_engine> engine(new (std::nothrow) vme_engine);
   if (engine == nullptr) return absl::ResourceExhaustedError("no host memory for an engine");
+  if (absl::Status added = memory.code_watch().add_watcher(&engine->page_closer); !added.ok()) {
+    return added;
+  }
   engine->manager = &memory;
   engine->translate = options.translate;
   engine->translate_opaque = options.translate_opaque;
-  return engine;
+  return engine.release();
 }
 
 void refresh(vme_cpu& cpu) { static_cast<internal::Cpu&>(cpu).sync(); }

@@ -21,7 +21,7 @@ struct EngineOptions {
 };
 
 // An engine over `memory`, which must outlive it.
-// Errors:  kResourceExhausted.
+// Errors:  kResourceExhausted: no memory, or CodeWatch has no room for another watcher.
 absl::StatusOr<vme_engine*> create_engine(vm_mem::MemoryManager& memory, EngineOptions options);
 
 struct EngineDeleter {

@@ -1,6 +1,5 @@
 #include "vm_engine/exclusive.h"
 
-#include <mutex>
 #include <optional>
 
 #include "vm_engine/internal/cpu.h"
@@ -122,10 +121,9 @@ vme_value vme_excl_store(vme_cpu* block, uint64_t gva, uint64_t value, uint32_t 
   const std::optional<ExclusiveLine::Word> loaded = line.forget_word();
   if (rc != VME_OK) return {.value = 1, .left = bytes};
   std::byte* const host = cpu->host_pointer(gva, word.mode);
-  // Of two store-conditionals to a line the second sees the whole of the first.
-  const std::lock_guard lock(cpu->engine().exclusive_lock_of(host));
-  const bool intact = loaded && loaded->host == host && loaded->bytes == bytes && line.is_intact();
-  if (!intact || !replace_word(host, bytes, loaded->value, value)) return {.value = 1, .left = 0};
+  const bool is_loaded = loaded && loaded->host == host && loaded->bytes == bytes;
+  const auto replace = [&] { return replace_word(host, bytes, loaded->value, value); };
+  if (!is_loaded || !line.store_if_intact(replace)) return {.value = 1, .left = 0};
   vm_engine::detail::mark_update(*cpu, gva, static_cast<unsigned>(bytes), word.mode);
   return {.value = 0, .left = 0};
 }

@@ -3,8 +3,9 @@
  *
  * A reservation is of the host memory that the guest's line lies in, so that aliases and
  * page tables make no difference. In RAM that was added with RamOptions::code_watch it is
- * broken by whatever writes to the line: another vCPU's store, atomic operation or
- * store-conditional, a helper's copy, DMA, the host. In other RAM, and where memory is
+ * broken by whatever writes to the line: another vCPU's store (of another engine over the
+ * same memory, or through a fastmem arena, too), atomic operation or store-conditional, a
+ * helper's copy, DMA, the host. In other RAM, and where memory is
  * callbacks, a store-conditional succeeds where the value is still the one that was loaded.
  */
 #ifndef VM_ENGINE_EXCLUSIVE_H_
@@ -27,16 +28,18 @@ enum { VME_EXCLUSIVE_LINE = 128 };
  * `value` is zero-extended. `left` is 0, or the element's size on a fault (in cpu->fault),
  * which leaves no reservation.
  *
- * The first reservation in a page closes it for direct stores in the soft TLB of every
- * other vCPU, and waits for those that have it open until they come to a helper call, TLB
- * miss or refresh: until the line is dropped, their stores to that page take the helper.
+ * The first reservation in a page closes it for direct stores, in the soft TLB of every
+ * other vCPU and in arenas, and waits for vCPUs that have it open until they come to a helper
+ * call, TLB miss or refresh: until the line is dropped, stores to that page take the helper.
  * A vCPU holds on to its last line, so that a lock taken again and again waits once.
  *
  * Needs:   the vCPU's own thread.
  * Memory:  single-copy atomic, sequentially consistent.
  * Errors:  VME_ALIGN, VME_MMIO (devices have no monitor), VME_ENOTSUP (memory that is
  *          reached by callbacks alone), VME_INTR where exit_request was set while it
- *          waited, VME_EINVAL (flags beyond those above), else as the helpers. */
+ *          waited, VME_EBUSY where another vCPU did not come by for a second: neither is a
+ *          fault of the guest's, the instruction is to be begun again. VME_EINVAL (flags
+ *          beyond those above), else as the helpers. */
 vme_value vme_excl_load(vme_cpu* cpu, uint64_t gva, uint32_t flags);
 
 /* Stores the low bytes of `value` at `gva` where the vCPU's reservation is of that very

@@ -117,7 +117,7 @@ class FastmemArena::State : public vm_mem::MemoryListener, public vm_mem::CodeWa
   void dirty_log_started(const MapSection& section) override;
   void dirty_log_stopped(const MapSection& section) override;
   void code_written(std::span<const vm_mem::CodeWrite>) noexcept override {}
-  void pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
+  bool pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
 
   absl::Status check_range(std::uint64_t gva, std::uint64_t bytes) const;
   absl::Status map(const Window& window);
@@ -177,10 +177,12 @@ void FastmemArena::State::stop() {
   listening_ = false;
 }
 
-void FastmemArena::State::pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept {
+bool FastmemArena::State::pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept {
+  bool closed = true;
   for (const vm_mem::CodeRange& range : pages) {
-    views_->close(range.region, range.offset, range.bytes);
+    closed = closed && views_->close(range.region, range.offset, range.bytes);
   }
+  return closed;
 }
 
 void FastmemArena::State::show(const Window& window, const Section& shown) {

@@ -29,6 +29,12 @@ bool is_managed(const vme_engine* engine) {
 
 bool wraps(std::uint64_t at, std::uint64_t len) { return len != 0 && at + (len - 1) < at; }
 
+// Guest physical addresses of one engine are nothing to another.
+bool is_cpu_of(vme_tc& tc, vme_cpu* cpu) {
+  const Cpu* const own = Cpu::from(cpu);
+  return own != nullptr && &own->engine() == &tc.engine();
+}
+
 // Within one page.
 vme_rc fetch(vme_tc& tc, Cpu& cpu, std::uint64_t gva, std::span<std::byte> to, unsigned mode,
              vme_translation& translation) {
@@ -75,7 +81,7 @@ void vme_tc_hot_limit(vme_tc* tc, uint32_t writes, uint32_t milliseconds) {
 vme_rc vme_tc_begin_translate(vme_tc* tc, vme_cpu* self, uint64_t gpa, uint64_t len,
                               vme_translation* translation) {
   if (tc == nullptr || translation == nullptr || len == 0 || wraps(gpa, len)) return VME_EINVAL;
-  if (self != nullptr && Cpu::from(self) == nullptr) return VME_EINVAL;
+  if (self != nullptr && !is_cpu_of(*tc, self)) return VME_EINVAL;
   if (translation->n > VME_TC_RANGES) return VME_EINVAL;
   return tc->extend(self, gpa, len, *translation);
 }
@@ -84,8 +90,8 @@ uint64_t vme_tc_fetch(vme_tc* tc, vme_cpu* cpu, uint64_t gva, void* to, uint64_t
                       uint32_t mmu_mode, vme_translation* translation) {
   Cpu* const own = Cpu::from(cpu);
   if (own == nullptr) return n;
-  if (tc == nullptr || translation == nullptr || translation->n > VME_TC_RANGES ||
-      mmu_mode >= VME_MMU_MODES || (to == nullptr && n != 0)) {
+  if (tc == nullptr || !is_cpu_of(*tc, cpu) || translation == nullptr ||
+      translation->n > VME_TC_RANGES || mmu_mode >= VME_MMU_MODES || (to == nullptr && n != 0)) {
     own->fail(VME_EINVAL, {.access = VME_ACCESS_EXECUTE, .gva = gva, .bytes = n}, gva, kNoAddress);
     return n;
   }

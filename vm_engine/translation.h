@@ -98,7 +98,7 @@ typedef struct vme_translation {
  *
  * Memory:  acquires what was written before. Writers pay no fence.
  * Errors:  VME_EINVAL    a null argument, len 0, an address that wraps, a translation that
- *                        is none
+ *                        is none, a vCPU of another engine
  *          VME_UNMAPPED  a byte where nothing is mapped
  *          VME_MMIO      a device
  *          VME_ENOTSUP   RAM that was added without RamOptions::code_watch, or a host

@@ -33,7 +33,7 @@ typedef enum vme_rc {
   VME_ENOMEM = 17,
   VME_ENOTSUP = 18,
   VME_EABI = 19, /* vme_config::abi_version is not this library's */
-  VME_EBUSY = 20 /* still in use */
+  VME_EBUSY = 20 /* still in use, or a vCPU that is waited for stays away */
 } vme_rc;
 
 enum { VME_ACCESS_READ = 1, VME_ACCESS_WRITE = 2, VME_ACCESS_EXECUTE = 4 };

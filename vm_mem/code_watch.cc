@@ -3,6 +3,7 @@
 #include <array>
 
 #include "vm_mem/internal/code_book.h"
+#include "vm_mem/internal/without_exceptions.h"
 
 namespace vm_mem {
 
@@ -14,7 +15,9 @@ std::string_view write_cause_name(WriteCause cause) {
 
 CodeWatch::~CodeWatch() { book_.watchers().remove_all(); }
 
-absl::Status CodeWatch::add_watcher(CodeWatcher* watcher) { return book_.watchers().add(watcher); }
+absl::Status CodeWatch::add_watcher(CodeWatcher* watcher) {
+  return internal::without_exceptions([&] { return book_.watchers().add(watcher); });
+}
 
 void CodeWatch::remove_watcher(CodeWatcher* watcher) { book_.watchers().remove(watcher); }
 

@@ -65,16 +65,18 @@ class CodeWatcher {
   // what is watched.
   virtual void code_written(std::span<const CodeWrite> writes) noexcept = 0;
 
-  // These whole pages are watched from now on. When it returns, every store that the
-  // watcher's own code makes there (through a TLB entry, say) looks at the page's mark.
-  // Comes on the thread that watches, which holds no lock of this library.
-  virtual void pages_guarded(std::span<const CodeRange>) noexcept {}
+  // These whole pages are watched, or a line of them is reserved, from now on. When it
+  // returns true, every store that the watcher's own code makes there (through a TLB entry,
+  // say) looks at the page's mark. False where that could not be: watch() then fails, and
+  // whoever was not asked yet is not. Comes on the thread that watches, which holds no lock
+  // of this library.
+  virtual bool pages_guarded(std::span<const CodeRange>) noexcept { return true; }
 };
 
 // MemoryManager::code_watch() has it. Any thread may call.
 class CodeWatch {
  public:
-  static constexpr std::size_t kMaxWatchers = 16;
+  static constexpr std::size_t kMaxWatchers = 32;
 
   explicit CodeWatch(internal::CodeBook& book) : book_(book) {}
   CodeWatch(const CodeWatch&) = delete;
@@ -106,6 +108,7 @@ class CodeWatch {
   //          kResourceExhausted   no memory
   //          kUnimplemented       the host has no barrier for all threads of a process
   //          kUnavailable         it had one, and refuses it now
+  //          kAborted             a watcher's pages_guarded() returned false
   //          After an error nothing is watched more than before.
   // Cost:    a lock; the first watch of a page also a barrier on every thread of the
   //          process, one for all ranges of the call. On a Zen 5, with release(): 70 ns in a
@@ -120,8 +123,8 @@ class CodeWatch {
   // told.
   //
   // Errors:  those of watch() for the ranges; kFailedPrecondition where a chunk has no user.
-  //          After an error nothing is released. What a region had that was removed is gone
-  //          with it (kNotFound): no release is needed.
+  //          After an error nothing is released, but what the ranges name more than once. What
+  //          a region had that was removed is gone with it (kNotFound): no release is needed.
   absl::Status release(std::span<const CodeRange> ranges);
   absl::Status release(RegionId region, std::uint64_t offset, std::uint64_t bytes) {
     const CodeRange range{region, offset, bytes};

@@ -125,6 +125,16 @@ LineReservation DirtyLog::reserve(std::uint64_t offset) {
   return watch_->reserve(offset, bytes_[offset / kDirtyPageBytes]);
 }
 
+bool DirtyLog::settle(LineReservation& reservation) noexcept {
+  return watch_->settle_line(reservation);
+}
+
+std::mutex& DirtyLog::lock_of(const LineReservation& reservation) {
+  return watch_->lock_of(reservation);
+}
+
+void DirtyLog::break_line(const LineReservation& reservation) { watch_->break_line(reservation); }
+
 bool DirtyLog::is_intact(const LineReservation& reservation) const {
   return watch_->is_intact(reservation);
 }

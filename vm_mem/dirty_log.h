@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <span>
 
 #include "vm_mem/line_reservation.h"
@@ -82,7 +83,7 @@ class DirtyLog {
 
   // Whether each store to the page is to be told: it must not be open for direct stores.
   // Memory:  who opens it looks at this afterwards, and the other way round who watches it
-  //          has CodeWatcher::pages_guarded() called.
+  //          or reserves a line has CodeWatcher::pages_guarded() called.
   bool is_guarded(std::uint64_t page) const {
     return (bytes_[page].load(std::memory_order_relaxed) & (kMarkCode | kMarkReserved)) != 0;
   }
@@ -91,9 +92,10 @@ class DirtyLog {
 
   // --- Exclusive access (LR/SC, LDXR/STXR). A store-conditional is a compare_exchange of
   // the value that was loaded, where the reservation is intact. Whatever is marked of the
-  // line between the two breaks it, whoever wrote it. So a write between them goes
-  // unnoticed only if it stores the value that was loaded and its mark is yet to come, as a
-  // store's in a CPU's buffer is.
+  // line between the two breaks it, whoever wrote it, and so does another store-conditional.
+  // So a write between them goes unnoticed only if it is a plain store or one atomic
+  // operation, leaves the value that was loaded, and its mark is yet to come, as a store's in
+  // a CPU's buffer is.
   //
   // Needs:  is_watchable(); the offset inside the region.
   // Cost:   reserve(), unreserve(): a lock of some pages; 50 ns in all (Zen 5). Meanwhile
@@ -101,8 +103,22 @@ class DirtyLog {
 
   // Before the value is loaded.
   LineReservation reserve(std::uint64_t offset);
+  // Where the reservation is not settled: makes everybody look at marks who stores to the
+  // page without (CodeWatcher::pages_guarded()). The reservation is intact afterwards. False
+  // where somebody could not: it is good for unreserve() alone then.
+  [[nodiscard]] bool settle(LineReservation& reservation) noexcept;
   // After it was loaded, before the store.
   bool is_intact(const LineReservation& reservation) const;
+  // Where the reservation is intact calls `store`, which returns whether it stored, and breaks
+  // all reservations of the line if it did; returns the same. Of two store-conditionals the
+  // second sees the whole of the first. The store is marked afterwards, as any other.
+  template <typename Store>
+  bool store_if_intact(const LineReservation& reservation, Store store) {
+    const std::lock_guard lock(lock_of(reservation));
+    if (!is_intact(reservation) || !store()) return false;
+    break_line(reservation);
+    return true;
+  }
   // Once for each reserve(), after the store or without one.
   void unreserve(const LineReservation& reservation);
 
@@ -140,6 +156,8 @@ class DirtyLog {
   // Not in line: what mark() does where some page is not marked, or there are many.
   void mark_short(std::uint64_t offset, std::uint64_t bytes, WriteCause cause);
   void mark_long(std::uint64_t offset, std::uint64_t bytes, WriteCause cause);
+  std::mutex& lock_of(const LineReservation& reservation);
+  void break_line(const LineReservation& reservation);
   // Sets the dirty bit, and returns the others.
   std::uint8_t set_dirty(std::uint64_t page);
   std::uint8_t set_dirty_range(std::uint64_t first_page, std::uint64_t count);

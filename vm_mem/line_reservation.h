@@ -14,9 +14,8 @@ inline constexpr std::uint64_t kReservedLineBytes = 128;
 struct LineReservation {
   std::uint64_t offset = 0;  // in the region, of the line
   std::uint64_t version = 0;
-  // No other reservation was in the page: direct stores that are open to it (a soft TLB's)
-  // are to be closed before the value is loaded.
-  bool is_first_of_page = false;
+  // Every store to the page is seen. Where not, DirtyLog::settle() comes before the load.
+  bool is_settled = false;
 };
 
 }  // namespace vm_mem

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <thread>
 
 #include "tests/support/guest_range.h"
@@ -24,6 +25,34 @@ constexpr std::uint64_t kWatched = 0x100000;  // RAM where every writer is seen
 constexpr std::uint64_t kWord = kWatched + 0x100;
 constexpr std::uint32_t k8 = 3 << VME_ELEM_SHIFT;
 constexpr std::uint32_t k4 = 2 << VME_ELEM_SHIFT;
+
+bool is_called(const vme_cpu& cpu) {
+  return (__atomic_load_n(&cpu.exit_request, __ATOMIC_ACQUIRE) & VME_EXIT_FLUSH) != 0;
+}
+
+// A vCPU that has the page of kWord, where it stored 5, open for direct stores, and stays away.
+class OpenVcpu {
+ public:
+  explicit OpenVcpu(vme_cpu& cpu)
+      : thread_([this, &cpu] {
+          EXPECT_EQ(store(cpu, kWord, std::uint64_t{5}), VME_OK);
+          open_ = true;
+          while (away_) std::this_thread::yield();
+          vme_cpu_park(&cpu);
+        }) {
+    while (!open_) std::this_thread::yield();
+  }
+  ~OpenVcpu() { come_by(); }
+  void come_by() {
+    away_ = false;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> open_{false};
+  std::atomic<bool> away_{true};
+  std::thread thread_;
+};
 
 class ExclusiveTest : public testing::Test {
  protected:
@@ -55,6 +84,26 @@ class ExclusiveTest : public testing::Test {
     write(before);
     EXPECT_FALSE(store_conditional(before + 1)) << who;
     EXPECT_EQ(value_of(kWord), before) << who;
+  }
+  // The writer has the page open; once a line is reserved its stores are seen.
+  void expect_closed_for(vme_cpu& writer) {
+    std::atomic<bool> open{false}, reserved{false}, wrote{false}, done{false};
+    std::thread thread([&] {
+      EXPECT_EQ(store(writer, kWord, std::uint64_t{5}), VME_OK);
+      open = true;
+      while (!reserved) vme_cpu_refresh(&writer);
+      EXPECT_EQ(store(writer, kWord, std::uint64_t{5}), VME_OK);
+      wrote = true;
+      while (!done) vme_cpu_refresh(&writer);
+      vme_cpu_park(&writer);
+    });
+    while (!open) std::this_thread::yield();
+    EXPECT_EQ(load(), 5u);
+    reserved = true;
+    while (!wrote) std::this_thread::yield();
+    EXPECT_FALSE(store_conditional(6));
+    done = true;
+    thread.join();
   }
 
   Machine m;
@@ -104,23 +153,48 @@ TEST_F(ExclusiveTest, EveryWriterBreaksTheReservation) {
   });
 }
 
-TEST_F(ExclusiveTest, APageThatAnotherVcpuHadOpenIsClosed) {
-  std::atomic<bool> open{false}, reserved{false}, wrote{false}, done{false};
-  std::thread thread([&] {
-    EXPECT_EQ(store(*other, kWord, std::uint64_t{5}), VME_OK);
-    open = true;
-    while (!reserved) vme_cpu_refresh(other.get());
-    EXPECT_EQ(store(*other, kWord, std::uint64_t{5}), VME_OK);
-    wrote = true;
-    while (!done) vme_cpu_refresh(other.get());
+TEST_F(ExclusiveTest, APageThatAnotherVcpuHadOpenIsClosed) { expect_closed_for(*other); }
+
+TEST_F(ExclusiveTest, APageThatAVcpuOfAnotherEngineHadOpenIsClosed) {
+  const EnginePtr engine(create_engine(*m.memory, {}).value());
+  vme_cpu* made = nullptr;
+  ASSERT_EQ(vme_cpu_create(engine.get(), &made), VME_OK);
+  const CpuPtr cpu(made);
+  expect_closed_for(*cpu);
+}
+
+// Whoever reserves in a page that is open somewhere waits until it is closed, first or not.
+TEST_F(ExclusiveTest, AReservationBesideOneThatWaitsWaitsToo) {
+  const CpuPtr first = m.new_cpu();
+  OpenVcpu open(*other);
+  std::thread waiting([&] {
+    EXPECT_EQ(vme_excl_load(first.get(), kWord, k8).left, 0u);
+    vme_cpu_park(first.get());
   });
-  while (!open) std::this_thread::yield();
-  EXPECT_EQ(load(), 5u);
-  reserved = true;
-  while (!wrote) std::this_thread::yield();
-  EXPECT_FALSE(store_conditional(6));
-  done = true;
-  thread.join();
+  while (!is_called(*other)) std::this_thread::yield();
+  m.cpu->exit_request = 1;
+  EXPECT_EQ(vme_excl_load(m.cpu.get(), kWord + 256, k8).left, 8u);
+  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_INTR});
+  open.come_by();
+  waiting.join();
+  EXPECT_EQ(vme_excl_load(m.cpu.get(), kWord + 256, k8).left, 0u);
+}
+
+// Its translation is gone, by another's flush, when the wait is over.
+TEST_F(ExclusiveTest, ATlbThatIsFlushedWhileItWaitsIsLookedUpAgain) {
+  const CpuPtr flushing = m.new_cpu();
+  OpenVcpu open(*other);
+  std::thread waiting([&] {
+    EXPECT_EQ(load(), 5u);
+    EXPECT_TRUE(store_conditional(6));
+  });
+  while (!is_called(*other)) std::this_thread::yield();
+  flushing->exit_request = 1;  // it does not wait
+  EXPECT_EQ(vme_tlb_flush_all_cpus(m.engine.get(), 0, ~std::uint64_t{0}, flushing.get()), VME_INTR);
+  while (is_called(*m.cpu)) std::this_thread::yield();
+  open.come_by();
+  waiting.join();
+  EXPECT_EQ(value_of(kWord), 6u);
 }
 
 TEST_F(ExclusiveTest, WritesElsewhereDoNotBreakIt) {

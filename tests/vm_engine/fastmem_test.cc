@@ -11,6 +11,7 @@
 
 #include "tests/support/temporary_file.h"
 #include "tests/vm_engine/fastmem_machine.h"
+#include "vm_engine/exclusive.h"
 #include "vm_mem/code_watch.h"
 
 namespace {
@@ -334,6 +335,18 @@ TEST_F(FastmemCodeTest, AStoreToWatchedCodeIsTold) {
   ASSERT_TRUE(watch().release(code_ram_, 0, 8).ok());
   EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
   EXPECT_EQ(recorder_.told, told);
+}
+
+TEST_F(FastmemCodeTest, AStoreToAReservedLineIsSeen) {
+  constexpr std::uint32_t kWord = 3 << VME_ELEM_SHIFT;
+  EXPECT_TRUE(direct_store(kCode, 1));
+  EXPECT_EQ(vme_excl_load(made_, kCode, kWord).value, 1u);
+  EXPECT_FALSE(direct_store(kCode, 1));
+  EXPECT_EQ(store(kCode, 1), 0u);
+  EXPECT_EQ(vme_excl_store(made_, kCode, 2, kWord).value, 1u);
+  EXPECT_EQ(word(kCode), 1u);
+  vme_excl_clear(made_);
+  EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
 }
 
 TEST_F(FastmemCodeTest, AViewThatComesIsClosedWhereCodeIsWatched) {

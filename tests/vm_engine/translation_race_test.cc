@@ -28,7 +28,8 @@ constexpr std::uint64_t kRounds = 20'000;
 class TranslationRaceTest : public testing::Test {
  protected:
   TranslationRaceTest() {
-    memory->add_ram(range(kRam, 4 * kPage), {.code_watch = vm_mem::CodeWatching::kOn}).value();
+    ram =
+        memory->add_ram(range(kRam, 4 * kPage), {.code_watch = vm_mem::CodeWatching::kOn}).value();
     engine.reset(create_engine(*memory, {}).value());
     translator = new_cpu();
     writer = new_cpu();
@@ -64,6 +65,7 @@ class TranslationRaceTest : public testing::Test {
   }
 
   std::unique_ptr<vm_mem::MemoryManager> memory = vm_mem::MemoryManager::create({}).value();
+  vm_mem::RegionId ram{};
   EnginePtr engine;
   CpuPtr translator, writer;
   std::atomic<bool> told{false};
@@ -149,6 +151,20 @@ TEST_F(TranslationRaceTest, AnExitRequestEndsTheWait) {
   translator->exit_request = 1;
   EXPECT_EQ(vme_tc_begin_translate(tc, translator.get(), kCode, 8, &block), VME_INTR);
   EXPECT_EQ(block.n, 0u);
+}
+
+// Without a translator of this engine, too.
+TEST_F(TranslationRaceTest, WhoeverWatchesCodeWaitsForVcpus) {
+  vme_tc_unregister(std::exchange(tc, nullptr));
+  OpenVcpu open(*writer);
+  ASSERT_EQ(vme_thread_attach(translator.get()), VME_OK);
+  translator->exit_request = 1;
+  vm_mem::CodeWatch& watch = memory->code_watch();
+  EXPECT_EQ(watch.watch(ram, kCode - kRam, 8).status().code(), absl::StatusCode::kAborted);
+  EXPECT_FALSE(watch.is_watched(ram, kCode - kRam));
+  open.come_by();
+  EXPECT_TRUE(watch.watch(ram, kCode - kRam, 8).ok());
+  vme_thread_detach();
 }
 
 TEST_F(TranslationRaceTest, AParkedVcpuIsNotWaitedFor) {

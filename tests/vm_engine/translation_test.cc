@@ -88,6 +88,7 @@ class TranslationTest : public testing::Test {
     EXPECT_EQ(vme_tc_begin_translate(tc, cpu.get(), gpa, bytes, &made), VME_OK);
     return made;
   }
+  std::uint32_t exit_request() { return __atomic_load_n(&cpu->exit_request, __ATOMIC_RELAXED); }
   // One event, of those bytes of RAM.
   vme_tc_event expect_told(std::uint64_t offset, std::uint64_t bytes) {
     const std::vector<vme_tc_event> events = translator.take();
@@ -297,6 +298,48 @@ TEST_F(TranslationTest, AMoveThatRunsAgainstItsDirectionSaysSoToo) {
   vme_tc_release(tc, &block);
 }
 
+TEST_F(TranslationTest, TheEmbeddersBitsOfExitRequestStay) {
+  vme_translation block = translate(kRam + 0x200, 64);
+  cpu->cur_blk_lo = kRam + 0x200;
+  cpu->cur_blk_hi = kRam + 0x240;
+  cpu->exit_request = 2;
+  EXPECT_EQ(vme_copy(cpu.get(), kRam + 0x210, kRam + kPage, 16, 0), 0u);
+  EXPECT_EQ(cpu->exit_request, 3u);
+  vme_tc_release(tc, &block);
+}
+
+// Changes the map once, as soon as pages are guarded: between the look at it and the watch.
+class MapChanger : public vm_mem::CodeWatcher {
+ public:
+  explicit MapChanger(std::function<void()> change) : change_(std::move(change)) {}
+  void code_written(std::span<const vm_mem::CodeWrite>) noexcept override {}
+  bool pages_guarded(std::span<const vm_mem::CodeRange>) noexcept override {
+    if (change_) std::exchange(change_, nullptr)();
+    return true;
+  }
+
+ private:
+  std::function<void()> change_;
+};
+
+TEST_F(TranslationTest, WhatIsWatchedIsWhatTheMapShowsAfterwards) {
+  vm_mem::RegionId above{};
+  MapChanger changer([&] {
+    std::vector<std::byte> content(kPage, std::byte{0x12});
+    above = memory->add_rom(range(kRam, kPage), content, {.priority = 1}).value();
+  });
+  ASSERT_TRUE(memory->code_watch().add_watcher(&changer).ok());
+  vme_translation block{};
+  std::uint32_t word = 0;
+  ASSERT_EQ(vme_tc_fetch(tc, cpu.get(), kRam, &word, 4, 0, &block), 0u);
+  EXPECT_EQ(word, 0x12121212u);
+  EXPECT_EQ(block.n, 1u);
+  EXPECT_EQ(block.ranges[0].ram_id, static_cast<std::uint64_t>(above));
+  EXPECT_FALSE(memory->code_watch().is_watched(ram, 0));
+  vme_tc_release(tc, &block);
+  memory->code_watch().remove_watcher(&changer);
+}
+
 // While the device is at work another thread watches the running block's page, which this
 // vCPU has open: it is closed, and told of, when the call ends.
 TEST_F(TranslationTest, AFailureStaysOneWhereTheRunningBlockIsToldOfToo) {
@@ -308,13 +351,13 @@ TEST_F(TranslationTest, AFailureStaysOneWhereTheRunningBlockIsToldOfToo) {
   device.refuse = [&] {
     other = std::thread(
         [&] { EXPECT_EQ(vme_tc_begin_translate(tc, nullptr, kRam + 0x200, 64, &block), VME_OK); });
-    while ((cpu->exit_request & VME_EXIT_FLUSH) == 0) std::this_thread::yield();
+    while ((exit_request() & VME_EXIT_FLUSH) == 0) std::this_thread::yield();
   };
   EXPECT_EQ(vme_store(cpu.get(), kDevice, 1, 3 << VME_ELEM_SHIFT), 8u);
   other.join();
   EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_MMIO});
   EXPECT_EQ(cpu->fault.gva, kDevice);
-  EXPECT_EQ(cpu->exit_request & 1, 1u) << "the block is left all the same";
+  EXPECT_EQ(exit_request() & 1, 1u) << "the block is left all the same";
   vme_tc_release(tc, &block);
 }
 
@@ -333,6 +376,18 @@ TEST_F(TranslationTest, WhatIsNoTranslationIsRefused) {
   EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_EINVAL});
   EXPECT_EQ(vme_tc_begin_translate(tc, cpu.get(), kRam, 4, &block), VME_EINVAL);
   EXPECT_EQ(vme_tc_end_translate(tc, &block), 0);
+}
+
+TEST_F(TranslationTest, AVcpuOfAnotherEngineIsRefused) {
+  const EnginePtr other(create_engine(*memory, {}).value());
+  vme_cpu* made = nullptr;
+  ASSERT_EQ(vme_cpu_create(other.get(), &made), VME_OK);
+  const CpuPtr foreign(made);
+  vme_translation block{};
+  std::uint32_t word = 0;
+  EXPECT_EQ(vme_tc_begin_translate(tc, made, kRam, 4, &block), VME_EINVAL);
+  EXPECT_EQ(vme_tc_fetch(tc, made, kRam, &word, 4, 0, &block), 4u);
+  EXPECT_EQ(made->fault.rc, std::uint32_t{VME_EINVAL});
 }
 
 TEST_F(TranslationTest, APageThatIsWrittenAgainAndAgainIsHot) {

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "tests/vm_mem/watch_recorder.h"
@@ -17,6 +19,7 @@
 namespace vm_mem {
 namespace {
 
+using vm_test::PageGuard;
 using vm_test::WatchRecorder;
 using Writes = std::vector<CodeWrite>;
 
@@ -291,6 +294,44 @@ TEST_F(CodeWatchTest, PagesAreGuardedOnceAsAWhole) {
   EXPECT_FALSE(log().is_guarded(3));
   ASSERT_TRUE(watch().watch(ram_, kPage, 4).ok());
   EXPECT_TRUE(recorder_.take_guarded().empty());
+}
+
+TEST_F(CodeWatchTest, WhereSomebodyCannotLookNothingIsWatched) {
+  bool can = false;
+  int others = 0;
+  PageGuard first([&] { return can; });
+  PageGuard second([&] { return ++others != 0; });
+  ASSERT_EQ(watch().add_watcher(&second), absl::OkStatus());
+  ASSERT_EQ(watch().add_watcher(&first), absl::OkStatus());
+  EXPECT_EQ(watch().watch(ram_, kCode, 1).status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(others, 0) << "asked after the first who could not";
+  EXPECT_FALSE(watch().is_watched(ram_, kCode));
+  EXPECT_FALSE(log().is_guarded(kCode / kPage));
+  can = true;
+  EXPECT_TRUE(watch().watch(ram_, kCode, 1).ok());
+  EXPECT_EQ(others, 1);
+  watch().remove_watcher(&first);
+  watch().remove_watcher(&second);
+}
+
+// One thread waits, its user counted; another fails, and must not settle the page for a third.
+TEST_F(CodeWatchTest, AWatchThatFailsSettlesNothingForOthers) {
+  std::atomic<int> asked{0};
+  std::atomic<bool> go{false};
+  PageGuard guard([&] {
+    const int number = ++asked;
+    while (number == 1 && !go) std::this_thread::yield();
+    return number != 2;
+  });
+  ASSERT_EQ(watch().add_watcher(&guard), absl::OkStatus());
+  std::thread waiting([&] { EXPECT_TRUE(watch().watch(ram_, kCode, 1).ok()); });
+  while (asked == 0) std::this_thread::yield();
+  EXPECT_EQ(watch().watch(ram_, kCode + kChunk, 1).status().code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(watch().watch(ram_, kCode + kChunk, 1).ok());
+  EXPECT_EQ(asked, 3);
+  go = true;
+  waiting.join();
+  watch().remove_watcher(&guard);
 }
 
 TEST_F(CodeWatchTest, HarvestsTakeDirtyMarksAlone) {

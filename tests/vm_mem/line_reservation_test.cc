@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/vm_mem/watch_recorder.h"
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
@@ -78,8 +79,6 @@ TEST_F(LineReservationTest, EveryWriterBreaksIt) {
 TEST_F(LineReservationTest, OfTwoHoldersOneStoreBreaksBoth) {
   const LineReservation one = log().reserve(kWord);
   const LineReservation two = log().reserve(kWord + 8);
-  EXPECT_TRUE(one.is_first_of_page);
-  EXPECT_FALSE(two.is_first_of_page);
   store(kWord);
   EXPECT_FALSE(log().is_intact(one));
   EXPECT_FALSE(log().is_intact(two));
@@ -87,6 +86,60 @@ TEST_F(LineReservationTest, OfTwoHoldersOneStoreBreaksBoth) {
   EXPECT_TRUE(log().is_guarded(kWord / kPage));
   log().unreserve(two);
   EXPECT_FALSE(log().is_guarded(kWord / kPage));
+}
+
+TEST_F(LineReservationTest, APageIsSettledForAsLongAsItHasReservations) {
+  vm_test::WatchRecorder recorder;
+  ASSERT_TRUE(memory_->code_watch().add_watcher(&recorder).ok());
+  const LineReservation one = log().reserve(kWord);
+  LineReservation two = log().reserve(kWord + kLine);
+  EXPECT_FALSE(one.is_settled);
+  EXPECT_FALSE(two.is_settled) << "the first is not yet";
+  EXPECT_TRUE(log().settle(two));
+  EXPECT_TRUE(two.is_settled);
+  const CodeRange page{ram_, kWord / kPage * kPage, kPage};
+  EXPECT_EQ(recorder.take_guarded(), std::vector{page});
+  log().unreserve(two);
+  const LineReservation three = log().reserve(kWord);
+  EXPECT_TRUE(three.is_settled);
+  log().unreserve(one);
+  log().unreserve(three);
+  const LineReservation four = log().reserve(kWord);
+  EXPECT_FALSE(four.is_settled);
+  log().unreserve(four);
+  memory_->code_watch().remove_watcher(&recorder);
+}
+
+TEST_F(LineReservationTest, WhatIsMarkedWhileThePageIsSettledDoesNotBreakIt) {
+  bool can = false;
+  vm_test::PageGuard guard([&] {
+    store(kWord);
+    return can;
+  });
+  ASSERT_TRUE(memory_->code_watch().add_watcher(&guard).ok());
+  LineReservation reservation = log().reserve(kWord);
+  EXPECT_FALSE(log().settle(reservation));
+  EXPECT_FALSE(reservation.is_settled);
+  can = true;
+  EXPECT_TRUE(log().settle(reservation));
+  EXPECT_TRUE(log().is_intact(reservation));
+  store(kWord);
+  EXPECT_FALSE(log().is_intact(reservation));
+  log().unreserve(reservation);
+  memory_->code_watch().remove_watcher(&guard);
+}
+
+TEST_F(LineReservationTest, OfTwoStoreConditionalsOneSucceeds) {
+  const LineReservation one = log().reserve(kWord);
+  const LineReservation two = log().reserve(kWord + 8);
+  EXPECT_FALSE(log().store_if_intact(one, [] { return false; }));
+  EXPECT_TRUE(log().is_intact(two)) << "broken by who did not store";
+  EXPECT_TRUE(log().store_if_intact(one, [] { return true; }));
+  bool called = false;
+  EXPECT_FALSE(log().store_if_intact(two, [&] { return called = true; }));
+  EXPECT_FALSE(called);
+  log().unreserve(one);
+  log().unreserve(two);
 }
 
 TEST_F(LineReservationTest, ValuesThatComeBackBreakIt) {

@@ -2,6 +2,7 @@
 #ifndef TESTS_VM_MEM_WATCH_RECORDER_H_
 #define TESTS_VM_MEM_WATCH_RECORDER_H_
 
+#include <functional>
 #include <mutex>
 #include <ostream>
 #include <span>
@@ -28,9 +29,10 @@ class WatchRecorder : public vm_mem::CodeWatcher {
     const std::lock_guard lock(mutex_);
     writes_.insert(writes_.end(), writes.begin(), writes.end());
   }
-  void pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override {
+  bool pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override {
     const std::lock_guard lock(mutex_);
     guarded_.insert(guarded_.end(), pages.begin(), pages.end());
+    return true;
   }
 
   // Those since the last call.
@@ -47,6 +49,17 @@ class WatchRecorder : public vm_mem::CodeWatcher {
   std::mutex mutex_;
   std::vector<vm_mem::CodeWrite> writes_;
   std::vector<vm_mem::CodeRange> guarded_;
+};
+
+// Does as `guard` says when pages are guarded.
+class PageGuard : public vm_mem::CodeWatcher {
+ public:
+  explicit PageGuard(std::function<bool()> guard) : guard_(std::move(guard)) {}
+  void code_written(std::span<const vm_mem::CodeWrite>) noexcept override {}
+  bool pages_guarded(std::span<const vm_mem::CodeRange>) noexcept override { return guard_(); }
+
+ private:
+  const std::function<bool()> guard_;
 };
 
 }  // namespace vm_test

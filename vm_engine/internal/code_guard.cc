@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <utility>
 
 #include "vm_engine/internal/attached_thread.h"
 
@@ -32,33 +31,6 @@ CodeRange as_range(const vme_tc_range& range) {
 vme_tc_range as_c(const CodeRange& range) {
   return {static_cast<std::uint64_t>(range.region), range.offset, range.bytes};
 }
-
-// What this thread's watch() of code waits for: its vCPU, and what came of it. A thread that
-// watches for another engine has none.
-class Closing {
- public:
-  explicit Closing(Cpu* self) : self_(self), before_(std::exchange(current_, this)) {}
-  Closing(const Closing&) = delete;
-  Closing& operator=(const Closing&) = delete;
-  ~Closing() { current_ = before_; }
-
-  vme_rc rc() const { return rc_; }
-
-  static void of_this_thread(vme_engine& engine, std::size_t bucket) {
-    Cpu* self = current_ != nullptr ? current_->self_ : nullptr;
-    if (self != nullptr && &self->engine() != &engine) self = nullptr;
-    const vme_rc rc = engine.cpus.close_everywhere(bucket, self);
-    if (current_ != nullptr && rc != VME_OK) current_->rc_ = rc;
-  }
-
- private:
-  static thread_local constinit Closing* current_;
-
-  Cpu* const self_;
-  Closing* const before_;
-  vme_rc rc_ = VME_OK;
-};
-thread_local constinit Closing* Closing::current_ = nullptr;
 
 // The ranges of a translation, in the library's terms.
 struct Ranges {
@@ -174,27 +146,14 @@ vme_rc vme_tc::extend(vme_cpu* self, std::uint64_t gpa, std::uint64_t bytes,
 }
 
 vme_rc vme_tc::watch(vme_cpu* self, vm_engine::internal::Extension& extension) {
-  vm_mem::CodeWatch& code_watch = engine_.manager->code_watch();
-  vm_engine::internal::Closing closing(self != nullptr ? Cpu::from(self)
-                                                       : vm_engine::internal::attached_cpu());
-  const absl::StatusOr<vm_mem::CodeStamp> stamp = code_watch.watch(extension.fresh());
+  const vm_engine::internal::Closing closing(self != nullptr ? Cpu::from(self)
+                                                             : vm_engine::internal::attached_cpu());
+  const absl::StatusOr<vm_mem::CodeStamp> stamp =
+      engine_.manager->code_watch().watch(extension.fresh());
+  if (absl::IsAborted(stamp.status())) return closing.why();
   if (!stamp.ok()) return vm_engine::internal::rc_of(stamp.status());
-  if (closing.rc() != VME_OK) {
-    (void)code_watch.release(extension.fresh());
-    return closing.rc();
-  }
   extension.set_stamp(*stamp);
   return VME_OK;
-}
-
-void vme_tc::pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept {
-  using vm_engine::internal::OpenPages;
-  for (const vm_mem::CodeRange& range : pages) {
-    for (std::uint64_t done = 0; done < range.bytes; done += vm_mem::kDirtyPageBytes) {
-      vm_engine::internal::Closing::of_this_thread(engine_,
-                                                   OpenPages::bucket_of(range.offset + done));
-    }
-  }
 }
 
 void vme_tc::release(vme_translation& translation) {
@@ -233,7 +192,7 @@ void vme_tc::tell(std::span<const vm_mem::CodeWrite> writes, vme_cpu* by) {
   for (std::size_t first = 0; first < writes.size(); first += kMost) {
     const auto part = writes.subspan(first, std::min(kMost, writes.size() - first));
     std::transform(part.begin(), part.end(), events.begin(), [&](const vm_mem::CodeWrite& write) {
-      const bool hot = hot_.count(write.region, write.offset >> VME_PAGE_BITS, now);
+      const bool hot = hot_.count({write.region, write.offset, write.bytes}, now);
       return vme_tc_event{
           .written = vm_engine::internal::as_c({write.region, write.offset, write.bytes}),
           .why = static_cast<std::uint32_t>(write.cause),

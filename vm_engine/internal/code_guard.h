@@ -59,7 +59,6 @@ struct vme_tc : vm_mem::CodeWatcher {
   bool is_clean(const vme_translation& translation) const;
 
   void code_written(std::span<const vm_mem::CodeWrite> writes) noexcept override;
-  void pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
 
  private:
   static constexpr int kMostTries = 100;

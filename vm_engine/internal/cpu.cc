@@ -24,7 +24,6 @@ Cpu::Cpu(vme_engine& engine, std::unique_ptr<GuestMemory> memory)
     tlb[mode].table = modes_[mode].table();
   }
   for (TlbMode& mode : modes_) mode.note_open_pages_in(open_pages_);
-  memory_->renew();
   engine_.cpus.add(*this);
 }
 
@@ -71,10 +70,9 @@ void Cpu::answer() {
 
 void Cpu::close_guarded_pages() {
   OpenPages::Words open{};
-  for (TlbMode& mode : modes_) {
-    mode.close_guarded();
-    mode.find_open_pages(open);
-  }
+  // Whoever is told of what is closed may open others.
+  for (TlbMode& mode : modes_) mode.close_guarded();
+  for (const TlbMode& mode : modes_) mode.find_open_pages(open);
   open_pages_.keep(open);
 }
 

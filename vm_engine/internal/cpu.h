@@ -7,9 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 
+#include "vm_engine/internal/closing.h"
 #include "vm_engine/internal/cpu_list.h"
 #include "vm_engine/internal/exclusive_line.h"
 #include "vm_engine/internal/guest_memory.h"
@@ -34,15 +34,7 @@ struct vme_engine {
   std::atomic<std::uint64_t> untold_hot_sites{0};
 
   vm_engine::internal::CpuList cpus;
-
-  // Of store-conditionals, by the line of host memory.
-  std::mutex& exclusive_lock_of(const std::byte* host) {
-    return exclusive_locks_[reinterpret_cast<std::uintptr_t>(host) / vm_mem::kReservedLineBytes %
-                            exclusive_locks_.size()];
-  }
-
- private:
-  std::array<std::mutex, 64> exclusive_locks_;
+  vm_engine::internal::PageCloser page_closer{cpus};  // a watcher of `manager`
 };
 
 namespace vm_engine::internal {

@@ -15,6 +15,7 @@ constexpr std::chrono::microseconds kLook{200};
 
 void CpuMailbox::post(const CpuRequest& request, std::uint64_t ticket) {
   posted_ = ticket;
+  if (request.bytes == 0) return;
   if (count_ < kMost) requests_[count_] = request;
   if (count_ <= kMost) ++count_;
 }
@@ -48,12 +49,13 @@ bool CpuList::all_done(std::uint64_t ticket, const Cpu* self) const {
   return true;
 }
 
-vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience) {
+vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience,
+                    const OpenPages::Words* open) {
   std::unique_lock lock(mutex_);
   const std::uint64_t ticket = ++tickets_;
   for (Cpu* cpu = first_; cpu != nullptr; cpu = cpu->next_) {
     if (cpu == self || cpu->is_parked()) continue;
-    if (request.open_bucket && !cpu->open_pages().may_hold(*request.open_bucket)) continue;
+    if (open != nullptr && !cpu->open_pages().may_hold_one_of(*open)) continue;
     cpu->mailbox_.post(request, ticket);
     cpu->call_in();
   }
@@ -63,7 +65,7 @@ vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience) {
     if (patience == Patience::kLimited && std::chrono::steady_clock::now() > end) return VME_EBUSY;
     if (self != nullptr && self->is_called()) {
       lock.unlock();
-      attend(*self);
+      self->engine().cpus.attend(*self);
       lock.lock();
     } else if (self != nullptr && self->exit_requested()) {
       return VME_INTR;
@@ -74,10 +76,10 @@ vme_rc CpuList::ask(const CpuRequest& request, Cpu* self, Patience patience) {
   return VME_OK;
 }
 
-vme_rc CpuList::close_everywhere(std::size_t bucket, Cpu* self) {
+vme_rc CpuList::close_everywhere(const OpenPages::Words& buckets, Cpu* self) {
   __sync_synchronize();  // against OpenPages::note()
   if (self != nullptr) self->close_guarded_pages();
-  return ask({.open_bucket = bucket}, self, Patience::kLimited);
+  return ask({}, self, Patience::kLimited, &buckets);
 }
 
 // The requests are done without the lock: marking a page may run a watcher's code.
@@ -87,7 +89,7 @@ void CpuList::attend(Cpu& cpu) {
   const CpuMailbox taken = mailbox;
   mailbox.count_ = 0;
   cpu.answer();
-  if (taken.count_ == 0) return;
+  if (taken.done_ == taken.posted_) return;
   lock.unlock();
   if (taken.count_ > CpuMailbox::kMost) {
     cpu.flush();

@@ -12,20 +12,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 
+#include "vm_engine/internal/open_pages.h"
 #include "vm_engine/vm_engine.h"
 
 namespace vm_engine::internal {
 
 class Cpu;
 
-// Pages that are guarded (vm_mem::DirtyLog::is_guarded) are closed with every request.
+// What is to be forgotten, which may be nothing: pages that are guarded
+// (vm_mem::DirtyLog::is_guarded) are closed with every request.
 struct CpuRequest {
-  std::uint64_t gva = 0;  // to be forgotten, with
+  std::uint64_t gva = 0;
   std::uint64_t bytes = 0;
-  // Asks those alone that may have a page of it open (OpenPages).
-  std::optional<std::size_t> open_bucket{};
 };
 
 // What a vCPU has been asked and has not done. The list's lock guards it.
@@ -53,18 +52,20 @@ class CpuList {
   void remove(Cpu& cpu);
   bool has(const Cpu& cpu);
 
-  // Asks every vCPU but `self`, which may be null, and waits. What others ask of `self`
-  // meanwhile is done.
+  // Asks every vCPU but `self`, which may be null or another engine's, and waits. What others
+  // ask of `self` meanwhile is done. With `open`, asks those alone that may have one of these
+  // pages open.
   // Errors:  VME_INTR: not all have done it, but will: exit_request of `self` was set.
   //          VME_EBUSY, kLimited: one has not come by for kMostPatience.
-  vme_rc ask(const CpuRequest& request, Cpu* self, Patience patience);
+  vme_rc ask(const CpuRequest& request, Cpu* self, Patience patience,
+             const OpenPages::Words* open = nullptr);
 
-  // Once it returns VME_OK, no vCPU has a page of the bucket open for direct stores that is
+  // Once it returns VME_OK, no vCPU has a page of the buckets open for direct stores that is
   // guarded, and what was stored through one is visible here.
   //
-  // Needs:   the page is guarded already.
+  // Needs:   the pages are guarded already.
   // Errors:  VME_INTR, VME_EBUSY.
-  vme_rc close_everywhere(std::size_t bucket, Cpu* self);
+  vme_rc close_everywhere(const OpenPages::Words& buckets, Cpu* self);
 
   // On the vCPU's thread: it runs, and does what it was asked.
   void attend(Cpu& cpu);

@@ -10,15 +10,11 @@ vme_rc ExclusiveLine::take(Cpu& cpu, vm_mem::DirtyLog* log, std::uint64_t offset
     return VME_OK;
   }
   reserve(*log, offset);
-  if (!reservation_.is_first_of_page) return VME_OK;
-  const vme_rc rc = cpu.engine().cpus.close_everywhere(OpenPages::bucket_of(offset), &cpu);
-  // A page that is closed is marked, which breaks what is reserved there.
-  if (rc == VME_OK) {
-    reserve(*log, offset);
-  } else {
-    drop();
-  }
-  return rc;
+  if (reservation_.is_settled) return VME_OK;
+  const Closing closing(&cpu);
+  if (log->settle(reservation_)) return VME_OK;
+  drop();
+  return closing.why();
 }
 
 // The new line first: where it is in the page of the old one, the page stays guarded.

@@ -31,7 +31,7 @@ class ExclusiveLine {
   // Reserves the line of `offset` in the region of `log`, which may be null or one that
   // nobody can watch: then there is no line, and the value alone decides. Before the word
   // is loaded.
-  // Errors:  those of CpuList::close_everywhere(); there is no line then.
+  // Errors:  VME_INTR, VME_EBUSY (Closing); there is no line then.
   vme_rc take(Cpu& cpu, vm_mem::DirtyLog* log, std::uint64_t offset);
   // Whether it holds what take() was asked for, the absence of a line too.
   bool holds(const vm_mem::DirtyLog* log, std::uint64_t offset) const {
@@ -39,7 +39,11 @@ class ExclusiveLine {
     return log_ == log &&
            reservation_.offset == offset / vm_mem::kReservedLineBytes * vm_mem::kReservedLineBytes;
   }
-  bool is_intact() const { return log_ == nullptr || log_->is_intact(reservation_); }
+  // Calls `store`, which returns whether it stored, where the line is unbroken. To be marked.
+  template <typename Store>
+  bool store_if_intact(Store store) {
+    return log_ == nullptr ? store() : log_->store_if_intact(reservation_, store);
+  }
   // Needs:  the log is still there.
   void drop();
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "vm_mem/region_id.h"
+#include "vm_mem/code_watch.h"
 
 namespace vm_engine::internal {
 
@@ -19,8 +19,8 @@ class HotPages {
 
   void set_limit(std::uint32_t writes, std::chrono::milliseconds window);
 
-  // Counts a write; whether the page is hot by it.
-  bool count(vm_mem::RegionId region, std::uint64_t page, Clock::time_point now);
+  // Counts a write; whether a page of it is hot by that.
+  bool count(const vm_mem::CodeRange& written, Clock::time_point now);
 
  private:
   struct Page {
@@ -29,6 +29,8 @@ class HotPages {
     std::uint32_t writes = 0;
     Clock::time_point since;
   };
+
+  bool count(vm_mem::RegionId region, std::uint64_t page, Clock::time_point now);
 
   std::mutex mutex_;
   std::uint32_t limit_ = 8;

@@ -47,8 +47,12 @@ class OpenPages {
 
   // --- Any thread.
 
-  bool may_hold(std::size_t bucket) const {
-    return (words_[bucket / 64].load(std::memory_order_acquire) >> bucket % 64 & 1) != 0;
+  bool may_hold_one_of(const Words& words) const {
+    std::uint64_t held = 0;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      held |= words_[i].load(std::memory_order_acquire) & words[i];
+    }
+    return held != 0;
   }
 
  private:

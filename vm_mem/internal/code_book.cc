@@ -37,6 +37,12 @@ absl::Status check_range(const CodeRange& range, std::uint64_t bytes) {
                       range.offset, number_of(range.region), bytes));
 }
 
+absl::Status not_watched(const CodeRange& range) {
+  return absl::FailedPreconditionError(
+      absl::StrFormat("some of 0x%x bytes at offset 0x%x of region 0x%x is not watched",
+                      range.bytes, range.offset, number_of(range.region)));
+}
+
 CodeRange whole_pages(const CodeRange& range) {
   const std::uint64_t begin = range.offset / kDirtyPageBytes * kDirtyPageBytes;
   const std::uint64_t end = (range.offset + range.bytes + kDirtyPageBytes - 1) / kDirtyPageBytes;
@@ -68,55 +74,67 @@ absl::StatusOr<CodeBook::Place> CodeBook::find(const CodeRange& range, Within wi
   return Place{std::move(node->region), range};
 }
 
-absl::StatusOr<std::vector<CodeBook::Place>> CodeBook::find_all(std::span<const CodeRange> ranges,
-                                                                Within within) const {
+std::optional<CodeBook::Place> CodeBook::find_watched(const CodeRange& range) const noexcept {
+  try {
+    absl::StatusOr<Place> place = find(range);
+    if (place.ok()) return *std::move(place);
+  } catch (const std::bad_alloc&) {
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::vector<CodeBook::Place>> CodeBook::find_all(
+    std::span<const CodeRange> ranges) const {
   std::vector<Place> places;
   places.reserve(ranges.size());
   for (const CodeRange& range : ranges) {
-    absl::StatusOr<Place> place = find(range, within);
+    absl::StatusOr<Place> place = find(range);
     if (!place.ok()) return place.status();
     places.push_back(*std::move(place));
   }
   return places;
 }
 
+class CodeBook::Users {
+ public:
+  explicit Users(std::span<const Place> places) : places_(places) {}
+  Users(const Users&) = delete;
+  Users& operator=(const Users&) = delete;
+  ~Users() {
+    for (const Place& place : places_.first(count_)) {
+      place.watch().release(place.range.offset, place.range.bytes, place.log());
+    }
+  }
+
+  // Whether some page is not settled.
+  // Errors:  std::bad_alloc.
+  bool retain() {
+    bool fresh = false;
+    for (const Place& place : places_) {
+      if (place.watch().retain(place.range.offset, place.range.bytes, place.log())) fresh = true;
+      ++count_;
+    }
+    return fresh;
+  }
+  // For good.
+  void keep() { count_ = 0; }
+
+ private:
+  const std::span<const Place> places_;
+  std::size_t count_ = 0;
+};
+
 absl::StatusOr<CodeStamp> CodeBook::watch(std::span<const CodeRange> ranges) {
   return without_exceptions([&]() -> absl::StatusOr<CodeStamp> {
-    bool fresh = false;
-    const absl::StatusOr<std::vector<Place>> places = retain(ranges, fresh);
+    const absl::StatusOr<std::vector<Place>> places = find_all(ranges);
     if (!places.ok()) return places.status();
-    if (fresh) {
-      if (absl::Status settled = settle(*places); !settled.ok()) {
-        give_back(*places);
-        return settled;
-      }
+    Users users(*places);
+    if (users.retain()) {
+      if (absl::Status settled = settle(*places); !settled.ok()) return settled;
     }
+    users.keep();
     return now();
   });
-}
-
-absl::StatusOr<std::vector<CodeBook::Place>> CodeBook::retain(std::span<const CodeRange> ranges,
-                                                              bool& fresh) {
-  absl::StatusOr<std::vector<Place>> places = find_all(ranges, Within::kRegion);
-  if (!places.ok()) return places;
-  std::size_t done = 0;
-  try {
-    for (const Place& place : *places) {
-      const CodeRange& range = place.range;
-      if (place.watch().retain(range.offset, range.bytes, place.log())) fresh = true;
-      ++done;
-    }
-  } catch (...) {
-    give_back(std::span(*places).first(done));
-    throw;
-  }
-  return places;
-}
-
-void CodeBook::give_back(std::span<const Place> places) {
-  for (const Place& place : places) {
-    place.watch().release(place.range.offset, place.range.bytes, place.log());
-  }
 }
 
 absl::Status CodeBook::settle(std::span<const Place> places) {
@@ -125,7 +143,9 @@ absl::Status CodeBook::settle(std::span<const Place> places) {
   for (const Place& place : places) {
     if (place.log() != nullptr) pages.push_back(whole_pages(place.range));
   }
-  watchers_->guard(pages);
+  if (!watchers_->guard(pages)) {
+    return absl::AbortedError("somebody goes on storing without a look at the pages' marks");
+  }
   if (absl::Status passed = run_barrier(); !passed.ok()) return passed;
   for (const Place& place : places) place.watch().settle(place.range.offset, place.range.bytes);
   return absl::OkStatus();
@@ -141,20 +161,20 @@ absl::Status CodeBook::run_barrier() {
   return barrier_->run();
 }
 
+// What can be released takes no memory: a block that goes must not leave its users behind.
 absl::Status CodeBook::release(std::span<const CodeRange> ranges) {
   return without_exceptions([&]() -> absl::Status {
-    const absl::StatusOr<std::vector<Place>> places = find_all(ranges, Within::kCapacity);
-    if (!places.ok()) return places.status();
-    for (std::size_t i = 0; i < places->size(); ++i) {
-      const Place& place = (*places)[i];
-      if (place.watch().release(place.range.offset, place.range.bytes, place.log())) continue;
-      for (std::size_t undone = 0; undone < i; ++undone) {
-        const Place& other = (*places)[undone];
-        other.watch().retain(other.range.offset, other.range.bytes, other.log());
+    for (const CodeRange& range : ranges) {
+      const absl::StatusOr<Place> place = find(range, Within::kCapacity);
+      if (!place.ok()) return place.status();
+      if (!place->watch().is_used(range.offset, range.bytes)) return not_watched(range);
+    }
+    for (const CodeRange& range : ranges) {
+      const absl::StatusOr<Place> place = find(range, Within::kCapacity);
+      if (!place.ok()) return place.status();
+      if (!place->watch().release(range.offset, range.bytes, place->log())) {
+        return not_watched(range);
       }
-      return absl::FailedPreconditionError(
-          absl::StrFormat("some of 0x%x bytes at offset 0x%x of region 0x%x is not watched",
-                          place.range.bytes, place.range.offset, number_of(place.range.region)));
     }
     return absl::OkStatus();
   });
@@ -162,25 +182,27 @@ absl::Status CodeBook::release(std::span<const CodeRange> ranges) {
 
 bool CodeBook::written_since(CodeStamp stamp, std::span<const CodeRange> ranges) const {
   return std::any_of(ranges.begin(), ranges.end(), [&](const CodeRange& range) {
-    const absl::StatusOr<Place> place = find(range);
-    return !place.ok() || place->watch().written_since(stamp, range.offset, range.bytes);
+    const std::optional<Place> place = find_watched(range);
+    return !place || place->watch().written_since(stamp, range.offset, range.bytes);
   });
 }
 
 absl::Status CodeBook::written(const CodeRange& range, WriteCause cause) {
-  const absl::StatusOr<Place> place = find(range);
-  if (!place.ok()) return place.status();
-  if (place->log() != nullptr) {
-    place->log()->mark(range.offset, range.bytes, cause);
-  } else {
-    place->watch().written(range.offset, range.bytes, kMarkCode, cause);
-  }
-  return absl::OkStatus();
+  return without_exceptions([&]() -> absl::Status {
+    const absl::StatusOr<Place> place = find(range);
+    if (!place.ok()) return place.status();
+    if (place->log() != nullptr) {
+      place->log()->mark(range.offset, range.bytes, cause);
+    } else {
+      place->watch().written(range.offset, range.bytes, kMarkCode, cause);
+    }
+    return absl::OkStatus();
+  });
 }
 
 bool CodeBook::is_watched(RegionId region, std::uint64_t offset) const {
-  const absl::StatusOr<Place> place = find({region, offset, 1});
-  return place.ok() && place->watch().is_watched(offset);
+  const std::optional<Place> place = find_watched({region, offset, 1});
+  return place && place->watch().is_watched(offset);
 }
 
 void CodeBook::tell(const SectionDiff& diff) {

@@ -6,7 +6,9 @@
 //      barrier runs on every thread of the process: who stored before it has stored for
 //      all to see, who stores after it finds the bit;
 //   3. the pages are settled: who watches more of them needs no barrier.
-// Step 2 runs without a lock, as who is told to look may wait for threads that watch.
+// Step 2 runs without a lock, as who is told to look may wait for threads that watch. Where
+// somebody could not, the pages are not settled, and whoever watches them next does step 2
+// again.
 #ifndef VM_MEM_INTERNAL_CODE_BOOK_H_
 #define VM_MEM_INTERNAL_CODE_BOOK_H_
 
@@ -59,11 +61,13 @@ class CodeBook {
   // Of what was cut off a region its users may still let go.
   enum class Within { kRegion, kCapacity };
 
+  // Places that have one user more, of this, until its end.
+  class Users;
+
   absl::StatusOr<Place> find(const CodeRange& range, Within within = Within::kRegion) const;
-  absl::StatusOr<std::vector<Place>> find_all(std::span<const CodeRange> ranges,
-                                              Within within) const;
-  absl::StatusOr<std::vector<Place>> retain(std::span<const CodeRange> ranges, bool& fresh);
-  static void give_back(std::span<const Place> places);
+  // None where it cannot be watched, or there is no memory to find out: nobody watches it.
+  std::optional<Place> find_watched(const CodeRange& range) const noexcept;
+  absl::StatusOr<std::vector<Place>> find_all(std::span<const CodeRange> ranges) const;
   absl::Status settle(std::span<const Place> places);
   absl::Status run_barrier();
 

@@ -45,9 +45,8 @@ void WatcherList::empty(Slot& slot) {
 
 template <typename Call>
 void WatcherList::for_each(Call call) noexcept {
-  const std::size_t used = used_.load();
-  for (std::size_t i = 0; i < used; ++i) {
-    Slot& slot = slots_[i];
+  for (std::size_t i = used_.load(); i != 0; --i) {
+    Slot& slot = slots_[i - 1];
     slot.calls.fetch_add(1);
     if (CodeWatcher* const watcher = slot.watcher.load(); watcher != nullptr) call(*watcher);
     slot.calls.fetch_sub(1);
@@ -58,8 +57,10 @@ void WatcherList::tell(std::span<const CodeWrite> writes) noexcept {
   for_each([writes](CodeWatcher& watcher) { watcher.code_written(writes); });
 }
 
-void WatcherList::guard(std::span<const CodeRange> pages) noexcept {
-  for_each([pages](CodeWatcher& watcher) { watcher.pages_guarded(pages); });
+bool WatcherList::guard(std::span<const CodeRange> pages) noexcept {
+  bool guarded = true;
+  for_each([&](CodeWatcher& watcher) { guarded = guarded && watcher.pages_guarded(pages); });
+  return guarded;
 }
 
 }  // namespace vm_mem::internal

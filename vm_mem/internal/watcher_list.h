@@ -24,7 +24,10 @@ class WatcherList {
   void remove_all();
 
   void tell(std::span<const CodeWrite> writes) noexcept;
-  void guard(std::span<const CodeRange> pages) noexcept;
+  // Whether all did; nobody is asked after the first who did not. Who came last is asked
+  // first: an arena over an engine's memory closes its pages at once, and a vCPU that stores
+  // there comes by for it, before that is waited for.
+  [[nodiscard]] bool guard(std::span<const CodeRange> pages) noexcept;
 
   // Of the writes that were told. A write takes its number before it is told.
   std::uint64_t next_stamp() { return stamp_.fetch_add(1) + 1; }

@@ -8,12 +8,21 @@
 
 namespace vm_mem::internal {
 
+// Without its text where that takes memory, too.
+inline absl::Status no_memory_left() noexcept {
+  try {
+    return absl::ResourceExhaustedError("the host has no memory left: errno 12");
+  } catch (const std::bad_alloc&) {
+    return absl::Status(absl::StatusCode::kResourceExhausted, {});
+  }
+}
+
 template <typename Call>
 auto without_exceptions(Call call) -> decltype(call()) {
   try {
     return call();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the host has no memory left: errno 12");
+    return no_memory_left();
   }
 }
 

@@ -148,13 +148,17 @@ void WriteWatch::settle(std::uint64_t offset, std::uint64_t bytes) {
   });
 }
 
-bool WriteWatch::release(std::uint64_t offset, std::uint64_t bytes, DirtyLog* log) {
-  const std::lock_guard lock(mutex_);
+bool WriteWatch::is_used(std::uint64_t offset, std::uint64_t bytes) const {
   bool used = true;
   for_each_page(offset, bytes, [&](std::uint64_t page, std::uint64_t chunks) {
     used = used && (pages_[page].chunks.load(std::memory_order_relaxed) & chunks) == chunks;
   });
-  if (!used) return false;
+  return used;
+}
+
+bool WriteWatch::release(std::uint64_t offset, std::uint64_t bytes, DirtyLog* log) {
+  const std::lock_guard lock(mutex_);
+  if (!is_used(offset, bytes)) return false;
   for_each_page(offset, bytes, [&](std::uint64_t page, std::uint64_t chunks) {
     const auto found = records_.find(page);
     std::uint64_t idle = 0;
@@ -221,18 +225,34 @@ LineReservation WriteWatch::reserve(std::uint64_t offset, std::atomic<std::uint8
   LineReservation reservation{.offset = offset / kReservedLineBytes * kReservedLineBytes};
   {
     const std::lock_guard lock(lock_of(page));
-    reservation.is_first_of_page = pages_[page].reservations.fetch_add(1) == 0;
-    if (reservation.is_first_of_page) mark.fetch_or(kMarkReserved);
+    if (pages_[page].reservations.fetch_add(1) == 0) mark.fetch_or(kMarkReserved);
+    reservation.is_settled = pages_[page].lines_settled.load(std::memory_order_relaxed);
   }
   full_fence();
   reservation.version = version_of(offset).load(std::memory_order_acquire);
   return reservation;
 }
 
+// A page that is closed is marked, which breaks what is reserved there: the version is that
+// of afterwards. Until then the value was not loaded.
+bool WriteWatch::settle_line(LineReservation& reservation) noexcept {
+  const std::uint64_t page = page_of(reservation.offset);
+  const CodeRange whole{region_, page * kDirtyPageBytes, kDirtyPageBytes};
+  if (!watchers_->guard({&whole, 1})) return false;
+  {
+    const std::lock_guard lock(lock_of(page));
+    pages_[page].lines_settled.store(true, std::memory_order_relaxed);
+  }
+  reservation.is_settled = true;
+  reservation.version = version_of(reservation.offset).load(std::memory_order_acquire);
+  return true;
+}
+
 void WriteWatch::unreserve(const LineReservation& reservation, std::atomic<std::uint8_t>& mark) {
   const std::uint64_t page = page_of(reservation.offset);
   const std::lock_guard lock(lock_of(page));
   if (pages_[page].reservations.fetch_sub(1) != 1) return;
+  pages_[page].lines_settled.store(false, std::memory_order_relaxed);
   mark.fetch_and(static_cast<std::uint8_t>(~kMarkReserved));
 }
 

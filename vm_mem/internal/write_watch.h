@@ -45,6 +45,8 @@ class WriteWatch {
   bool retain(std::uint64_t offset, std::uint64_t bytes, DirtyLog* log);
   // Needs:  the caller retains the range, and every thread has passed a barrier since.
   void settle(std::uint64_t offset, std::uint64_t bytes);
+  // Whether every chunk of the range has a user.
+  bool is_used(std::uint64_t offset, std::uint64_t bytes) const;
   // False where some chunk has no user; nothing is done then.
   bool release(std::uint64_t offset, std::uint64_t bytes, DirtyLog* log);
 
@@ -58,10 +60,18 @@ class WriteWatch {
 
   // --- Reservations, as DirtyLog's.
   LineReservation reserve(std::uint64_t offset, std::atomic<std::uint8_t>& mark);
+  bool settle_line(LineReservation& reservation) noexcept;
   bool is_intact(const LineReservation& reservation) const {
     return version_of(reservation.offset).load(std::memory_order_acquire) == reservation.version;
   }
   void unreserve(const LineReservation& reservation, std::atomic<std::uint8_t>& mark);
+  // Orders store-conditionals, and who comes and goes.
+  std::mutex& lock_of(const LineReservation& reservation) {
+    return lock_of(reservation.offset / kDirtyPageBytes);
+  }
+  void break_line(const LineReservation& reservation) {
+    version_of(reservation.offset).fetch_add(1);
+  }
 
  private:
   static constexpr std::size_t kChunks = kDirtyPageBytes / kCodeChunkBytes;
@@ -74,6 +84,8 @@ class WriteWatch {
   struct PageState {
     std::atomic<std::uint64_t> chunks;  // bit i: chunk i has a user
     std::atomic<std::uint32_t> reservations;
+    // Who stores there looks at the mark, for as long as there are reservations.
+    std::atomic<bool> lines_settled;
   };
   // Of a page with a user.
   struct Record {
@@ -108,7 +120,7 @@ class WriteWatch {
   std::map<std::uint64_t, Record> records_;
   std::uint64_t moved_stamp_ = 0;
 
-  std::array<std::mutex, 16> page_locks_;  // of the number of reservations in a page
+  std::array<std::mutex, 64> page_locks_;  // of the reservations in a page
 };
 
 }  // namespace vm_mem::internal
