@@ -10,7 +10,7 @@
 // another thread did meanwhile. A JIT tests it where it can leave: between blocks, on the way
 // back of loops, and behind a store that may be to the running block's own code.
 //
-// On every error the buffer is as it was.
+// On every error the buffer is as it was. docs/jit.md has a JIT, whole.
 #ifndef VM_ENGINE_EMIT_H_
 #define VM_ENGINE_EMIT_H_
 
