@@ -23,24 +23,25 @@ std::uint64_t read_back(std::uint16_t number, std::uint64_t value) {
 constexpr std::uint64_t kOnes = ~std::uint64_t{0};
 
 TEST(CsrTest, WritableBitsAreTheManuals) {
-  // mstatus: SXL, UXL, TSR, TW, TVM, MXR, SUM, MPRV, MPP, SPP, MPIE, SPIE, MIE, SIE
-  EXPECT_EQ(read_back(0x300, kOnes), 0xa'007e'19aau);
-  EXPECT_EQ(read_back(0x301, 0), kMisa);                             // misa is fixed
-  EXPECT_EQ(read_back(0x302, kOnes), 0xb3ffu);                       // medeleg
-  EXPECT_EQ(read_back(0x303, kOnes), 0x222u);                        // mideleg
-  EXPECT_EQ(read_back(0x304, kOnes), 0xaaau);                        // mie
-  EXPECT_EQ(read_back(0x305, kOnes), kOnes - 2);                     // mtvec: modes 0 and 1
-  EXPECT_EQ(read_back(0x306, kOnes), 0xffffffffu);                   // mcounteren
-  EXPECT_EQ(read_back(0x30a, kOnes), (std::uint64_t{1} << 61) + 1);  // menvcfg: ADUE, FIOM
-  EXPECT_EQ(read_back(0x340, kOnes), kOnes);                         // mscratch
-  EXPECT_EQ(read_back(0x341, kOnes), kOnes - 1);                     // mepc
-  EXPECT_EQ(read_back(0x342, kOnes), kOnes);                         // mcause
-  EXPECT_EQ(read_back(0x343, kOnes), kOnes);                         // mtval
-  EXPECT_EQ(read_back(0x344, kOnes), 0x222u);          // mip: the rest is the devices'
-  EXPECT_EQ(read_back(0x100, kOnes), 0x2'000c'0122u);  // sstatus: UXL, MXR, SUM, SPP, SPIE, SIE
-  EXPECT_EQ(read_back(0x105, kOnes), kOnes - 2);       // stvec
-  EXPECT_EQ(read_back(0x10a, kOnes), 1u);              // senvcfg: FIOM
-  EXPECT_EQ(read_back(0x141, kOnes), kOnes - 1);       // sepc
+  // mstatus: SD, SXL, UXL, TSR, TW, TVM, MXR, SUM, MPRV, FS, MPP, SPP, MPIE, SPIE, MIE, SIE
+  EXPECT_EQ(read_back(0x300, kOnes), 0x8000'000a'007e'79aau);
+  EXPECT_EQ(read_back(0x301, 0), kMisa);                                // misa is fixed
+  EXPECT_EQ(read_back(0x302, kOnes), 0xb3ffu);                          // medeleg
+  EXPECT_EQ(read_back(0x303, kOnes), 0x222u);                           // mideleg
+  EXPECT_EQ(read_back(0x304, kOnes), 0xaaau);                           // mie
+  EXPECT_EQ(read_back(0x305, kOnes), kOnes - 2);                        // mtvec: modes 0 and 1
+  EXPECT_EQ(read_back(0x306, kOnes), 0xffffffffu);                      // mcounteren
+  EXPECT_EQ(read_back(0x30a, kOnes), (std::uint64_t{1} << 61) + 0xf1);  // menvcfg: ADUE, CB*, FIOM
+  EXPECT_EQ(read_back(0x340, kOnes), kOnes);                            // mscratch
+  EXPECT_EQ(read_back(0x341, kOnes), kOnes - 1);                        // mepc
+  EXPECT_EQ(read_back(0x342, kOnes), kOnes);                            // mcause
+  EXPECT_EQ(read_back(0x343, kOnes), kOnes);                            // mtval
+  EXPECT_EQ(read_back(0x344, kOnes), 0x222u);  // mip: the rest is the devices'
+  EXPECT_EQ(read_back(0x100, kOnes),
+            0x8000'0002'000c'6122u);              // sstatus: UXL, MXR, SUM, FS, SPP, SPIE, SIE
+  EXPECT_EQ(read_back(0x105, kOnes), kOnes - 2);  // stvec
+  EXPECT_EQ(read_back(0x10a, kOnes), 0xf1u);      // senvcfg: CB*, FIOM
+  EXPECT_EQ(read_back(0x141, kOnes), kOnes - 1);  // sepc
 }
 
 TEST(CsrTest, MppRefusesModesThatDoNotExist) {

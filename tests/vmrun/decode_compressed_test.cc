@@ -108,9 +108,7 @@ TEST(DecodeCompressedTest, RefusesReservedEncodings) {
   const std::uint16_t reserved[] = {
       0x0000,  // defined to be illegal
       0x0004,  // addi4spn with the immediate 0
-      0x2000,  // c.fld
       0x8000,  // reserved quadrant 0
-      0xa000,  // c.fsd
       0x2001,  // c.addiw with rd = x0
       0x6101,  // addi16sp with the immediate 0
       0x6501,  // lui with the immediate 0
@@ -118,8 +116,6 @@ TEST(DecodeCompressedTest, RefusesReservedEncodings) {
       0x9c61,  // reserved register pair
       0x4002,  // lwsp with rd = x0
       0x6002,  // ldsp with rd = x0
-      0x2002,  // c.fldsp
-      0xa002,  // c.fsdsp
       0x8002,  // c.jr x0
   };
   for (const std::uint16_t raw : reserved) {

@@ -99,7 +99,16 @@ TEST(DecodeTest, RefusesReservedEncodings) {
       0x16000073,  // sinval.vma
       0x00200073,  // uret
       0x000000f3,  // ecall with an rd
-      0x0000200f,  // misc-mem with funct3 2
+      0x0000300f,  // misc-mem with funct3 3
+      0x0030200f,  // cbo 3
+      0x0000208f,  // cbo.inval with an rd
+      0x00005053,  // fadd.s in the rounding mode 5
+      0x04000053,  // half precision
+      0x40000053,  // fcvt.s.s
+      0x58100053,  // fsqrt with an rs2
+      0x20003053,  // fsgnj with funct3 3
+      0xe0002053,  // fclass with funct3 2
+      0x00001007,  // flh
   };
   for (const std::uint32_t raw : reserved) {
     EXPECT_EQ(decode(raw).op, Op::kIllegal) << std::hex << raw;

@@ -48,7 +48,8 @@ TEST_F(DeviceTreeTest, TheConsoleIsTheSerialPort) {
 }
 
 TEST_F(DeviceTreeTest, TheCpuSaysWhatItCan) {
-  EXPECT_EQ(text("/cpus/cpu@0", "riscv,isa"), "rv64imac_zicsr_zifencei_svadu");
+  EXPECT_EQ(text("/cpus/cpu@0", "riscv,isa"),
+            "rv64imafdc_zicbom_zicboz_zicsr_zifencei_zba_zbb_svadu");
   EXPECT_EQ(text("/cpus/cpu@0", "mmu-type"), "riscv,sv48");
   EXPECT_EQ(cells("/cpus", "timebase-frequency"), Cells{10'000'000});
 }

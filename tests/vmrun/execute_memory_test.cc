@@ -99,5 +99,54 @@ TEST(ExecuteMemoryTest, AccessesAreCounted) {
   EXPECT_EQ(hart.hart().memory().accesses().bytes, 8u + 1u + 2u * 4u);
 }
 
+constexpr std::uint32_t cbo(unsigned which) {
+  return as::i_type(static_cast<int>(which), 6, 2, 0, 0x0f);
+}
+constexpr std::uint32_t kInval = cbo(0), kClean = cbo(1), kFlush = cbo(2), kZero = cbo(4);
+
+TEST(CacheBlockTest, ZeroClearsTheBlockAndNothingElse) {
+  BareHart hart;
+  for (std::uint64_t at = 0; at < 192; at += 8) hart.poke<std::uint64_t>(BareHart::kData + at, 7);
+  hart.x(6) = BareHart::kData + 64 + 13;
+  hart.execute({kZero, kClean, kInval, kFlush});
+  EXPECT_EQ(hart.state().csrs.mcause, 0u);
+  for (std::uint64_t at = 0; at < 192; at += 8) {
+    EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + at), at / 64 == 1 ? 0u : 7u) << at;
+  }
+}
+
+TEST(CacheBlockTest, WhatCannotBeReachedIsAStoreFault) {
+  for (const std::uint32_t word : {kInval, kClean, kFlush, kZero}) {
+    BareHart hart;
+    hart.x(6) = BareHart::kEnd + 13;
+    hart.execute({word, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, 7u);
+    EXPECT_EQ(hart.state().csrs.mtval, BareHart::kEnd + 13);
+  }
+}
+
+TEST(CacheBlockTest, EnvcfgKeepsLowerModesOut) {
+  const struct {
+    std::uint32_t word;
+    std::uint64_t bits;
+  } kinds[] = {{kInval, 1u << 4}, {kClean, 1u << 6}, {kFlush, 1u << 6}, {kZero, 1u << 7}};
+  for (const auto& [word, bits] : kinds) {
+    for (const auto& [privilege, machine, supervisor, cause] :
+         {std::tuple{Privilege::kSupervisor, std::uint64_t{0}, bits, 2u},
+          std::tuple{Privilege::kSupervisor, bits, std::uint64_t{0}, 0u},
+          std::tuple{Privilege::kUser, bits, std::uint64_t{0}, 2u},
+          std::tuple{Privilege::kUser, bits, bits, 0u}}) {
+      BareHart hart;
+      hart.open_pmp();
+      hart.x(6) = BareHart::kData;
+      hart.state().privilege = privilege;
+      hart.state().csrs.menvcfg = machine;
+      hart.state().csrs.senvcfg = supervisor;
+      hart.execute({word, as::kNop});
+      EXPECT_EQ(hart.state().csrs.mcause, cause) << std::hex << word;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vmrun

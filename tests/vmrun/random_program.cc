@@ -15,10 +15,13 @@ bool is_base(unsigned index) {
          std::end(RandomProgram::kBases);
 }
 
+// Of I, M and A: what Unicorn knows.
+bool is_base_set(Op op) { return op != Op::kIllegal && op < Op::kFlw; }
+
 // What a random halfword may be: no jump, no trap, no access but through a base, no
 // write of one.
 bool is_tame(const DecodedOp& op) {
-  if (op.op == Op::kIllegal || op.op == Op::kEbreak) return false;
+  if (!is_base_set(op.op) || op.op == Op::kEbreak) return false;
   if (op.op >= Op::kJal && op.op <= Op::kBgeu) return false;
   if (op.op >= Op::kLb && op.op <= Op::kSd && !is_base(op.rs1)) return false;
   return !is_base(op.rd);
@@ -56,7 +59,7 @@ std::uint32_t RandomProgram::register_op() {
   for (;;) {
     const std::uint32_t raw = as::r_type(kFunct7[below(3)], below(32), below(32), below(8),
                                          destination(), kOpcodes[below(2)]);
-    if (decode(raw).op != Op::kIllegal) return raw;
+    if (is_base_set(decode(raw).op)) return raw;
   }
 }
 
@@ -66,7 +69,7 @@ std::uint32_t RandomProgram::immediate_op() {
   for (;;) {
     const std::uint32_t raw = as::i_type(static_cast<int>(below(4096)) - 2048, below(32), below(8),
                                          destination(), kOpcodes[below(2)]);
-    if (decode(raw).op != Op::kIllegal) return raw;
+    if (is_base_set(decode(raw).op)) return raw;
   }
 }
 
@@ -90,6 +93,38 @@ std::uint32_t RandomProgram::atomic_op() {
   return as::amo(funct5, width, destination(), address, funct5 == kLoadReserved ? 0 : below(32));
 }
 
+std::uint32_t RandomProgram::float_memory_op() {
+  const unsigned width = 2 + below(2);
+  const unsigned index = below(kSingles) + (width == 3 ? kSingles : 0);
+  const int offset = static_cast<int>(below(2 * kReachBytes - 8)) - static_cast<int>(kReachBytes);
+  if (below(2) == 0) return as::i_type(offset, base(), width, index, 0x07);
+  return as::s_type(offset, index, base(), width, 0x27);
+}
+
+// Minimum and maximum are left out: see unicorn_test.cc.
+std::uint32_t RandomProgram::float_op() {
+  const unsigned format = below(2);
+  const auto number = [&](unsigned of) { return below(kSingles) + (of == 1 ? kSingles : 0); };
+  const unsigned a = number(format), b = number(format), to = number(format);
+  const unsigned mode = below(6) == 5 ? 7 : below(5);
+  const auto op = [&](unsigned funct5, unsigned rs2, unsigned rs1, unsigned rm, unsigned rd) {
+    return as::r_type(funct5 << 2 | format, rs2, rs1, rm, rd, 0x53);
+  };
+  switch (below(12)) {
+    case 0:
+    case 1: return op(below(4), b, a, mode, to);                     // + - * /
+    case 2: return op(0x0b, 0, a, mode, to);                         // square root
+    case 3: return op(4, b, a, below(3), to);                        // signs
+    case 4: return op(0x14, b, a, below(3), destination());          // comparisons
+    case 5: return op(0x1c, 0, a, below(2), destination());          // move, class
+    case 6: return op(0x18, below(4), a, mode, destination());       // to integers
+    case 7: return op(0x1a, below(4), below(32), mode, to);          // from integers
+    case 8: return op(8, format ^ 1, number(format ^ 1), mode, to);  // the other format
+    case 9: return op(0x1e, 0, below(32), 0, to);                    // move
+    default: return as::r_type(number(format) << 2 | format, b, a, mode, to, 0x43 + 4 * below(4));
+  }
+}
+
 std::uint16_t RandomProgram::compressed() {
   for (;;) {
     const auto raw = static_cast<std::uint16_t>(random_());
@@ -98,12 +133,15 @@ std::uint16_t RandomProgram::compressed() {
 }
 
 std::uint32_t RandomProgram::simple() {
-  switch (below(8)) {
+  switch (below(11)) {
     case 0:
     case 1: return memory_op();
     case 2: return atomic_op();
     case 3:
     case 4: return immediate_op();
+    case 5:
+    case 6: return float_op();
+    case 7: return float_memory_op();
     default: return register_op();
   }
 }

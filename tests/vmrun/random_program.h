@@ -16,6 +16,8 @@ class RandomProgram {
   // 2 KiB on either side of them.
   static constexpr unsigned kBases[] = {2, 8, 9};
   static constexpr std::uint64_t kReachBytes = 2048;
+  // f0 to f15 hold singles, the others doubles.
+  static constexpr unsigned kSingles = 16;
 
   explicit RandomProgram(std::uint64_t seed) : random_(seed) {}
 
@@ -23,6 +25,8 @@ class RandomProgram {
   std::vector<std::uint16_t> make(unsigned count);
   // A register's value: often an edge of its range.
   std::uint64_t value();
+  // The same of a single, boxed.
+  std::uint64_t single() { return value() | 0xffff'ffff'0000'0000; }
 
  private:
   using Code = std::vector<std::uint16_t>;
@@ -37,6 +41,8 @@ class RandomProgram {
   std::uint32_t immediate_op();
   std::uint32_t memory_op();
   std::uint32_t atomic_op();
+  std::uint32_t float_op();
+  std::uint32_t float_memory_op();
   std::uint16_t compressed();
 
   std::mt19937_64 random_;

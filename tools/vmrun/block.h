@@ -23,7 +23,8 @@ enum class Flow : std::uint8_t {
 
 using Handler = Flow (*)(Hart& hart, const BlockOp& op);
 
-// An instruction, ready to run. rd is kSink where the instruction names x0.
+// An instruction, ready to run. rd is kSink where the instruction names x0 as
+// its destination.
 struct BlockOp {
   Handler run = nullptr;
   std::uint64_t pc = 0;
@@ -32,6 +33,8 @@ struct BlockOp {
   std::uint8_t rd = 0;
   std::uint8_t rs1 = 0;
   std::uint8_t rs2 = 0;
+  std::uint8_t rs3 = 0;
+  std::uint8_t rm = 0;
   std::uint8_t bytes = 0;
   std::uint16_t index = 0;  // in its block
 };

@@ -55,9 +55,11 @@ void append(Block& block, Handler run, std::uint64_t pc, const DecodedOp& op) {
                        .pc = pc,
                        .imm = op.imm,
                        .raw = op.raw,
-                       .rd = op.rd == 0 ? kSink : op.rd,
+                       .rd = op.rd == 0 && !writes_float(op.op) ? kSink : op.rd,
                        .rs1 = op.rs1,
                        .rs2 = op.rs2,
+                       .rs3 = op.rs3,
+                       .rm = op.rm,
                        .bytes = op.bytes,
                        .index = static_cast<std::uint16_t>(block.ops.size())});
 }

@@ -58,6 +58,24 @@ bool read_counter(const HartState& hart, std::uint16_t number, std::uint64_t& va
   }
 }
 
+// Those of F and D. Off, they do not exist.
+bool read_float(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
+  const Csrs& csrs = hart.csrs;
+  if (!within(number, kFflags, kFcsr) || (csrs.mstatus & kMstatusFs) == 0) return false;
+  const std::uint64_t both = csrs.fflags | (std::uint64_t{csrs.frm} << 5);
+  value = number == kFcsr ? both : number == kFrm ? csrs.frm : csrs.fflags;
+  return true;
+}
+
+bool write_float(HartState& hart, std::uint16_t number, std::uint64_t value) {
+  Csrs& csrs = hart.csrs;
+  if (!within(number, kFflags, kFcsr) || (csrs.mstatus & kMstatusFs) == 0) return false;
+  if (number != kFrm) csrs.fflags = value & 31;
+  if (number != kFflags) csrs.frm = (number == kFrm ? value : value >> 5) & 7;
+  csrs.mstatus |= kMstatusFs;
+  return true;
+}
+
 // The odd configuration registers are RV32's.
 constexpr bool is_pmp_config(std::uint16_t number) {
   return within(number, kPmpcfg0, kPmpcfg15) && number % 2 == 0;
@@ -72,7 +90,7 @@ constexpr unsigned pmp_index(std::uint16_t number) {
 bool read_machine_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
   const Csrs& csrs = hart.csrs;
   switch (number) {
-    case kMstatus: value = csrs.mstatus | kUxl64 | kSxl64; return true;
+    case kMstatus: value = csrs.mstatus | kUxl64 | kSxl64 | state_dirty(csrs.mstatus); return true;
     case kMisaNumber: value = kMisa; return true;
     case kMedeleg: value = csrs.medeleg; return true;
     case kMideleg: value = csrs.mideleg; return true;
@@ -99,7 +117,9 @@ bool write_machine_csr(HartState& hart, std::uint16_t number, std::uint64_t valu
     case kMie: csrs.mie = value & kInterruptMask; return true;
     case kMtvec: csrs.mtvec = value & kVectorMask; return true;
     case kMcounteren: csrs.mcounteren = value & kCounterenMask; return true;
-    case kMenvcfg: csrs.menvcfg = value & (kEnvcfgFiom | kEnvcfgAdue); return true;
+    case kMenvcfg:
+      csrs.menvcfg = legal_envcfg(csrs.menvcfg, value) & (kSenvcfgWritable | kEnvcfgAdue);
+      return true;
     case kMscratch: csrs.mscratch = value; return true;
     case kMepc: csrs.mepc = value & kPcMask; return true;
     case kMcause: csrs.mcause = value; return true;
@@ -138,7 +158,8 @@ bool read_pmp(const Csrs& csrs, std::uint16_t number, std::uint64_t& value) {
 bool read_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
   if (!may_access(hart, number)) return false;
   if (read_machine_csr(hart, number, value) || read_supervisor_csr(hart, number, value) ||
-      read_counter(hart, number, value) || read_pmp(hart.csrs, number, value)) {
+      read_counter(hart, number, value) || read_pmp(hart.csrs, number, value) ||
+      read_float(hart, number, value)) {
     return true;
   }
   if (!is_zero_register(number)) return false;
@@ -150,7 +171,13 @@ bool write_csr(HartState& hart, std::uint16_t number, std::uint64_t value) {
   if (!may_access(hart, number) || is_read_only(number)) return false;
   return write_machine_csr(hart, number, value) || write_supervisor_csr(hart, number, value) ||
          write_counter(hart, number, value) || write_pmp(hart.csrs, number, value) ||
-         is_zero_register(number);
+         write_float(hart, number, value) || is_zero_register(number);
+}
+
+std::uint64_t legal_envcfg(std::uint64_t before, std::uint64_t value) {
+  constexpr std::uint64_t kReserved = 2u << 4;
+  if ((value & kEnvcfgCbie) != kReserved) return value;
+  return (value & ~kEnvcfgCbie) | (before & kEnvcfgCbie);
 }
 
 std::uint64_t csr_to_change(const HartState& hart, std::uint16_t number, std::uint64_t value) {

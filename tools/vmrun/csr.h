@@ -14,7 +14,7 @@ constexpr std::uint64_t misa_of(std::string_view extensions) {
   for (const char letter : extensions) misa |= std::uint64_t{1} << (letter - 'a');
   return misa;
 }
-inline constexpr std::uint64_t kMisa = misa_of("acimsu");
+inline constexpr std::uint64_t kMisa = misa_of("acdfimsu");
 
 // False: an illegal instruction (no such register, no privilege, a write to a
 // read-only one); `value` and the state are as before then.
@@ -33,6 +33,9 @@ std::uint64_t csr_to_change(const HartState& hart, std::uint16_t number, std::ui
 
 // Whether translations depend on it in ways that the mmu mode does not tell.
 bool csr_is_of_translation(std::uint16_t number);
+
+// CBIE has no value 2: a write of it leaves the field alone.
+std::uint64_t legal_envcfg(std::uint64_t before, std::uint64_t value);
 
 // The registers of S-mode, for csr.cc; false: it is none of them.
 bool read_supervisor_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value);

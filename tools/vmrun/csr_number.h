@@ -10,6 +10,9 @@
 namespace vmrun {
 
 enum CsrNumber : std::uint16_t {
+  kFflags = 0x001,
+  kFrm = 0x002,
+  kFcsr = 0x003,
   kSstatus = 0x100,
   kSie = 0x104,
   kStvec = 0x105,
@@ -63,9 +66,15 @@ inline constexpr std::uint64_t kVectorMask = ~std::uint64_t{2};
 inline constexpr std::uint64_t kPcMask = ~std::uint64_t{1};
 inline constexpr std::uint64_t kCounterenMask = 0xffffffffu;
 inline constexpr std::uint64_t kEnvcfgFiom = 1;
+inline constexpr std::uint64_t kSenvcfgWritable =
+    kEnvcfgFiom | kEnvcfgCbie | kEnvcfgCbcfe | kEnvcfgCbze;
 
 inline constexpr std::uint64_t kSstatusWritable =
-    kMstatusSie | kMstatusSpie | kMstatusSpp | kMstatusSum | kMstatusMxr;
+    kMstatusSie | kMstatusSpie | kMstatusSpp | kMstatusFs | kMstatusSum | kMstatusMxr;
+// SD sums up that FS is dirty.
+constexpr std::uint64_t state_dirty(std::uint64_t mstatus) {
+  return (mstatus & kMstatusFs) == kMstatusFs ? std::uint64_t{1} << 63 : 0;
+}
 // UXL and SXL are fixed at 64 bits.
 inline constexpr std::uint64_t kUxl64 = std::uint64_t{2} << 32;
 inline constexpr std::uint64_t kSxl64 = std::uint64_t{2} << 34;

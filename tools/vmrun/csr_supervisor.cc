@@ -29,7 +29,9 @@ constexpr std::uint64_t merged(std::uint64_t before, std::uint64_t value, std::u
 bool read_supervisor_csr(const HartState& hart, std::uint16_t number, std::uint64_t& value) {
   const Csrs& csrs = hart.csrs;
   switch (number) {
-    case kSstatus: value = (csrs.mstatus & kSstatusWritable) | kUxl64; return true;
+    case kSstatus:
+      value = (csrs.mstatus & kSstatusWritable) | kUxl64 | state_dirty(csrs.mstatus);
+      return true;
     case kSie: value = csrs.mie & csrs.mideleg; return true;
     case kStvec: value = csrs.stvec; return true;
     case kScounteren: value = csrs.scounteren; return true;
@@ -51,7 +53,7 @@ bool write_supervisor_csr(HartState& hart, std::uint16_t number, std::uint64_t v
     case kSie: csrs.mie = merged(csrs.mie, value, csrs.mideleg); return true;
     case kStvec: csrs.stvec = value & kVectorMask; return true;
     case kScounteren: csrs.scounteren = value & kCounterenMask; return true;
-    case kSenvcfg: csrs.senvcfg = value & kEnvcfgFiom; return true;
+    case kSenvcfg: csrs.senvcfg = legal_envcfg(csrs.senvcfg, value) & kSenvcfgWritable; return true;
     case kSscratch: csrs.sscratch = value; return true;
     case kSepc: csrs.sepc = value & kPcMask; return true;
     case kScause: csrs.scause = value; return true;

@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "tools/vmrun/decode_fields.h"
+
 namespace vmrun {
 namespace {
 
@@ -27,40 +29,6 @@ constexpr OpTable kMulDivW{Op::kMulw, kNone,      kNone,     kNone,
 constexpr OpTable kCsr{kNone, Op::kCsrrw,  Op::kCsrrs,  Op::kCsrrc,
                        kNone, Op::kCsrrwi, Op::kCsrrsi, Op::kCsrrci};
 
-constexpr std::uint32_t field(std::uint32_t raw, unsigned low, unsigned bits) {
-  return (raw >> low) & ((1u << bits) - 1);
-}
-constexpr std::uint32_t funct3(std::uint32_t raw) { return field(raw, 12, 3); }
-constexpr std::uint32_t funct7(std::uint32_t raw) { return field(raw, 25, 7); }
-constexpr std::int32_t as_signed(std::uint32_t bits) { return static_cast<std::int32_t>(bits); }
-
-constexpr std::int32_t imm_i(std::uint32_t raw) { return as_signed(raw) >> 20; }
-constexpr std::int32_t imm_s(std::uint32_t raw) {
-  return (imm_i(raw) & ~31) | as_signed(field(raw, 7, 5));
-}
-constexpr std::int32_t imm_b(std::uint32_t raw) {
-  return (as_signed(raw) >> 31) * 4096 + as_signed(field(raw, 7, 1) << 11) +
-         as_signed(field(raw, 25, 6) << 5) + as_signed(field(raw, 8, 4) << 1);
-}
-constexpr std::int32_t imm_u(std::uint32_t raw) { return as_signed(raw & 0xfffff000u); }
-constexpr std::int32_t imm_j(std::uint32_t raw) {
-  return (as_signed(raw) >> 31) * (1 << 20) + as_signed(field(raw, 12, 8) << 12) +
-         as_signed(field(raw, 20, 1) << 11) + as_signed(field(raw, 21, 10) << 1);
-}
-
-// Which register fields an instruction format has.
-enum Fields : unsigned { kRd = 1, kRs1 = 2, kRs2 = 4 };
-
-DecodedOp make(Op op, std::uint32_t raw, unsigned fields, std::int32_t imm) {
-  DecodedOp out{.op = op, .raw = raw};
-  if (op == Op::kIllegal) return out;
-  if ((fields & kRd) != 0) out.rd = static_cast<std::uint8_t>(field(raw, 7, 5));
-  if ((fields & kRs1) != 0) out.rs1 = static_cast<std::uint8_t>(field(raw, 15, 5));
-  if ((fields & kRs2) != 0) out.rs2 = static_cast<std::uint8_t>(field(raw, 20, 5));
-  out.imm = imm;
-  return out;
-}
-
 DecodedOp decode_immediate(std::uint32_t raw) {
   Op op = kImmediates[funct3(raw)];
   if (op != Op::kSlli && op != Op::kSrli) return make(op, raw, kRd | kRs1, imm_i(raw));
@@ -68,7 +36,7 @@ DecodedOp decode_immediate(std::uint32_t raw) {
   if (op == Op::kSrli && funct6 == 0x10) {
     op = Op::kSrai;
   } else if (funct6 != 0) {
-    op = kNone;
+    op = bit_manipulation_op(raw);
   }
   return make(op, raw, kRd | kRs1, as_signed(field(raw, 20, 6)));
 }
@@ -80,7 +48,8 @@ DecodedOp decode_immediate_w(std::uint32_t raw) {
   if (f3 == 1 && funct7(raw) == 0) op = Op::kSlliw;
   if (f3 == 5 && funct7(raw) == 0) op = Op::kSrliw;
   if (f3 == 5 && funct7(raw) == 0x20) op = Op::kSraiw;
-  return make(op, raw, kRd | kRs1, as_signed(field(raw, 20, 5)));
+  if (op == kNone) op = bit_manipulation_op(raw);
+  return make(op, raw, kRd | kRs1, as_signed(field(raw, 20, op == Op::kSlliUw ? 6 : 5)));
 }
 
 DecodedOp decode_register(std::uint32_t raw) {
@@ -90,6 +59,7 @@ DecodedOp decode_register(std::uint32_t raw) {
   if (funct7(raw) == 1) op = kMulDiv[f3];
   if (funct7(raw) == 0x20 && f3 == 0) op = Op::kSub;
   if (funct7(raw) == 0x20 && f3 == 5) op = Op::kSra;
+  if (op == kNone) op = bit_manipulation_op(raw);
   return make(op, raw, kRd | kRs1 | kRs2, 0);
 }
 
@@ -100,6 +70,7 @@ DecodedOp decode_register_w(std::uint32_t raw) {
   if (funct7(raw) == 1) op = kMulDivW[f3];
   if (funct7(raw) == 0x20 && f3 == 0) op = Op::kSubw;
   if (funct7(raw) == 0x20 && f3 == 5) op = Op::kSraw;
+  if (op == kNone) op = bit_manipulation_op(raw);
   return make(op, raw, kRd | kRs1 | kRs2, 0);
 }
 
@@ -146,10 +117,21 @@ DecodedOp decode_system(std::uint32_t raw) {
   }
 }
 
+Op cache_op(std::uint32_t raw) {
+  switch (imm_i(raw)) {
+    case 0: return Op::kCboInval;
+    case 1: return Op::kCboClean;
+    case 2: return Op::kCboFlush;
+    case 4: return Op::kCboZero;
+    default: return kNone;
+  }
+}
+
 // The other fields of FENCE and FENCE.I are reserved for finer fences; the manual
 // has implementations ignore them.
 DecodedOp decode_fence(std::uint32_t raw) {
   if (funct3(raw) == 0) return make(Op::kFence, raw, 0, 0);
+  if (funct3(raw) == 2 && field(raw, 7, 5) == 0) return make(cache_op(raw), raw, kRs1, 0);
   return make(funct3(raw) == 1 ? Op::kFenceI : kNone, raw, 0, 0);
 }
 
@@ -171,7 +153,7 @@ DecodedOp decode(std::uint32_t raw) {
     case 0x2f: return decode_amo(raw);
     case 0x73: return decode_system(raw);
     case 0x0f: return decode_fence(raw);
-    default: return make(kNone, raw, 0, 0);
+    default: return decode_float(raw);
   }
 }
 

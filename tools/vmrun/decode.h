@@ -1,4 +1,4 @@
-// Encodings to operations: RV64IMAC, Zicsr, Zifencei, and the privileged
+// Encodings to operations: RV64GC, Zba, Zbb, Zicbom, Zicboz, and the privileged
 // instructions.
 #ifndef VMRUN_DECODE_H_
 #define VMRUN_DECODE_H_
@@ -18,6 +18,11 @@ constexpr unsigned instruction_bytes(std::uint16_t first_half) {
 // What is reserved, or belongs to an extension that this hart lacks, is kIllegal.
 // Source:  RISC-V Unprivileged ISA 20191213, chapter 24 (instruction listings).
 DecodedOp decode(std::uint32_t raw);
+
+// The groups of decode(): the major opcodes of F and D; Zba and Zbb, where the operation
+// is none of I and M.
+DecodedOp decode_float(std::uint32_t raw);
+Op bit_manipulation_op(std::uint32_t raw);
 
 // Source:  the same, chapter 16 (the C extension), tables 16.5 to 16.7.
 DecodedOp decode_compressed(std::uint16_t raw);

@@ -1,5 +1,5 @@
-// The 16-bit formats, each expanded into the operation that it stands for. Encodings
-// of the F and D extensions, and reserved ones, are illegal; hints are executed as
+// The 16-bit formats, each expanded into the operation that it stands for. Reserved
+// encodings are illegal; hints are executed as
 // the operation that they would be, on x0.
 
 #include <cstdint>
@@ -71,8 +71,10 @@ DecodedOp quadrant0(std::uint32_t raw) {
   const std::uint8_t base = short_register(raw, 7);
   switch (raw >> 13) {
     case 0: return addi4spn(raw);
+    case 1: return make(Op::kFld, raw, {.rd = low, .rs1 = base}, imm_double(raw));
     case 2: return make(Op::kLw, raw, {.rd = low, .rs1 = base}, imm_word(raw));
     case 3: return make(Op::kLd, raw, {.rd = low, .rs1 = base}, imm_double(raw));
+    case 5: return make(Op::kFsd, raw, {.rs1 = base, .rs2 = low}, imm_double(raw));
     case 6: return make(Op::kSw, raw, {.rs1 = base, .rs2 = low}, imm_word(raw));
     case 7: return make(Op::kSd, raw, {.rs1 = base, .rs2 = low}, imm_double(raw));
     default: return illegal(raw);
@@ -147,14 +149,17 @@ DecodedOp quadrant2(std::uint32_t raw) {
   const std::uint8_t rd = full_register(raw, 7);
   const Registers stored{.rs1 = 2, .rs2 = full_register(raw, 2)};
   const std::int32_t high = move(raw, 12, 1, 5);
+  const std::int32_t load_double = high + move(raw, 5, 2, 3) + move(raw, 2, 3, 6);
+  const std::int32_t store_double = move(raw, 10, 3, 3) + move(raw, 7, 3, 6);
   switch (raw >> 13) {
     case 0: return make(Op::kSlli, raw, {.rd = rd, .rs1 = rd}, shamt6(raw));
+    case 1: return make(Op::kFld, raw, {.rd = rd, .rs1 = 2}, load_double);
     case 2: return stack_load(Op::kLw, raw, high + move(raw, 4, 3, 2) + move(raw, 2, 2, 6));
-    case 3: return stack_load(Op::kLd, raw, high + move(raw, 5, 2, 3) + move(raw, 2, 3, 6));
+    case 3: return stack_load(Op::kLd, raw, load_double);
     case 4: return jump_or_move(raw);
+    case 5: return make(Op::kFsd, raw, stored, store_double);
     case 6: return make(Op::kSw, raw, stored, move(raw, 9, 4, 2) + move(raw, 7, 2, 6));
-    case 7: return make(Op::kSd, raw, stored, move(raw, 10, 3, 3) + move(raw, 7, 3, 6));
-    default: return illegal(raw);
+    default: return make(Op::kSd, raw, stored, store_double);
   }
 }
 

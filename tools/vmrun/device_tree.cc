@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "tools/vmrun/clock.h"
 #include "tools/vmrun/finisher.h"
+#include "tools/vmrun/hart_memory.h"
 #include "tools/vmrun/interrupt_pins.h"
 #include "tools/vmrun/layout.h"
 #include "tools/vmrun/plic.h"
@@ -129,7 +130,9 @@ void add_cpus(Writer& tree) {
   tree.cells("reg", {0});
   tree.text("status", "okay");
   tree.text("compatible", "riscv");
-  tree.text("riscv,isa", "rv64imac_zicsr_zifencei_svadu");
+  tree.text("riscv,isa", "rv64imafdc_zicbom_zicboz_zicsr_zifencei_zba_zbb_svadu");
+  tree.cells("riscv,cbom-block-size", {kCacheBlockBytes});
+  tree.cells("riscv,cboz-block-size", {kCacheBlockBytes});
   tree.text("mmu-type", "riscv,sv48");
   tree.begin("interrupt-controller");
   tree.cells("#interrupt-cells", {1});

@@ -28,6 +28,9 @@ Handler control_handler(Op op);
 Handler memory_handler(Op op);
 Handler muldiv_handler(Op op);
 Handler atomic_handler(Op op);
+Handler bits_handler(Op op);
+Handler float_handler(Op op);
+Handler cache_handler(Op op);
 Handler system_handler(Op op);
 
 }  // namespace vmrun

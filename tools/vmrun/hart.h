@@ -1,4 +1,4 @@
-// One RV64IMAC hart with M, S and U mode, interpreted block by block.
+// One RV64GC hart with M, S and U mode, interpreted block by block.
 #ifndef VMRUN_HART_H_
 #define VMRUN_HART_H_
 

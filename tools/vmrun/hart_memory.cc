@@ -11,4 +11,17 @@ Cause cause_of(vme_rc rc, AccessKind kind) {
   }
 }
 
+vme_rc HartMemory::check_block(std::uint64_t address) {
+  const vme_rc rc = vme_probe(cpu_, address, 1, VME_ACCESS_READ, mode_, nullptr);
+  return rc == VME_OK ? rc : vme_probe(cpu_, address, 1, VME_ACCESS_WRITE, mode_, nullptr);
+}
+
+vme_rc HartMemory::zero_block(std::uint64_t address) {
+  constexpr std::uint32_t kWords = 3u << VME_ELEM_SHIFT;
+  const std::uint64_t block = address & ~(kCacheBlockBytes - 1);
+  const std::uint64_t left = vme_fill(cpu_, block, 0, kCacheBlockBytes,
+                                      (mode_ << VME_MMU_DST_SHIFT) | kWords | VME_NO_MMIO);
+  return left == 0 ? VME_OK : static_cast<vme_rc>(cpu_->fault.rc);
+}
+
 }  // namespace vmrun

@@ -16,6 +16,8 @@ enum class AccessKind : std::uint8_t { kLoad, kStore };
 // LR is a load, SC and AMO are stores.
 Cause cause_of(vme_rc rc, AccessKind kind);
 
+inline constexpr std::uint64_t kCacheBlockBytes = 64;
+
 struct AccessCount {
   std::uint64_t operations = 0;
   std::uint64_t bytes = 0;
@@ -51,6 +53,11 @@ class HartMemory {
     count(sizeof(T));
     return vm_engine::compare_exchange(*cpu_, address, expected, desired, exchanged, mode_);
   }
+
+  // The block of kCacheBlockBytes that holds `address`: whether it can be read or written,
+  // and a fill with zeros.
+  vme_rc check_block(std::uint64_t address);
+  vme_rc zero_block(std::uint64_t address);
 
   std::uint64_t fault_address() const { return cpu_->fault.gva; }
   const AccessCount& accesses() const { return accesses_; }

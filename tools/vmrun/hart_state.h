@@ -35,18 +35,25 @@ inline constexpr std::uint64_t kMstatusSpie = 1u << 5;
 inline constexpr std::uint64_t kMstatusMpie = 1u << 7;
 inline constexpr std::uint64_t kMstatusSpp = 1u << 8;
 inline constexpr std::uint64_t kMstatusMpp = 3u << 11;
+inline constexpr std::uint64_t kMstatusFs = 3u << 13;
 inline constexpr std::uint64_t kMstatusMprv = 1u << 17;
 inline constexpr std::uint64_t kMstatusSum = 1u << 18;
 inline constexpr std::uint64_t kMstatusMxr = 1u << 19;
 inline constexpr std::uint64_t kMstatusTvm = 1u << 20;
 inline constexpr std::uint64_t kMstatusTw = 1u << 21;
 inline constexpr std::uint64_t kMstatusTsr = 1u << 22;
+// menvcfg and senvcfg: CBO.INVAL, CBO.CLEAN and CBO.FLUSH, CBO.ZERO.
+inline constexpr std::uint64_t kEnvcfgCbie = 3u << 4;
+inline constexpr std::uint64_t kEnvcfgCbcfe = 1u << 6;
+inline constexpr std::uint64_t kEnvcfgCbze = 1u << 7;
 // menvcfg: the hart sets A and D in page tables itself (Svadu).
 inline constexpr std::uint64_t kEnvcfgAdue = std::uint64_t{1} << 61;
 
 inline constexpr unsigned kPmpEntries = 16;
 
 struct Csrs {
+  std::uint8_t fflags = 0;
+  std::uint8_t frm = 0;
   std::uint64_t mstatus = kMstatusMpp;
   std::uint64_t mie = 0;
   std::uint64_t mtvec = 0;
@@ -87,6 +94,7 @@ inline constexpr std::uint8_t kSink = 32;
 
 struct HartState {
   std::array<std::uint64_t, 33> x{};
+  std::array<std::uint64_t, 32> f{};  // singles have ones above them
   std::uint64_t pc = 0;
   Privilege privilege = Privilege::kMachine;
   Csrs csrs;

@@ -11,7 +11,7 @@ namespace vmrun {
 namespace {
 
 constexpr const char* kDescription =
-    "Runs a RISC-V guest (RV64IMAC; M, S and U mode) on a machine like QEMU's \"virt\", every "
+    "Runs a RISC-V guest (RV64GC; M, S and U mode) on a machine like QEMU's \"virt\", every "
     "byte\n"
     "of whose memory goes through this project's libraries.";
 
