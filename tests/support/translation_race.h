@@ -22,6 +22,9 @@ struct TranslationRace {
   vme_tc* tc = nullptr;
   vme_cpu* translator = nullptr;
   std::uint64_t code = 0;  // guest address of the 8 bytes that the race is about
+  // By the writer before each round, while nobody watches: its vCPU opens the page for direct
+  // stores, so that the round's write need not look at marks until the page is closed.
+  std::function<void()> open = [] {};
   // On a thread of its own. What it writes ends with this call.
   std::function<void(std::uint64_t value)> write;
   // By the writer's thread while it waits: whatever its vCPU has to do now and then.
@@ -29,7 +32,8 @@ struct TranslationRace {
   TranslationOrder order = TranslationOrder::kWatchThenRead;
   std::uint64_t rounds = 0;
   std::chrono::milliseconds time{1000};  // whichever is reached first
-  // The translator's callback sets it.
+  // The translator's callback sets it. What it is told before begin_translate has returned,
+  // of pages that are closed, say, does not count.
   std::atomic<bool>* told = nullptr;
 };
 
@@ -40,10 +44,10 @@ struct TranslationScore {
   std::uint64_t errors = 0;
 };
 
-// Spins, by another number each time.
-inline void jitter(std::uint64_t& seed) {
+// Spins, by another number each time, below 128 << longer.
+inline void jitter(std::uint64_t& seed, unsigned longer = 0) {
   seed = seed * 6364136223846793005u + 1442695040888963407u;
-  for (std::uint64_t left = seed >> 57; left != 0; --left) asm volatile("" : "+r"(left));
+  for (std::uint64_t left = seed >> 57 << longer; left != 0; --left) asm volatile("" : "+r"(left));
 }
 
 // Until `there`: awake for a while, since that both sides run at a time is what this is about.
@@ -55,9 +59,11 @@ void wait_until(There there, Idle idle) {
   }
 }
 
-// Each round the writer writes its number once, and the translator translates once.
+// Each round the writer writes its number once, and the translator translates once. In every
+// other one the writer does what it has to do now and then before it writes, too.
 inline TranslationScore run_translation_race(const TranslationRace& race) {
   std::atomic<std::uint64_t> begun{0};
+  std::atomic<std::uint64_t> opened{0};
   std::atomic<std::uint64_t> written{0};
   constexpr std::uint64_t kEnd = ~std::uint64_t{0};
   std::thread writer([&] {
@@ -65,7 +71,15 @@ inline TranslationScore run_translation_race(const TranslationRace& race) {
     for (std::uint64_t round = 1;; ++round) {
       wait_until([&] { return begun.load(std::memory_order_acquire) >= round; }, race.idle);
       if (begun.load(std::memory_order_acquire) == kEnd) return;
-      jitter(seed);
+      race.open();
+      opened.store(round, std::memory_order_release);
+      // Up to as long as watching takes.
+      const auto longer = static_cast<unsigned>(round / 2 % 8);
+      jitter(seed, longer);
+      if (round % 2 == 0) {
+        race.idle();
+        jitter(seed, longer);
+      }
       race.write(round);
       written.store(round, std::memory_order_release);
     }
@@ -80,8 +94,8 @@ inline TranslationScore run_translation_race(const TranslationRace& race) {
     const auto read = [&] {
       return vme_read(race.translator, &got, race.code, sizeof got, 3 << VME_ELEM_SHIFT) == 0;
     };
-    race.told->store(false);
     begun.store(round, std::memory_order_release);
+    wait_until([&] { return opened.load(std::memory_order_acquire) == round; }, [] {});
     jitter(seed);
     bool ok = race.order == TranslationOrder::kWatchThenRead || read();
     // As long as a translation takes.
@@ -93,6 +107,7 @@ inline TranslationScore run_translation_race(const TranslationRace& race) {
     ok =
         vme_tc_begin_translate(race.tc, race.translator, race.code, sizeof got, &block) == VME_OK &&
         ok;
+    race.told->store(false);
     ok = (race.order == TranslationOrder::kReadThenWatch || read()) && ok;
     const bool clean = ok && vme_tc_end_translate(race.tc, &block) != 0;
     wait_until([&] { return written.load(std::memory_order_acquire) == round; }, [] {});

@@ -326,6 +326,15 @@ TEST(EngineTest, AParkedCpuHoldsNoMemory) {
   EXPECT_EQ(load(*m.cpu, Machine::kRom, value), VME_OK);
 }
 
+TEST(EngineTest, ACpuHoldsNoMapBeforeItRuns) {
+  Machine m;
+  const std::weak_ptr<const vm_mem::MemoryMap> map = m.memory->map();
+  ASSERT_TRUE(m.memory->remove_region(m.ram, RemovePolicy::kRefuse).ok());
+  EXPECT_TRUE(map.expired());
+  std::uint32_t value = 0;
+  EXPECT_EQ(load(*m.cpu, Machine::kRom, value), VME_OK);
+}
+
 TEST(EngineTest, CreationRefusesWhatItCannotServe) {
   vme_engine* engine = nullptr;
   vme_config config{};

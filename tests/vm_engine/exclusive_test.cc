@@ -6,11 +6,13 @@
 #include <array>
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "tests/support/guest_range.h"
 #include "tests/support/sanitizers.h"
 #include "tests/vm_engine/machine.h"
 #include "vm_engine/engine.h"
+#include "vm_engine/translation.h"
 #include "vm_mem/dirty_log.h"
 
 namespace vm_engine {
@@ -219,11 +221,29 @@ TEST_F(ExclusiveTest, OnlyTheElementThatWasLoadedIsStored) {
 }
 
 TEST_F(ExclusiveTest, AStoreIsToldToTranslatorsAndMarksThePage) {
+  std::vector<vme_tc_event> told;
+  const auto note = [](void* opaque, const vme_tc_event* events, size_t n) {
+    auto& all = *static_cast<std::vector<vme_tc_event>*>(opaque);
+    all.insert(all.end(), events, events + n);
+  };
+  vme_tc* tc = nullptr;
+  ASSERT_EQ(vme_tc_register(m.engine.get(), note, &told, &tc), VME_OK);
+  vme_translation block{};
+  ASSERT_EQ(vme_tc_begin_translate(tc, m.cpu.get(), kWord, 8, &block), VME_OK);
   load();
+  EXPECT_TRUE(told.empty());
   EXPECT_TRUE(store_conditional(1));
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].written.ram_off, kWord - kWatched);
+  EXPECT_EQ(told[0].written.len, 8u);
+  EXPECT_EQ(told[0].why, std::uint32_t{VME_TC_STORE});
+  EXPECT_FALSE(store_conditional(2));
+  EXPECT_EQ(told.size(), 1u) << "told of a store that was not made";
+  vme_tc_release(tc, &block);
+  vme_tc_unregister(tc);
   const auto map = m.memory->map();
   const vm_mem::MapSection* section = map->find(GuestAddress{kWatched});
-  EXPECT_TRUE(section->dirty_log->is_dirty(0x100));
+  EXPECT_TRUE(section->dirty_log->is_dirty(kWord - kWatched));
 }
 
 TEST_F(ExclusiveTest, WhereWritersAreNotSeenTheValueDecides) {
@@ -283,6 +303,117 @@ TEST_F(ExclusiveTest, IncrementsOfTwoVcpusAreAllThere) {
   increment(*m.cpu);
   thread.join();
   EXPECT_EQ(value_of(kWord), 2 * kEach);
+}
+
+// A stack of nodes in guest memory: its head is at kWord, the links in another page. Whoever
+// has taken a node owns it, until it is put back.
+class Nodes {
+ public:
+  static constexpr std::uint64_t kNodes = 5;
+
+  explicit Nodes(vm_mem::MemoryManager& memory) {
+    for (std::uint64_t node = 1; node <= kNodes; ++node) {
+      EXPECT_TRUE(memory.store(GuestAddress{link_of(node)}, node - 1).ok());
+    }
+    EXPECT_TRUE(memory.store(GuestAddress{kWord}, kNodes).ok());
+  }
+  std::uint64_t errors() const { return errors_; }
+
+  // Takes two and puts them back in the order in which they came: the head that was there
+  // first is there again, with another link.
+  template <typename Word>
+  void exchange_two(vme_cpu& cpu) {
+    const std::uint64_t first = take<Word>(cpu);
+    const std::uint64_t second = take<Word>(cpu);
+    put<Word>(cpu, first);
+    put<Word>(cpu, second);
+  }
+
+ private:
+  static std::uint64_t link_of(std::uint64_t node) { return kWatched + kPage + 256 * node; }
+
+  template <typename Word>
+  std::uint64_t take(vme_cpu& cpu) {
+    for (std::uint64_t tries = 0;; ++tries) {
+      const std::uint64_t head = Word::load(cpu);
+      if (head == 0) {
+        ++errors_;
+        return 0;
+      }
+      std::uint64_t next = 0;
+      EXPECT_EQ(load(cpu, link_of(head), next), VME_OK);
+      if ((head + tries) % 8 == 0) std::this_thread::yield();
+      if (!Word::replace(cpu, head, next)) continue;
+      if (owned_[head].exchange(true)) ++errors_;
+      return head;
+    }
+  }
+  template <typename Word>
+  void put(vme_cpu& cpu, std::uint64_t node) {
+    if (node == 0) return;
+    owned_[node] = false;
+    for (;;) {
+      const std::uint64_t head = Word::load(cpu);
+      EXPECT_EQ(store(cpu, link_of(node), head), VME_OK);
+      if (Word::replace(cpu, head, node)) return;
+    }
+  }
+
+  std::array<std::atomic<bool>, kNodes + 1> owned_{};
+  std::atomic<std::uint64_t> errors_{0};
+};
+
+struct Reserved {
+  static std::uint64_t load(vme_cpu& cpu) { return vme_excl_load(&cpu, kWord, k8).value; }
+  static bool replace(vme_cpu& cpu, std::uint64_t, std::uint64_t desired) {
+    return vme_excl_store(&cpu, kWord, desired, k8).value == 0;
+  }
+};
+
+// What is no store-conditional: the value alone decides.
+struct Compared {
+  static std::uint64_t load(vme_cpu& cpu) {
+    std::uint64_t value = 0;
+    EXPECT_EQ(vm_engine::load(cpu, kWord, value), VME_OK);
+    return value;
+  }
+  static bool replace(vme_cpu& cpu, std::uint64_t expected, std::uint64_t desired) {
+    bool exchanged = false;
+    EXPECT_EQ(compare_exchange(cpu, kWord, expected, desired, exchanged), VME_OK);
+    return exchanged;
+  }
+};
+
+class ExclusiveStackTest : public ExclusiveTest {
+ protected:
+  // How often a node was taken that somebody else had, or none was there.
+  template <typename Word>
+  std::uint64_t errors_of_two_vcpus(std::uint64_t rounds) {
+    Nodes nodes(*m.memory);
+    const auto work = [&](vme_cpu& cpu) {
+      for (std::uint64_t i = 0; i < rounds && nodes.errors() == 0; ++i) {
+        nodes.exchange_two<Word>(cpu);
+      }
+      vme_cpu_park(&cpu);
+    };
+    std::thread thread([&] { work(*other); });
+    work(*m.cpu);
+    thread.join();
+    return nodes.errors();
+  }
+  static constexpr std::uint64_t kRounds = vm_test::kSanitizers.empty() ? 10'000 : 500;
+};
+
+TEST_F(ExclusiveStackTest, ANodeThatCameBackWithAnotherLinkIsNoticed) {
+  EXPECT_EQ(errors_of_two_vcpus<Reserved>(kRounds), 0u);
+}
+
+TEST_F(ExclusiveStackTest, ValuesAloneDoNotSayThatANodeCameBack) {
+  std::uint64_t errors = 0;
+  for (int tries = 0; tries < 100 && errors == 0; ++tries) {
+    errors = errors_of_two_vcpus<Compared>(kRounds);
+  }
+  EXPECT_GT(errors, 0u);
 }
 
 }  // namespace

@@ -402,6 +402,18 @@ TEST_F(TranslationTest, APageThatIsWrittenAgainAndAgainIsHot) {
   vme_tc_release(tc, &block);
 }
 
+TEST_F(TranslationTest, AWriteOverTwoPagesCountsForBoth) {
+  vme_tc_hot_limit(tc, 2, 60'000);
+  vme_translation block = translate(kRam + kPage - 64, 128);
+  ASSERT_EQ(vme_fill(cpu.get(), kRam + kPage - 64, 1, 128, 0), 0u);
+  EXPECT_EQ(vme_fill(cpu.get(), kRam + kPage, 1, 8, 0), 0u);
+  const std::vector<vme_tc_event> events = translator.take();
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events.front().flags, 0u);
+  EXPECT_EQ(events.back().flags, std::uint32_t{VME_TC_HOT});
+  vme_tc_release(tc, &block);
+}
+
 TEST_F(TranslationTest, EveryTranslatorIsTold) {
   Translator second;
   vme_tc* other = nullptr;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -138,6 +139,25 @@ TEST_F(LineReservationTest, OfTwoStoreConditionalsOneSucceeds) {
   bool called = false;
   EXPECT_FALSE(log().store_if_intact(two, [&] { return called = true; }));
   EXPECT_FALSE(called);
+  log().unreserve(one);
+  log().unreserve(two);
+}
+
+TEST_F(LineReservationTest, AStoreConditionalBesideAnotherWaitsForIt) {
+  const LineReservation one = log().reserve(kWord);
+  const LineReservation two = log().reserve(kWord + 8);
+  std::thread other;
+  EXPECT_TRUE(log().store_if_intact(one, [&] {
+    std::atomic<bool> begun{false};
+    other = std::thread([&] {
+      begun = true;
+      EXPECT_FALSE(log().store_if_intact(two, [] { return true; }));
+    });
+    while (!begun) std::this_thread::yield();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    return true;
+  }));
+  other.join();
   log().unreserve(one);
   log().unreserve(two);
 }

@@ -66,12 +66,14 @@ struct RacingMachine {
   vme_tc* tc = nullptr;
 };
 
-std::uint64_t stale_beside(RacingMachine& machine, TranslationOrder order,
-                           std::function<void(std::uint64_t)> write) {
+std::uint64_t stale_beside(
+    RacingMachine& machine, TranslationOrder order, std::function<void(std::uint64_t)> write,
+    std::function<void()> open = [] {}) {
   TranslationRace race;
   race.tc = machine.tc;
   race.translator = machine.translator.get();
   race.code = kCode;
+  race.open = std::move(open);
   race.write = std::move(write);
   race.idle = [&machine] { vme_cpu_refresh(machine.writer.get()); };
   race.order = order;
@@ -82,9 +84,14 @@ std::uint64_t stale_beside(RacingMachine& machine, TranslationOrder order,
 
 std::uint64_t count_stale(TranslationOrder order) {
   RacingMachine machine;
-  std::uint64_t stale = stale_beside(machine, order, [&](std::uint64_t value) {
+  const auto store = [&](std::uint64_t value) {
     require(vm_engine::store(*machine.writer, kCode, value) == VME_OK, "a store failed");
-  });
+  };
+  const auto open = [&] {
+    require(vm_engine::store(*machine.writer, 2 * kCode, 1) == VME_OK, "a store failed");
+  };
+  std::uint64_t stale = stale_beside(machine, order, store);
+  stale += stale_beside(machine, order, store, open);
   stale += stale_beside(machine, order, [&](std::uint64_t value) {
     require(vme_write(machine.writer.get(), kCode, &value, sizeof value, 0) == 0, "a write failed");
   });
