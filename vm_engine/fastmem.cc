@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_engine/internal/arena_views.h"
 #include "vm_engine/internal/cpu.h"
+#include "vm_engine/internal/fork_guard.h"
 #include "vm_mem/code_watch.h"
 #include "vm_mem/memory_listener.h"
 #include "vm_mem/memory_manager.h"
@@ -142,13 +143,14 @@ class FastmemArena::State : public vm_mem::MemoryListener, public vm_mem::CodeWa
   std::unique_ptr<ArenaViews> views_;
   std::string reason_;  // why there are none
 
-  // The map's listeners hold the manager's lock when they take this one.
-  std::mutex mutex_;
+  // Guarded by the views' follower_mutex(). The map's listeners hold the manager's lock when
+  // they take it.
   std::vector<Window> windows_;
   std::map<std::uint64_t, Section> sections_;
 };
 
 absl::Status FastmemArena::State::start(const FastmemOptions& options) {
+  if (!internal::watch_forks()) return no_memory();
   reason_ = internal::unfit_host(static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
   if (!reason_.empty()) return absl::OkStatus();
   absl::StatusOr<ArenaSpace> reserved = ArenaSpace::reserve(options.bytes, options.guard_bytes);
@@ -207,7 +209,7 @@ void FastmemArena::State::show(const Window& window, const Section& shown) {
 
 // A listener must not throw: what could not be shown faults, which is right.
 void FastmemArena::State::region_added(const MapSection& section) try {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(views_->follower_mutex());
   Section added = {.section = section, .file = {}};
   if (const auto file = memory_.region_file(section.shown); file.ok()) added.file = *file;
   const Section& shown =
@@ -229,7 +231,7 @@ void FastmemArena::State::hide(const MapSection& section) {
 }
 
 void FastmemArena::State::region_removed(const MapSection& section) try {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(views_->follower_mutex());
   hide(section);
   sections_.erase(section.range.begin().value);
 } catch (const std::bad_alloc&) {
@@ -276,7 +278,7 @@ absl::Status FastmemArena::State::show_last_window() try {
 }
 
 absl::Status FastmemArena::State::map(const Window& window) try {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(views_->follower_mutex());
   const std::uint64_t end = window.begin + window.bytes;
   for (const Window& other : windows_) {
     if (other.begin >= end || window.begin >= other.begin + other.bytes) continue;
@@ -292,7 +294,7 @@ absl::Status FastmemArena::State::map(const Window& window) try {
 }
 
 absl::Status FastmemArena::State::unmap(std::uint64_t begin, std::uint64_t end) try {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(views_->follower_mutex());
   std::vector<Window> left;
   for (const Window& window : windows_) {
     const std::uint64_t window_end = window.begin + window.bytes;

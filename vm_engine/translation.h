@@ -90,7 +90,10 @@ typedef struct vme_translation {
  * whatever means, is what the callback is told of changes to.
  *
  * Where an attached vCPU's own write changes code of its running block (cur_blk_lo,
- * cur_blk_hi), its exit_request becomes 1 and fault.rc VME_CODE_HIT; the write completes.
+ * cur_blk_hi), the write completes, fault.rc says VME_CODE_HIT until the vCPU's next call or
+ * fault, and its exit_request gets bit 0 and VME_EXIT_CODE, which stay. Emitted slow paths go
+ * back in line all the same: a guest that has to see its own writes to code has the JIT test
+ * exit_request behind each store that may take one.
  *
  * No vCPU can store to the pages without being seen once this has returned: entries of
  * soft TLBs by which one could are closed, in the fastmem arena the pages are read-only.

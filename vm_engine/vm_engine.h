@@ -120,12 +120,18 @@ enum {
   VME_FAULT_DONE_OFFSET = 40
 };
 
-/* The bit of exit_request that is the library's: set on a vCPU that another thread waits
- * for, and cleared when the vCPU has served the request. Every helper call serves it, a
- * long copy between two pages; a vCPU whose block left for it calls vme_cpu_refresh before
- * it runs on. An embedder sets and clears the other bits as it likes, and may clear this
- * one too: the request stays. */
-enum { VME_EXIT_FLUSH = 1 << 30 };
+/* The bits of exit_request that are the library's. An embedder sets and clears the others
+ * as it likes.
+ *
+ * FLUSH  set on a vCPU that another thread waits for, and cleared when the vCPU has served
+ *        the request. Every helper call serves it, a long copy between two pages; a vCPU
+ *        whose block left for it calls vme_cpu_refresh before it runs on. An embedder may
+ *        clear it too: the request stays.
+ * CODE   set together with bit 0 where code of the running block was written by its own
+ *        vCPU (vm_engine/translation.h). It stays until the embedder clears it: later calls
+ *        and faults of the block put reasons of their own where fault.rc said VME_CODE_HIT.
+ *        Bit 0 is what ends waits and polls; this one says why it was set. */
+enum { VME_EXIT_FLUSH = 1 << 30, VME_EXIT_CODE = 1 << 29 };
 
 typedef struct vme_engine vme_engine;
 
@@ -320,12 +326,16 @@ vme_rc vme_tlb_flush_all_cpus(vme_engine* engine, uint64_t gva, uint64_t n, vme_
  * the vCPU's arena or its guards, or can be no address of a process at all (an index
  * that was not masked). Every other fault goes to the handler that was there before.
  *
+ * A child process (fork) goes on with the code and the arenas that there were, on its one
+ * thread, which keeps its vCPU; those of other threads may be attached anew, or destroyed.
+ *
  * The record is vme_cpu::fault: rc VME_BUS for SIGBUS, VME_MMIO for a device,
  * VME_UNMAPPED where nothing is mapped or the address was lost, else VME_PROT; gva the
  * address less fastmem_base (~0: lost), which is the lowest byte that is out of reach;
  * acc_size, access, side, site, guest_pc and done (adj) as the site says; acc_gva = gva,
  * since where the access began is in the code's registers; gpa ~0. A landing pad that
- * makes the same access by a helper gets the exact record. */
+ * makes the same access by a helper gets the exact record; where that helper completes, the
+ * fault's record is still there, of an access that was made good. */
 typedef struct vme_site {
   uint32_t pc_off;   /* the instruction, from the base of the code */
   uint32_t land_off; /* where it goes on */
@@ -354,7 +364,8 @@ typedef struct vme_code vme_code;
  *          that is not mapped executable, or that overlaps what is registered. VME_ENOMEM.
  *          *out is written on success only.
  * Cost:    a wait for the handlers that run, and a copy of some KiB. The first one in a
- *          mapping reads /proc/self/maps. */
+ *          mapping reads /proc/self/maps; the last 16 mappings that were found executable
+ *          are believed to be so, whatever has become of them. */
 vme_rc vme_code_register(vme_engine* engine, void* base, uint64_t len, const vme_site* sites,
                          uint64_t n, vme_code** out);
 /* Forgets them, and returns once no handler looks at them. NULL is ignored.
@@ -395,10 +406,11 @@ typedef struct vme_hot_site {
 typedef void (*vme_hot_fn)(void* opaque, const vme_hot_site* site);
 
 /* After how many faults a site is hot: at devices, and at all other memory. 0: never. In
- * the beginning 1 and 16. A null engine is ignored. */
+ * the beginning 1 and 16. A lower limit holds for sites that have as many already, from their
+ * next fault on. A null engine is ignored. */
 void vme_hot_limits(vme_engine* engine, uint32_t device_faults, uint32_t other_faults);
-/* Calls `fn` once for each site that has become hot since it was told last, outside of
- * any handler, on this thread; returns how many. fn may register and unregister code.
+/* Calls `fn` for each site that has become hot since the last call, once in its life, outside
+ * of any handler, on this thread; returns how many. fn may register and unregister code.
  * Cost:  one load where none is hot: for a JIT's loop. */
 uint64_t vme_hot_take(vme_engine* engine, vme_hot_fn fn, void* opaque);
 

@@ -1,6 +1,9 @@
 #include "vm_engine/fastmem.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
@@ -9,9 +12,11 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/sanitizers.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_engine/fastmem_machine.h"
 #include "vm_engine/exclusive.h"
+#include "vm_engine/translation.h"
 #include "vm_mem/code_watch.h"
 
 namespace {
@@ -215,6 +220,45 @@ TEST_F(FastmemTest, ALostPageOfAFileIsABusError) {
   EXPECT_EQ(fault().rc, std::uint32_t{VME_BUS});
 }
 
+// The arena would let it through: something else of the host is in the way.
+TEST_F(FastmemTest, AStoreThatAProtectionKeyForbidsTakesTheHelper) {
+  const int key = pkey_alloc(0, PKEY_DISABLE_WRITE);
+  if (key < 0) GTEST_SKIP() << "the host has no protection keys";
+  ASSERT_TRUE(direct_store(kRam, 1));
+  ASSERT_EQ(pkey_mprotect(arena_->base() + kRam, kPage, PROT_READ | PROT_WRITE, key), 0);
+  EXPECT_FALSE(direct_store(kRam, 2));
+  EXPECT_EQ(store(kRam, 3), 0u);
+  EXPECT_EQ(word(kRam), 3u);
+  ASSERT_EQ(pkey_mprotect(arena_->base() + kRam, kPage, PROT_READ | PROT_WRITE, 0), 0);
+  pkey_free(key);
+}
+
+TEST_F(FastmemTest, AForkBesideChangesOfTheArenaLeavesTheChildNoLock) {
+  if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
+  std::atomic<bool> stop{false};
+  std::thread changes([&] {
+    while (!stop) {
+      EXPECT_TRUE(arena_->protect(ram_, 0, kPage).ok());
+      arena_->unprotect(ram_, 0, kPage);
+    }
+  });
+  for (int i = 0; i < 8; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      const bool closed =
+          arena_->protect(ram_, kPage, kPage).ok() && !direct_store(kRam + kPage, 1);
+      arena_->close_tracked_pages();
+      _exit(closed && store(kRam + kPage, 2) == 0 ? 42 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 42) << status;
+  }
+  stop = true;
+  changes.join();
+}
+
 TEST_F(FastmemTest, AttachingRefusesWhatIsNotItsOwn) {
   vme_cpu foreign{};
   EXPECT_EQ(arena_->attach(nullptr).code(), absl::StatusCode::kInvalidArgument);
@@ -347,6 +391,30 @@ TEST_F(FastmemCodeTest, AStoreToAReservedLineIsSeen) {
   EXPECT_EQ(word(kCode), 1u);
   vme_excl_clear(made_);
   EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
+}
+
+// A block that writes its own code and then makes accesses whose helpers complete.
+TEST_F(FastmemCodeTest, AHitOfTheRunningBlockStaysWhateverFaultsAfterIt) {
+  vme_tc* tc = nullptr;
+  ASSERT_EQ(vme_tc_register(
+                engine_.get(), [](void*, const vme_tc_event*, std::size_t) {}, nullptr, &tc),
+            VME_OK);
+  vme_translation block{};
+  ASSERT_EQ(vme_tc_begin_translate(tc, made_, kCode, 64, &block), VME_OK);
+  made_->cur_blk_lo = kCode;
+  made_->cur_blk_hi = kCode + 64;
+  EXPECT_EQ(store(kCode + 8, 1), 0u);
+  EXPECT_EQ(fault().rc, std::uint32_t{VME_CODE_HIT});
+  load(kDevice);
+  EXPECT_EQ(fault().rc, std::uint32_t{VME_MMIO}) << "the latest fault, which was made good";
+  EXPECT_EQ(store(0, 1), 8u);
+  EXPECT_EQ(fault().rc, std::uint32_t{VME_UNMAPPED});
+  EXPECT_EQ(made_->exit_request, 1u | VME_EXIT_CODE);
+  // Bit 0 is the wish to leave.
+  made_->exit_request = VME_EXIT_CODE;
+  EXPECT_EQ(vme_fill(made_, kRam, 1, 4 * kPage, VME_POLL), 0u);
+  vme_tc_release(tc, &block);
+  vme_tc_unregister(tc);
 }
 
 TEST_F(FastmemCodeTest, AViewThatComesIsClosedWhereCodeIsWatched) {

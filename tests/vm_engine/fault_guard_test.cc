@@ -146,6 +146,58 @@ TEST_F(FaultGuardTest, AHotSiteIsToldOnceWhenItsLimitIsReached) {
   EXPECT_EQ(take(), 0u);
 }
 
+TEST_F(FaultGuardTest, ALowerLimitHoldsForSitesThatHaveReachedItAlready) {
+  const FaultCode code(engine(), VME_SITE_HOST_POINTER);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  const auto take = [&] {
+    return vme_hot_take(
+        engine(), [](void*, const vme_hot_site*) {}, nullptr);
+  };
+  vme_hot_limits(engine(), 0, 0);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(load(memory.bad()), 1u);
+  EXPECT_EQ(take(), 0u) << "0 is never";
+  vme_hot_limits(engine(), 1, 3);
+  EXPECT_EQ(load(memory.bad()), 1u);
+  EXPECT_EQ(take(), 1u);
+  vme_hot_limits(engine(), 1, 2);
+  EXPECT_EQ(load(memory.bad()), 1u);
+  EXPECT_EQ(take(), 0u) << "told of once";
+}
+
+// A page at its own place, to register code in and to unmap.
+class OnePage {
+ public:
+  explicit OnePage(void* at = nullptr, int rights = PROT_READ | PROT_EXEC)
+      : at_(mmap(at, 4096, rights, MAP_PRIVATE | MAP_ANONYMOUS | (at != nullptr ? MAP_FIXED : 0),
+                 -1, 0)) {}
+  OnePage(const OnePage&) = delete;
+  OnePage& operator=(const OnePage&) = delete;
+  ~OnePage() { munmap(at_, 4096); }
+  void* at() const { return at_; }
+
+ private:
+  void* at_;
+};
+
+TEST_F(FaultGuardTest, MappingsOnceSeenToBeExecutableAreNotLookedUpAgain) {
+  const auto is_accepted = [&](void* at) {
+    vme_code* code = nullptr;
+    const vme_rc rc = vme_code_register(engine(), at, 16, nullptr, 0, &code);
+    EXPECT_EQ(vme_code_unregister(code), VME_OK);
+    return rc == VME_OK;
+  };
+  const OnePage data(nullptr, PROT_READ);
+  EXPECT_FALSE(is_accepted(data.at()));
+  const OnePage first;
+  const OnePage apart(nullptr, PROT_NONE);
+  EXPECT_TRUE(is_accepted(first.at()));
+  EXPECT_TRUE(is_accepted(vm_test::code_base()));
+  // What the host says by now shows that nobody asks it.
+  const OnePage changed(first.at(), PROT_READ);
+  EXPECT_TRUE(is_accepted(vm_test::code_base()));
+  EXPECT_TRUE(is_accepted(first.at()));
+}
+
 TEST_F(FaultGuardTest, CodeOfARunningBlockIsNotUnregistered) {
   const std::vector<vme_site> sites = vm_test::fault_sites(0);
   vme_code* code = nullptr;

@@ -205,6 +205,19 @@ TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsLostAndCaught) {
   }
 }
 
+// x86-64 has another fault for it, which Linux makes another signal.
+TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsCaughtFromTheFramesRegisterToo) {
+  cpu().fastmem_base = &machine_;
+  for (const std::uint8_t flags : {std::uint8_t{0}, kHostPointer}) {
+    const FaultCode code(engine(), flags);
+    cpu().fault = {};
+    EXPECT_EQ(vm_test_frame_load(&machine_, 1ull << 63), 1u);
+    EXPECT_EQ(cpu().fault.site, 75u);
+    if (cpu().fault.gva != ~0ull) continue;  // a host that tells the address
+    EXPECT_EQ(cpu().fault.rc, std::uint32_t{VME_UNMAPPED});
+  }
+}
+
 TEST_F(FaultSignalsTest, ErrnoAndTheSignalMaskAreKept) {
   const FaultCode code(engine(), kHostPointer);
   const FaultyMemory memory(HostFailure::kNoAccess);
@@ -414,6 +427,57 @@ TEST_F(FaultSignalsTest, CodeComesAndGoesWhileThreadsFault) {
   EXPECT_EQ(wrong, 0u);
 }
 
+// Ends the child by a signal where it waits for what nobody gives it.
+pid_t fork_with_limit() {
+  const pid_t child = fork();
+  if (child == 0) alarm(20);
+  return child;
+}
+
+// Every lock of the guard is taken at some fork.
+TEST_F(FaultSignalsTest, AForkBesideRegistrationsLeavesTheChildNoLock) {
+  if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
+  const FaultCode code(engine(), kHostPointer);
+  const FaultyMemory memory(HostFailure::kNoAccess);
+  const SpareCode spare;
+  const vm_engine::CpuPtr other = machine_.new_cpu();
+  const vm_engine::CpuPtr third = machine_.new_cpu();
+  std::atomic<bool> stop{false};
+  std::atomic<bool> attached{false};
+  std::thread registers([&] {
+    EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
+    attached = true;
+    while (!stop) {
+      vme_code* const block = register_block(engine(), spare.at(4096));
+      EXPECT_NE(block, nullptr);
+      EXPECT_EQ(vme_code_unregister(block), VME_OK);
+    }
+  });
+  std::thread attaches([&] {
+    while (!stop) {
+      EXPECT_EQ(vme_thread_attach(third.get()), VME_OK);
+      vme_thread_detach();
+    }
+  });
+  while (!attached) std::this_thread::yield();
+  for (int i = 0; i < 10; ++i) {
+    const pid_t child = fork_with_limit();
+    if (child == 0) {
+      vme_code* const block = register_block(engine(), spare.at(0));
+      const bool registered = block != nullptr && vme_code_unregister(block) == VME_OK;
+      const bool faults = load(memory.bad()) == 1;
+      const bool taken_over = vme_thread_attach(other.get()) == VME_OK;
+      _exit(registered && faults && taken_over && load(memory.bad()) == 1 ? kCaught : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kCaught) << status;
+  }
+  stop = true;
+  registers.join();
+  attaches.join();
+}
+
 TEST_F(FaultSignalsTest, AForkedChildFaultsRegistersAndUnregisters) {
   if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
   const FaultCode code(engine(), kHostPointer);
@@ -426,7 +490,7 @@ TEST_F(FaultSignalsTest, AForkedChildFaultsRegistersAndUnregisters) {
     while (!stop) EXPECT_EQ(load(memory.bad()), 1u);
   });
   for (int i = 0; i < 8; ++i) {
-    const pid_t child = fork();
+    const pid_t child = fork_with_limit();
     if (child == 0) {
       vme_code* block = register_block(engine(), spare.at(0));
       const bool good =

@@ -22,12 +22,16 @@ extern const std::byte vm_test_store_land[];
 extern const std::byte vm_test_copy_load_site[];
 extern const std::byte vm_test_copy_store_site[];
 extern const std::byte vm_test_copy_land[];
+extern const std::byte vm_test_frame_load_site[];
+extern const std::byte vm_test_frame_load_land[];
 
 // Eight bytes at base + index. *faulted is set to 0, or 1 where the access faulted.
 std::uint64_t vm_test_load(const void* base, std::uint64_t index, std::uint64_t* faulted);
 void vm_test_store(void* base, std::uint64_t index, std::uint64_t value, std::uint64_t* faulted);
 // Byte by byte; returns how many were copied.
 std::uint64_t vm_test_copy(void* to, const void* from, std::uint64_t bytes);
+// Eight bytes at base + index, by the frame's register; returns 1 where the access faulted.
+std::uint64_t vm_test_frame_load(const void* base, std::uint64_t index);
 }
 
 namespace vm_test {
@@ -58,7 +62,8 @@ inline std::vector<vme_site> fault_sites(std::uint8_t flags) {
       site(vm_test_load_site, vm_test_load_land, VME_ACCESS_READ, 3, kLoadCookie, kGuestPc),
       site(vm_test_store_site, vm_test_store_land, VME_ACCESS_WRITE, 3, kStoreCookie, kGuestPc + 4),
       site(vm_test_copy_load_site, vm_test_copy_land, VME_ACCESS_READ, 0, 73, kGuestPc + 8),
-      site(vm_test_copy_store_site, vm_test_copy_land, VME_ACCESS_WRITE, 0, 74, kGuestPc + 8)};
+      site(vm_test_copy_store_site, vm_test_copy_land, VME_ACCESS_WRITE, 0, 74, kGuestPc + 8),
+      site(vm_test_frame_load_site, vm_test_frame_load_land, VME_ACCESS_READ, 3, 75, kGuestPc)};
 }
 
 inline void* code_base() { return const_cast<std::byte*>(vm_test_sites); }

@@ -7,6 +7,7 @@ asm(R"(
         .globl vm_test_load, vm_test_load_site, vm_test_load_land
         .globl vm_test_store, vm_test_store_site, vm_test_store_land
         .globl vm_test_copy, vm_test_copy_load_site, vm_test_copy_store_site, vm_test_copy_land
+        .globl vm_test_frame_load, vm_test_frame_load_site, vm_test_frame_load_land
 vm_test_sites:
 vm_test_load:
 vm_test_load_site:
@@ -39,6 +40,18 @@ vm_test_copy_store_site:
         b 1b
 vm_test_copy_land:
         mov x0, x3
+        ret
+vm_test_frame_load:
+        stp x29, x30, [sp, #-16]!
+        mov x29, x0
+vm_test_frame_load_site:
+        ldr x0, [x29, x1]
+        ldp x29, x30, [sp], #16
+        mov x0, #0
+        ret
+vm_test_frame_load_land:
+        ldp x29, x30, [sp], #16
+        mov x0, #1
         ret
 vm_test_sites_end:
         nop

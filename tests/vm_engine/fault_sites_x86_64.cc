@@ -7,6 +7,7 @@ asm(R"(
         .globl vm_test_load, vm_test_load_site, vm_test_load_land
         .globl vm_test_store, vm_test_store_site, vm_test_store_land
         .globl vm_test_copy, vm_test_copy_load_site, vm_test_copy_store_site, vm_test_copy_land
+        .globl vm_test_frame_load, vm_test_frame_load_site, vm_test_frame_load_land
 vm_test_sites:
 vm_test_load:
 vm_test_load_site:
@@ -36,6 +37,18 @@ vm_test_copy_store_site:
         inc %rax
         jmp 1b
 vm_test_copy_land:
+        ret
+vm_test_frame_load:
+        push %rbp
+        mov %rdi, %rbp
+vm_test_frame_load_site:
+        mov (%rbp,%rsi), %rax
+        pop %rbp
+        xor %eax, %eax
+        ret
+vm_test_frame_load_land:
+        pop %rbp
+        mov $1, %eax
         ret
 vm_test_sites_end:
         nop

@@ -276,7 +276,7 @@ TEST_F(TranslationTest, ACopyOverTheRunningBlockCompletesAndSaysSo) {
   cpu->cur_blk_hi = kRam + 0x240;
   EXPECT_EQ(vme_copy(cpu.get(), kRam + 0x210, kRam + kPage, 16, 0), 0u);
   EXPECT_EQ(cpu->fault.rc, std::uint32_t{VME_CODE_HIT});
-  EXPECT_EQ(cpu->exit_request, 1u);
+  EXPECT_EQ(cpu->exit_request, 1u | VME_EXIT_CODE);
   cpu->exit_request = 0;
   cpu->fault.rc = VME_OK;
   // Of another block: the translator is told, the running one goes on.
@@ -304,7 +304,7 @@ TEST_F(TranslationTest, TheEmbeddersBitsOfExitRequestStay) {
   cpu->cur_blk_hi = kRam + 0x240;
   cpu->exit_request = 2;
   EXPECT_EQ(vme_copy(cpu.get(), kRam + 0x210, kRam + kPage, 16, 0), 0u);
-  EXPECT_EQ(cpu->exit_request, 3u);
+  EXPECT_EQ(cpu->exit_request, 3u | VME_EXIT_CODE);
   vme_tc_release(tc, &block);
 }
 

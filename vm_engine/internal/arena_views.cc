@@ -28,6 +28,12 @@ bool is_aligned(std::uint64_t begin, const ArenaView& view, const vm_mem::Region
   return (begin | view.end | (file.offset + view.region_offset)) % file.page_bytes == 0;
 }
 
+std::mutex arenas_mutex;
+std::vector<ArenaViews*>& arenas() {
+  static auto* const all = new std::vector<ArenaViews*>;
+  return *all;
+}
+
 }  // namespace
 
 void ArenaLock::lock() {
@@ -39,7 +45,31 @@ ArenaViews::ArenaViews(vm_mem::MemoryManager& memory, ArenaSpace space, std::siz
       space_(std::move(space)),
       max_mappings_(max_mappings),
       mappings_(kMappingsAround),
-      dirty_epoch_(memory.dirty_epoch()) {}
+      dirty_epoch_(memory.dirty_epoch()) {
+  const std::lock_guard lock(arenas_mutex);
+  arenas().push_back(this);
+}
+
+ArenaViews::~ArenaViews() {
+  const std::lock_guard lock(arenas_mutex);
+  std::erase(arenas(), this);
+}
+
+void ArenaViews::lock_all_for_fork() {
+  arenas_mutex.lock();
+  for (ArenaViews* views : arenas()) {
+    views->follower_mutex_.lock();
+    views->lock_.lock();
+  }
+}
+
+void ArenaViews::unlock_all_after_fork() {
+  for (ArenaViews* views : arenas()) {
+    views->lock_.unlock();
+    views->follower_mutex_.unlock();
+  }
+  arenas_mutex.unlock();
+}
 
 void ArenaViews::explain(ArenaReason::Kind kind, std::array<std::uint64_t, 3> numbers) noexcept {
   if (reason_.kind == ArenaReason::Kind::kNone) reason_ = {.kind = kind, .numbers = numbers};

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,7 +70,18 @@ class ArenaLock {
 
 class ArenaViews {
  public:
+  // Errors:  std::bad_alloc.
   ArenaViews(vm_mem::MemoryManager& memory, ArenaSpace space, std::size_t max_mappings);
+  ArenaViews(const ArenaViews&) = delete;
+  ArenaViews& operator=(const ArenaViews&) = delete;
+  ~ArenaViews();
+
+  // Of who cuts the map into views; taken before the lock of these.
+  std::mutex& follower_mutex() { return follower_mutex_; }
+
+  // For fork_guard.h: the locks of every arena.
+  static void lock_all_for_fork();
+  static void unlock_all_after_fork();
 
   std::byte* base() const { return space_.base(); }
   std::uint64_t bytes() const { return space_.bytes(); }
@@ -147,6 +159,7 @@ class ArenaViews {
   ArenaSpace space_;
   const std::uint64_t max_mappings_;
 
+  std::mutex follower_mutex_;
   mutable ArenaLock lock_;
   Views views_;
   std::map<vm_mem::RegionId, std::vector<bool>> protected_;  // by kPageBytes

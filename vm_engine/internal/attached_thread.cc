@@ -164,4 +164,14 @@ bool runs_one_of(const vme_engine& engine, std::span<const vme_site> sites) {
   });
 }
 
+void lock_threads_for_fork() { threads_mutex.lock(); }
+void unlock_threads_after_fork() { threads_mutex.unlock(); }
+
+void forget_other_threads() {
+  std::erase_if(threads(), [](AttachedThread* thread) {
+    const std::unique_ptr<AttachedThread> gone(thread == this_thread ? nullptr : thread);
+    return gone != nullptr;
+  });
+}
+
 }  // namespace vm_engine::internal

@@ -23,6 +23,11 @@ void detach_from_its_thread(const Cpu& cpu);
 // addresses.
 bool runs_one_of(const vme_engine& engine, std::span<const vme_site> sites);
 
+// For fork_guard.h. With the lock held: every thread but this one is gone.
+void lock_threads_for_fork();
+void unlock_threads_after_fork();
+void forget_other_threads();
+
 }  // namespace vm_engine::internal
 
 #endif  // VM_ENGINE_INTERNAL_ATTACHED_THREAD_H_

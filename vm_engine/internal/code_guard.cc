@@ -47,7 +47,7 @@ bool is_translation(const vme_translation& translation) { return translation.n <
 
 void note_code_hit(Cpu& cpu) {
   cpu.fault.rc = VME_CODE_HIT;
-  __atomic_fetch_or(&cpu.exit_request, 1u, __ATOMIC_RELAXED);
+  __atomic_fetch_or(&cpu.exit_request, 1u | VME_EXIT_CODE, __ATOMIC_RELAXED);
 }
 
 bool overlap(const CodeRange& a, const CodeWrite& b) {

@@ -25,10 +25,22 @@ struct vme_code {
   const std::uintptr_t begin;
   const std::uintptr_t end;
   const std::vector<vme_site> sites;
-  // By site. `untold` is set by handlers and cleared by who tells.
+  // By site. It becomes hot by a handler's hand, and is told of once.
   struct Heat {
+    enum State : std::uint8_t { kCold, kUntold, kTold };
+
+    bool become_hot() { return change(kCold, kUntold); }
+    bool take() { return change(kUntold, kTold); }
+    bool is_untold() const { return state.load() == kUntold; }
+
     std::atomic<std::uint64_t> faults{0};
-    std::atomic<bool> untold{false};
+    std::atomic<State> state{kCold};
+
+   private:
+    bool change(State from, State to) {
+      return state.load(std::memory_order_relaxed) == from &&
+             state.compare_exchange_strong(from, to);
+    }
   };
   const std::unique_ptr<Heat[]> heat;
 };

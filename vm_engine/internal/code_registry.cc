@@ -1,5 +1,7 @@
 #include "vm_engine/internal/code_registry.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <mutex>
@@ -31,23 +33,37 @@ void publish_index(std::unique_ptr<const CodeIndex> index) {
 struct Mapping {
   std::uintptr_t begin = 0;
   std::uintptr_t end = 0;
+
+  bool holds(std::uintptr_t at, std::uint64_t bytes) const {
+    return begin <= at && at < end && bytes <= end - at;
+  }
+};
+
+// Those that were found last, in turn: a few engines, each with a code buffer or two.
+struct KnownMappings {
+  std::array<Mapping, 16> mappings{};
+  std::size_t next = 0;
+
+  bool hold(std::uintptr_t at, std::uint64_t bytes) const {
+    return std::any_of(mappings.begin(), mappings.end(),
+                       [&](const Mapping& mapping) { return mapping.holds(at, bytes); });
+  }
+  void add(const Mapping& mapping) {
+    mappings[next] = mapping;
+    next = (next + 1) % mappings.size();
+  }
 };
 std::mutex mapping_mutex;
-Mapping last_executable;
+KnownMappings known_executable;
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-// The run of executable mappings that holds `at`. True where the host does not say.
-bool find_executable(std::uintptr_t at, Mapping& run) {
-  const File maps(std::fopen("/proc/self/maps", "re"), std::fclose);
-  if (maps == nullptr) {
-    run = {0, UINTPTR_MAX};
-    return true;
-  }
+// The run of executable mappings that holds `at`.
+bool find_executable(std::FILE* maps, std::uintptr_t at, Mapping& run) {
   run = {};
   char line[512];
   bool line_begins = true;
-  while (std::fgets(line, sizeof line, maps.get()) != nullptr) {
+  while (std::fgets(line, sizeof line, maps) != nullptr) {
     unsigned long begin = 0;
     unsigned long end = 0;
     char rights[5] = {};
@@ -69,7 +85,7 @@ bool find_executable(std::uintptr_t at, Mapping& run) {
 bool take_from(vme_code& code, vme_hot_site& out) {
   for (std::size_t i = 0; i < code.sites.size(); ++i) {
     vme_code::Heat& heat = code.heat[i];
-    if (!heat.untold.load(std::memory_order_relaxed) || !heat.untold.exchange(false)) continue;
+    if (!heat.take()) continue;
     out = {.code = &code, .index = i, .faults = heat.faults.load(), .site = code.sites[i]};
     return true;
   }
@@ -93,7 +109,7 @@ vme_rc remove_code(vme_code& code) try {
   const std::lock_guard lock(registry_mutex);
   publish_index(std::make_unique<const CodeIndex>(index_now().without(code)));
   for (std::size_t i = 0; i < code.sites.size(); ++i) {
-    if (code.heat[i].untold.load()) code.engine.untold_hot_sites.fetch_sub(1);
+    if (code.heat[i].is_untold()) code.engine.untold_hot_sites.fetch_sub(1);
   }
   delete &code;
   return VME_OK;
@@ -122,14 +138,23 @@ bool take_hot_site(vme_engine& engine, vme_hot_site& site) {
 
 bool is_executable(std::uintptr_t begin, std::uint64_t bytes) {
   const std::lock_guard lock(mapping_mutex);
-  const auto holds = [&](const Mapping& mapping) {
-    return mapping.begin <= begin && begin < mapping.end && bytes <= mapping.end - begin;
-  };
-  if (holds(last_executable)) return true;
+  if (known_executable.hold(begin, bytes)) return true;
+  const File maps(std::fopen("/proc/self/maps", "re"), std::fclose);
+  if (maps == nullptr) return true;
   Mapping found;
-  if (!find_executable(begin, found) || !holds(found)) return false;
-  last_executable = found;
+  if (!find_executable(maps.get(), begin, found) || !found.holds(begin, bytes)) return false;
+  known_executable.add(found);
   return true;
+}
+
+void lock_code_for_fork() {
+  registry_mutex.lock();
+  mapping_mutex.lock();
+}
+
+void unlock_code_after_fork() {
+  mapping_mutex.unlock();
+  registry_mutex.unlock();
 }
 
 }  // namespace vm_engine::internal

@@ -23,7 +23,12 @@ vme_code* find_code(std::uintptr_t address);
 bool take_hot_site(vme_engine& engine, vme_hot_site& site);
 
 // Whether [begin, begin + bytes) is mapped executable, as far as the host tells.
+// The runs that were found last are believed, whatever has become of them.
 bool is_executable(std::uintptr_t begin, std::uint64_t bytes);
+
+// For fork_guard.h.
+void lock_code_for_fork();
+void unlock_code_after_fork();
 
 }  // namespace vm_engine::internal
 

@@ -111,9 +111,10 @@ class Cpu : public vme_cpu {
     Cpu& cpu_;
   };
 
-  // The embedder's wish; the bit that is the library's does not count.
+  // The embedder's wish; the bits that are the library's do not count.
   bool exit_requested() const {
-    return (__atomic_load_n(&exit_request, __ATOMIC_RELAXED) & ~std::uint32_t{VME_EXIT_FLUSH}) != 0;
+    constexpr std::uint32_t kOurs = VME_EXIT_FLUSH | VME_EXIT_CODE;
+    return (__atomic_load_n(&exit_request, __ATOMIC_RELAXED) & ~kOurs) != 0;
   }
   // No page that somebody watches stays open for direct stores.
   void close_guarded_pages();

@@ -7,6 +7,7 @@
 #include "vm_engine/internal/arena_views.h"
 #include "vm_engine/internal/attached_thread.h"
 #include "vm_engine/internal/code_registry.h"
+#include "vm_engine/internal/fork_guard.h"
 #include "vm_engine/internal/handler_epochs.h"
 #include "vm_mem/host_fault.h"
 
@@ -25,13 +26,26 @@ struct Target {
   vme_rc rc = VME_PROT;
 };
 
-bool is_lost(const vm_mem::HostFault& fault) {
-  return fault.information().si_signo == SIGSEGV && fault.information().si_code == SI_KERNEL;
+// The processor did not tell the address. x86-64 raises a stack fault, which becomes a
+// SIGBUS, where the base register is rsp or rbp.
+bool is_lost(const vm_mem::HostFault& fault) { return fault.information().si_code == SI_KERNEL; }
+
+// An arena's page may be opened for it. A protection key or a tag would be in the way still.
+bool is_of_mapping(const siginfo_t& information) {
+  return information.si_signo == SIGSEGV &&
+         (information.si_code == SEGV_ACCERR || information.si_code == SEGV_MAPERR);
+}
+
+vme_rc rc_of(const siginfo_t& information, vme_rc of_mapping) {
+  return information.si_signo == SIGBUS ? VME_BUS : of_mapping;
 }
 
 Target target_of(const vm_mem::HostFault& fault, const Cpu& cpu, const vme_site& site) {
   if ((site.flags & VME_SITE_HOST_POINTER) != 0) {
-    return {.ours = true, .gva = is_lost(fault) ? kLost : fault.address()};
+    const bool lost = is_lost(fault);
+    return {.ours = true,
+            .gva = lost ? kLost : fault.address(),
+            .rc = lost ? VME_UNMAPPED : rc_of(fault.information(), VME_PROT)};
   }
   const auto base = reinterpret_cast<std::uintptr_t>(cpu.fastmem_base);
   if (base == 0) return {};
@@ -40,11 +54,13 @@ Target target_of(const vm_mem::HostFault& fault, const Cpu& cpu, const vme_site&
     return {.ours = true, .gva = fault.address() - base, .rc = VME_UNMAPPED};
   }
   if (cpu.arena() == nullptr) return {};
-  const bool is_permission = fault.information().si_signo == SIGSEGV;
-  const std::uint32_t access = is_permission ? site.access : std::uint32_t{VME_ACCESS_READ};
+  const std::uint32_t access =
+      is_of_mapping(fault.information()) ? site.access : std::uint32_t{VME_ACCESS_READ};
   const ArenaFault answer = cpu.arena()->on_fault(fault.address(), access);
-  return {
-      .ours = answer.ours, .again = answer.again, .gva = fault.address() - base, .rc = answer.rc};
+  return {.ours = answer.ours,
+          .again = answer.again,
+          .gva = fault.address() - base,
+          .rc = rc_of(fault.information(), answer.rc)};
 }
 
 void count(vme_code& code, const vme_site& site, vme_rc rc) {
@@ -53,7 +69,7 @@ void count(vme_code& code, const vme_site& site, vme_rc rc) {
   const std::uint64_t faults = heat.faults.fetch_add(1) + 1;
   const std::uint32_t limit = (rc == VME_MMIO ? engine.hot_at_devices : engine.hot_elsewhere)
                                   .load(std::memory_order_relaxed);
-  if (faults != limit || heat.untold.exchange(true)) return;
+  if (limit == 0 || faults < limit || !heat.become_hot()) return;
   engine.untold_hot_sites.fetch_add(1, std::memory_order_release);
 }
 
@@ -86,10 +102,9 @@ class FaultGuard final : public vm_mem::HostFaultSource {
 
  private:
   static bool send(vm_mem::HostFault& fault, Cpu& cpu, vme_code& code, const vme_site& site) {
-    Target target = target_of(fault, cpu, site);
+    const Target target = target_of(fault, cpu, site);
     if (!target.ours) return false;
     if (target.again) return true;
-    if (fault.information().si_signo == SIGBUS) target.rc = VME_BUS;
     count(code, site, target.rc);
     cpu.fault = record_of(site, target, fault.program_counter());
     fault.go_on_at(code.begin + site.land_off);
@@ -101,7 +116,7 @@ class FaultGuard final : public vm_mem::HostFaultSource {
 
 bool start_fault_guard() {
   static FaultGuard guard;
-  return vm_mem::add_host_fault_source(&guard).ok();
+  return watch_forks() && vm_mem::add_host_fault_source(&guard).ok();
 }
 
 }  // namespace vm_engine::internal

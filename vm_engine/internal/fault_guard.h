@@ -4,7 +4,8 @@
 
 namespace vm_engine::internal {
 
-// Makes the guard a source of vm_mem's handler. False: there are too many sources.
+// Makes the guard a source of vm_mem's handler. False: there are too many sources, or there
+// is no memory.
 bool start_fault_guard();
 
 }  // namespace vm_engine::internal

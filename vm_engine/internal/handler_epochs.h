@@ -29,6 +29,11 @@ class HandlerStay {
 // Needs:  not inside a handler.
 void wait_for_handlers();
 
+// For fork_guard.h. The child has the counts of threads that it does not have.
+void lock_handler_waits_for_fork();
+void unlock_handler_waits_after_fork();
+void forget_other_handlers();
+
 }  // namespace vm_engine::internal
 
 #endif  // VM_ENGINE_INTERNAL_HANDLER_EPOCHS_H_
