@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,9 +14,6 @@
 #include "tests/support/sanitizers.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_engine/fastmem_machine.h"
-#include "vm_engine/exclusive.h"
-#include "vm_engine/translation.h"
-#include "vm_mem/code_watch.h"
 
 namespace {
 
@@ -339,185 +335,53 @@ TEST_F(FastmemTest, AProtectedPageIsNotStoredTo) {
   EXPECT_EQ(stale, 0u);
 }
 
-// Tells of each write to what it watches.
-class Recorder : public vm_mem::CodeWatcher {
- public:
-  void code_written(std::span<const vm_mem::CodeWrite> writes) noexcept override {
-    told.fetch_add(writes.size());
-  }
-  std::atomic<std::uint64_t> told{0};
-};
-
-class FastmemCodeTest : public FastmemTest {
+class FastmemHugeTest : public FastmemTest {
  protected:
-  static constexpr std::uint64_t kCode = 0x600000;
+  static constexpr std::uint64_t kHuge = 2 * kMiB;
+  static constexpr std::uint64_t kAt = 4 * kMiB;
 
-  FastmemCodeTest() {
-    code_ram_ = memory_
-                    ->add_ram(range(kCode, 4 * kPage),
-                              {.backing = Backing::kMemfd, .code_watch = vm_mem::CodeWatching::kOn})
-                    .value();
-    EXPECT_TRUE(watch().add_watcher(&recorder_).ok());
+  void add_huge(DirtyTracking tracking) {
+    const auto added = memory_->add_ram(range(kAt, 2 * kHuge),
+                                        {.backing = Backing::kHugetlb, .dirty_tracking = tracking});
+    if (!added.ok()) GTEST_SKIP() << added.status();
+    huge_ = *added;
   }
-  ~FastmemCodeTest() override { watch().remove_watcher(&recorder_); }
-  vm_mem::CodeWatch& watch() const { return memory_->code_watch(); }
-
-  RegionId code_ram_;
-  Recorder recorder_;
+  RegionId huge_{};
 };
 
-TEST_F(FastmemCodeTest, AStoreToWatchedCodeIsTold) {
-  EXPECT_TRUE(direct_store(kCode, 1)) << "open, as memory that is not tracked";
-  EXPECT_TRUE(direct_store(kCode + kPage, 1));
-  ASSERT_TRUE(watch().watch(code_ram_, 0, 8).ok());
-  EXPECT_FALSE(direct_store(kCode, 2));
-  EXPECT_EQ(word(kCode), 1u);
-  EXPECT_EQ(store(kCode, 2), 0u);
-  const std::uint64_t told = recorder_.told;
-  EXPECT_GT(told, 0u);
-  EXPECT_TRUE(direct_store(kCode + kPage, 2)) << "its neighbour";
-  ASSERT_TRUE(watch().release(code_ram_, 0, 8).ok());
-  EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
-  EXPECT_EQ(recorder_.told, told);
+TEST_F(FastmemHugeTest, IsShownAndProtectedByItsOwnPages) {
+  add_huge(DirtyTracking::kOff);
+  if (IsSkipped()) return;
+  EXPECT_EQ(arena_->mode(), FastmemMode::kFastmem) << arena_->reason();
+  EXPECT_TRUE(direct_store(kAt + 2 * kHuge - 8, 7));
+  EXPECT_EQ(word(kAt + 2 * kHuge - 8), 7u);
+  ASSERT_TRUE(arena_->protect(huge_, kHuge + 5 * kPage, 1).ok());
+  EXPECT_FALSE(direct_store(kAt + kHuge, 1)) << "all of the huge page";
+  EXPECT_TRUE(direct_store(kAt + kHuge - 8, 1)) << "not the one before it";
+  EXPECT_EQ(store(kAt + kHuge, 9), 0u);
+  EXPECT_EQ(load(kAt + kHuge), 9u);
+  arena_->unprotect(huge_, kHuge + 5 * kPage, 1);
+  EXPECT_TRUE(direct_store(kAt + kHuge, 1));
 }
 
-TEST_F(FastmemCodeTest, AStoreToAReservedLineIsSeen) {
-  constexpr std::uint32_t kWord = 3 << VME_ELEM_SHIFT;
-  EXPECT_TRUE(direct_store(kCode, 1));
-  EXPECT_EQ(vme_excl_load(made_, kCode, kWord).value, 1u);
-  EXPECT_FALSE(direct_store(kCode, 1));
-  EXPECT_EQ(store(kCode, 1), 0u);
-  EXPECT_EQ(vme_excl_store(made_, kCode, 2, kWord).value, 1u);
-  EXPECT_EQ(word(kCode), 1u);
-  vme_excl_clear(made_);
-  EXPECT_TRUE(direct_store(kCode, 3)) << "opened again";
+TEST_F(FastmemHugeTest, TheFirstStoreMarksAllOfItsPage) {
+  add_huge(DirtyTracking::kOn);
+  if (IsSkipped()) return;
+  EXPECT_TRUE(direct_store(kAt + kHuge, 1));
+  EXPECT_EQ(memory_->dirty_page_count(huge_).value(), kHuge / kPage);
+  EXPECT_EQ(arena_->statistics().pages_opened, 1u);
 }
 
-// A block that writes its own code and then makes accesses whose helpers complete.
-TEST_F(FastmemCodeTest, AHitOfTheRunningBlockStaysWhateverFaultsAfterIt) {
-  vme_tc* tc = nullptr;
-  ASSERT_EQ(vme_tc_register(
-                engine_.get(), [](void*, const vme_tc_event*, std::size_t) {}, nullptr, &tc),
-            VME_OK);
-  vme_translation block{};
-  ASSERT_EQ(vme_tc_begin_translate(tc, made_, kCode, 64, &block), VME_OK);
-  made_->cur_blk_lo = kCode;
-  made_->cur_blk_hi = kCode + 64;
-  EXPECT_EQ(store(kCode + 8, 1), 0u);
-  EXPECT_EQ(fault().rc, std::uint32_t{VME_CODE_HIT});
-  load(kDevice);
-  EXPECT_EQ(fault().rc, std::uint32_t{VME_MMIO}) << "the latest fault, which was made good";
-  EXPECT_EQ(store(0, 1), 8u);
-  EXPECT_EQ(fault().rc, std::uint32_t{VME_UNMAPPED});
-  EXPECT_EQ(made_->exit_request, 1u | VME_EXIT_CODE);
-  // Bit 0 is the wish to leave.
-  made_->exit_request = VME_EXIT_CODE;
-  EXPECT_EQ(vme_fill(made_, kRam, 1, 4 * kPage, VME_POLL), 0u);
-  vme_tc_release(tc, &block);
-  vme_tc_unregister(tc);
-}
-
-TEST_F(FastmemCodeTest, AViewThatComesIsClosedWhereCodeIsWatched) {
-  ASSERT_TRUE(watch().watch(code_ram_, kPage, 8).ok());
-  ASSERT_TRUE(memory_->add_alias(range(0x700000, 4 * kPage), code_ram_, 0).ok());
-  EXPECT_TRUE(direct_store(0x700000, 1));
-  EXPECT_FALSE(direct_store(0x700000 + kPage, 1));
-}
-
-// A vCPU that stores to one page for as long as this lives, and takes no helper.
-class Storer {
- public:
-  Storer(vme_engine* engine, vm_engine::FastmemArena& arena, std::uint64_t gva)
-      : cpu_(new_cpu(engine)), thread_([this, &arena, gva] {
-          EXPECT_EQ(vme_thread_attach(cpu_.get()), VME_OK);
-          EXPECT_TRUE(arena.attach(cpu_.get()).ok());
-          for (std::uint64_t value = 1; !stop_; ++value) {
-            std::uint64_t faulted = 7;
-            vm_test_store(cpu_->fastmem_base, gva, value, &faulted);
-            ++(faulted == 0 ? stored_ : refused_);
-          }
-          arena.detach(cpu_.get());
-          vme_thread_detach();
-        }) {}
-  Storer(const Storer&) = delete;
-  Storer& operator=(const Storer&) = delete;
-  ~Storer() {
-    stop_ = true;
-    thread_.join();
-  }
-  std::uint64_t stored() const { return stored_; }
-  std::uint64_t refused() const { return refused_; }
-
- private:
-  static vme_cpu* new_cpu(vme_engine* engine) {
-    vme_cpu* cpu = nullptr;
-    EXPECT_EQ(vme_cpu_create(engine, &cpu), VME_OK);
-    return cpu;
-  }
-  std::atomic<bool> stop_{false};
-  std::atomic<std::uint64_t> stored_{0};
-  std::atomic<std::uint64_t> refused_{0};
-  vm_engine::CpuPtr cpu_;
-  std::thread thread_;
-};
-
-// Every other page of it is watched: as many changes of the host's mappings.
-TEST_F(FastmemCodeTest, AViewThatComesIsNotOpenForAMomentWhereCodeIsWatched) {
-  constexpr std::uint64_t kAt = 0x680000;
-  constexpr std::uint64_t kPages = 64;
-  const RegionId region =
-      memory_
-          ->add_ram(range(kAt, kPages * kPage),
-                    {.backing = Backing::kMemfd, .code_watch = vm_mem::CodeWatching::kOn})
-          .value();
-  for (std::uint64_t page = 0; page < kPages; page += 2) {
-    ASSERT_TRUE(watch().watch(region, page * kPage, 8).ok());
-  }
-  const Storer storer(engine_.get(), *arena_, kAt + (kPages - 2) * kPage);
-  for (int round = 0; round < 40; ++round) {
-    const std::uint64_t until = storer.refused() + 2;
-    ASSERT_TRUE(memory_->set_dirty_tracking(region, DirtyTracking::kOn).ok());
-    ASSERT_TRUE(memory_->set_dirty_tracking(region, DirtyTracking::kOff).ok());
-    EXPECT_TRUE(direct_store(kAt + kPage, 1)) << "its neighbours are open at once";
-    ASSERT_TRUE(memory_->move_region(region, GuestAddress{kAt + kPages * kPage}).ok());
-    ASSERT_TRUE(memory_->move_region(region, GuestAddress{kAt}).ok());
-    while (storer.refused() < until) std::this_thread::yield();
-  }
-  EXPECT_EQ(storer.stored(), 0u);
-}
-
-// What a translator reads of watched code stays, or it is told, whatever is stored.
-TEST_F(FastmemCodeTest, NoTranslationIsStaleUnnoticed) {
-  vme_cpu* cpu = nullptr;
-  ASSERT_EQ(vme_cpu_create(engine_.get(), &cpu), VME_OK);
-  const vm_engine::CpuPtr owner(cpu);
-  std::atomic<bool> stop{false};
-  std::atomic<std::uint64_t> stored{0};
-  std::thread writer([&] {
-    EXPECT_EQ(vme_thread_attach(cpu), VME_OK);
-    EXPECT_TRUE(arena_->attach(cpu).ok());
-    for (std::uint64_t value = 1; !stop; ++value) {
-      std::uint64_t faulted = 0;
-      vm_test_store(cpu->fastmem_base, kCode, value, &faulted);
-      if (faulted != 0) vme_write(cpu, kCode, &value, 8, 3 << VME_ELEM_SHIFT);
-      stored = value;
-    }
-    arena_->detach(cpu);
-    vme_thread_detach();
-  });
-  std::uint64_t stale = 0;
-  for (int round = 0; round < 40; ++round) {
-    const std::uint64_t told = recorder_.told;
-    ASSERT_TRUE(watch().watch(code_ram_, 0, 8).ok());
-    const std::uint64_t translated = word(kCode);
-    for (const std::uint64_t until = stored + 2; stored < until;) std::this_thread::yield();
-    // Two stores have ended since: the second began after the code was read.
-    if (word(kCode) != translated && recorder_.told == told) ++stale;
-    ASSERT_TRUE(watch().release(code_ram_, 0, 8).ok());
-  }
-  stop = true;
-  writer.join();
-  EXPECT_EQ(stale, 0u);
+TEST_F(FastmemHugeTest, AMirrorBetweenItsPagesFaultsAndIsNamed) {
+  add_huge(DirtyTracking::kOff);
+  if (IsSkipped()) return;
+  ASSERT_TRUE(memory_->add_alias(range(10 * kMiB + kPage, kHuge), huge_, 0).ok());
+  EXPECT_EQ(arena_->mode(), FastmemMode::kSoftTlb);
+  EXPECT_NE(arena_->reason().find("0x200000"), std::string::npos) << arena_->reason();
+  EXPECT_FALSE(direct_store(10 * kMiB + kPage, 1));
+  EXPECT_EQ(store(10 * kMiB + kPage, 3), 0u);
+  EXPECT_EQ(word(kAt), 3u);
+  EXPECT_TRUE(direct_store(kAt, 1)) << "the rest stays";
 }
 
 class FastmemVirtualTest : public FastmemTest {
