@@ -24,7 +24,8 @@ struct TranslationRace {
   std::uint64_t code = 0;  // guest address of the 8 bytes that the race is about
   // By the writer before each round, while nobody watches: its vCPU opens the page for direct
   // stores, so that the round's write need not look at marks until the page is closed.
-  std::function<void()> open = [] {};
+  // Null: it does not.
+  std::function<void()> open;
   // On a thread of its own. What it writes ends with this call.
   std::function<void(std::uint64_t value)> write;
   // By the writer's thread while it waits: whatever its vCPU has to do now and then.
@@ -62,17 +63,22 @@ void wait_until(There there, Idle idle) {
 // Each round the writer writes its number once, and the translator translates once. In every
 // other one the writer does what it has to do now and then before it writes, too.
 inline TranslationScore run_translation_race(const TranslationRace& race) {
-  std::atomic<std::uint64_t> begun{0};
+  std::atomic<std::uint64_t> opening{0};
   std::atomic<std::uint64_t> opened{0};
+  std::atomic<std::uint64_t> begun{0};
   std::atomic<std::uint64_t> written{0};
   constexpr std::uint64_t kEnd = ~std::uint64_t{0};
   std::thread writer([&] {
     std::uint64_t seed = 7;
+    const auto ends = [&](const std::atomic<std::uint64_t>& stage, std::uint64_t round) {
+      wait_until([&] { return stage.load(std::memory_order_acquire) >= round; }, race.idle);
+      return stage.load(std::memory_order_acquire) == kEnd;
+    };
     for (std::uint64_t round = 1;; ++round) {
-      wait_until([&] { return begun.load(std::memory_order_acquire) >= round; }, race.idle);
-      if (begun.load(std::memory_order_acquire) == kEnd) return;
-      race.open();
+      if (ends(opening, round)) return;
+      if (race.open) race.open();
       opened.store(round, std::memory_order_release);
+      if (ends(begun, round)) return;
       // Up to as long as watching takes.
       const auto longer = static_cast<unsigned>(round / 2 % 8);
       jitter(seed, longer);
@@ -94,8 +100,9 @@ inline TranslationScore run_translation_race(const TranslationRace& race) {
     const auto read = [&] {
       return vme_read(race.translator, &got, race.code, sizeof got, 3 << VME_ELEM_SHIFT) == 0;
     };
-    begun.store(round, std::memory_order_release);
+    opening.store(round, std::memory_order_release);
     wait_until([&] { return opened.load(std::memory_order_acquire) == round; }, [] {});
+    begun.store(round, std::memory_order_release);
     jitter(seed);
     bool ok = race.order == TranslationOrder::kWatchThenRead || read();
     // As long as a translation takes.
@@ -116,7 +123,7 @@ inline TranslationScore run_translation_race(const TranslationRace& race) {
     score.stale += std::uint64_t{clean && got != round && !race.told->load()};
     vme_tc_release(race.tc, &block);
   }
-  begun.store(kEnd, std::memory_order_release);
+  opening.store(kEnd, std::memory_order_release);
   writer.join();
   return score;
 }

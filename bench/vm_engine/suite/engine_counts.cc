@@ -66,9 +66,9 @@ struct RacingMachine {
   vme_tc* tc = nullptr;
 };
 
-std::uint64_t stale_beside(
-    RacingMachine& machine, TranslationOrder order, std::function<void(std::uint64_t)> write,
-    std::function<void()> open = [] {}) {
+std::uint64_t stale_beside(RacingMachine& machine, TranslationOrder order,
+                           std::function<void(std::uint64_t)> write,
+                           std::function<void()> open = nullptr) {
   TranslationRace race;
   race.tc = machine.tc;
   race.translator = machine.translator.get();
