@@ -226,7 +226,9 @@ enum {
  * Progress  The bytes done are a prefix (with VME_BACKWARD a suffix) of whole elements,
  *           and no other byte of the destination was written. An element that reaches
  *           into a page that faults is not begun. Where source and destination fault
- *           at the same element, the source is reported.
+ *           at the same element, the source is reported. What the host has lost
+ *           (VME_BUS) shows when it is touched, after all else: an element that reaches
+ *           into such a page may be half written.
  * Lengths   n is a multiple of the element size. n = 0 touches nothing, whatever the
  *           addresses and flags. Addresses count modulo 2^64: a range that runs past
  *           the top goes on at 0, every page translated by itself.
@@ -243,7 +245,8 @@ enum {
  *           as apart. A MEMMOVE whose overlap forces it to run against its direction
  *           finds out first how far it can get; it does not poll, and takes a
  *           device's page for a fault (VME_MMIO). What changes under it by another
- *           thread's hand after that is a fault with nothing reported done.
+ *           thread's hand after that, or is lost to the host, is a fault with nothing
+ *           reported done.
  * All       VME_ATOMIC_OR_NOTHING looks at every page first; a device anywhere is
  *           VME_MMIO, since what a device did cannot be undone. It does not poll.
  * Memory    Relaxed, unless VME_ORDER_* says more. An aligned access of 1, 2, 4 or 8

@@ -112,10 +112,7 @@ class EmitGuestRunTest : public testing::TestWithParam<AddressMode> {
   }
 
   void run_registered() {
-    std::vector<vme_site> sites = code.buffer().fault_sites;
-    if (pads == Pads::kOneForAll) {
-      for (vme_site& site : sites) site.land_off = sites.front().land_off;
-    }
+    const std::vector<vme_site>& sites = code.buffer().fault_sites;
     EXPECT_TRUE(sites.empty() || arena != nullptr);
     vme_code* registered = nullptr;
     if (!sites.empty()) {
@@ -162,14 +159,10 @@ class EmitGuestRunTest : public testing::TestWithParam<AddressMode> {
     check_memory(what);
   }
   void check_memory(const std::string& what) {
-    if (is_memory_same()) return;
     const std::vector<std::byte> ours = all_of(machine), theirs = all_of(twin);
+    if (std::memcmp(ours.data(), theirs.data(), ours.size()) == 0) return;
     const auto differs = std::ranges::mismatch(ours, theirs).in1 - ours.begin();
     FAIL() << what << ": byte " << differs << " differs";
-  }
-  bool is_memory_same() {
-    const std::vector<std::byte> ours = all_of(machine), theirs = all_of(twin);
-    return std::memcmp(ours.data(), theirs.data(), ours.size()) == 0;
   }
 
   // Addresses that the register may have beside those that the guest uses.
@@ -178,23 +171,7 @@ class EmitGuestRunTest : public testing::TestWithParam<AddressMode> {
     return gva | std::uint64_t{1} << (kArenaBits + random() % (64 - kArenaBits));
   }
 
-  // Copies to `there` bytes before a hole, from `distance` bytes before that.
-  std::uint64_t copy_to_the_end(std::uint64_t bytes, std::uint64_t distance, std::uint64_t there) {
-    const std::uint64_t dst = Machine::kRam + 8 * kPage - there;
-    RegisterFile in = patterned();
-    in.gpr[id(Reg::kRdi)] = dst;
-    in.gpr[id(Reg::kRsi)] = dst - distance;
-    EXPECT_TRUE(run(
-        [&](CodeBuffer& buffer) {
-          return emit_memcpy_call(buffer, config, Reg::kRdi, Reg::kRsi, CopySize::constant(bytes));
-        },
-        in));
-    return vme_copy(twin.cpu.get(), dst, dst - distance, bytes, 0);
-  }
-
   static constexpr unsigned kArenaBits = 24;
-  enum class Pads { kAsEmitted, kOneForAll };
-  Pads pads = Pads::kAsEmitted;
 
   EmitConfig config;
   EmittedCode code;
@@ -363,53 +340,6 @@ TEST_P(EmitGuestRunTest, CopiesAreTheHelpers) {
   }
   check_memory("at the end");
   EXPECT_EQ(machine.device.log, twin.device.log);
-}
-
-// Every distance and place of the fault that matters.
-template <typename Copy>
-void for_each_overlap(EmitConfig& config, Copy copy) {
-  config.inline_max = 256;
-  config.result = Reg::kRbx;
-  for (int level = 0; level < (vm_mem::has_avx512() ? 3 : 2); ++level) {
-    config.level = static_cast<VectorLevel>(level);
-    for (const std::uint64_t bytes : {7ul, 15ul, 40ul, 64ul, 100ul, 200ul}) {
-      for (std::uint64_t distance = 1; distance < bytes; distance += 1 + distance / 3) {
-        for (std::uint64_t there = bytes - distance; there < bytes; there += 1 + distance / 8) {
-          copy(bytes, distance, there);
-          if (testing::Test::HasFatalFailure()) return;
-        }
-      }
-    }
-  }
-}
-
-// The destination ends behind the source, in a hole. A copy that began again from the start
-// would read what its first stores have overwritten.
-TEST_P(EmitGuestRunTest, OverlappingCopiesThatFaultAreExact) {
-  for_each_overlap(config, [&](std::uint64_t bytes, std::uint64_t distance, std::uint64_t there) {
-    const std::uint64_t left = copy_to_the_end(bytes, distance, there);
-    ASSERT_EQ(left, bytes - there);
-    EXPECT_EQ(out.gpr[id(Reg::kRbx)], left);
-    expect_same_fault(machine.cpu->fault, twin.cpu->fault);
-    check_memory(absl::StrFormat("%d bytes, %d apart, %d there", bytes, distance, there));
-  });
-}
-
-// The control of the test above: it sees copies that do begin again.
-TEST_P(EmitGuestRunTest, OneLandingPadForAllStoresWouldCorruptCopies) {
-  if (GetParam() != AddressMode::kFastmem) GTEST_SKIP() << "no landing pads";
-  pads = Pads::kOneForAll;
-  int wrong = 0, all = 0;
-  for_each_overlap(config, [&](std::uint64_t bytes, std::uint64_t distance, std::uint64_t there) {
-    machine.put(Machine::kRam, vm_test::noise(8 * kPage, 21));
-    twin.put(Machine::kRam, vm_test::noise(8 * kPage, 21));
-    copy_to_the_end(bytes, distance, there);
-    ++all;
-    if (!is_memory_same()) ++wrong;
-  });
-  EXPECT_GT(wrong, all / 10);
-  RecordProperty("copies", all);
-  RecordProperty("wrong", wrong);
 }
 
 TEST_P(EmitGuestRunTest, FillsAreTheHelpers) {

@@ -17,6 +17,9 @@ std::vector<Regime> regimes() {
                              engine_copy("copy_64_victim", 64, TlbEntries::kShared)};
   add_emitted_rows(all);
   all.push_back(softtlb_hit_a64("softtlb_hit_a64"));
+  all.push_back(wrong_after_faults("wrong"));
+  all.push_back(tried_faults("wrong_tried"));
+  all.push_back(wrong_after_faults_control("wrong_control"));
   all.push_back(stale_translations("stale", vm_test::TranslationOrder::kWatchThenRead));
   all.push_back(stale_translations("stale_control", vm_test::TranslationOrder::kReadThenWatch));
   return all;

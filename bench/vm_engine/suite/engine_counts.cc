@@ -9,6 +9,7 @@
 
 #include "bench/harness/machine.h"
 #include "bench/vm_mem/suite/guest_memory.h"
+#include "tests/support/fault_matrix.h"
 #include "vm_engine/emit.h"
 #include "vm_engine/engine.h"
 #include "vm_engine/translation.h"
@@ -22,6 +23,7 @@ using vm_test::TranslationRace;
 
 constexpr std::uint64_t kCode = 0x100;
 constexpr std::uint64_t kRounds = 100'000;
+constexpr std::uint64_t kFaultThinning = 3;  // a few seconds
 
 std::uint64_t instructions_of_hit() {
   std::array<std::byte, 256> bytes{};
@@ -101,7 +103,41 @@ std::uint64_t count_stale(TranslationOrder order) {
          });
 }
 
+// Both rows are of one run.
+const vm_test::FaultMatrixScore& whole_fault_matrix() {
+  static const vm_test::FaultMatrixScore score = [] {
+    vm_test::FaultMatrixScore sum;
+    for (const vm_test::FaultMatrixForms& forms : vm_test::fault_matrix_forms()) {
+      const vm_test::FaultMatrixScore one = vm_test::run_fault_matrix(forms, kFaultThinning);
+      sum.cases += one.cases;
+      sum.wrong += one.wrong;
+    }
+    return sum;
+  }();
+  return score;
+}
+
 }  // namespace
+
+Regime wrong_after_faults(std::string name) {
+  Regime regime{std::move(name), {}};
+  regime.events = [](Session&) { return whole_fault_matrix().wrong; };
+  return regime;
+}
+
+Regime tried_faults(std::string name) {
+  Regime regime{std::move(name), {}};
+  regime.events = [](Session&) { return whole_fault_matrix().cases; };
+  return regime;
+}
+
+Regime wrong_after_faults_control(std::string name) {
+  Regime regime{std::move(name), {}};
+  regime.events = [](Session&) {
+    return vm_test::run_overlap_matrix(vm_test::LandingPads::kOneForAll, 1).wrong;
+  };
+  return regime;
+}
 
 Regime softtlb_hit_a64(std::string name) {
   Regime regime{std::move(name), {}};

@@ -13,6 +13,12 @@ namespace vm_bench {
 // every instruction of the ISA is 4 bytes.
 Regime softtlb_hit_a64(std::string name);
 
+// Of emitted accesses that faulted, those that left anything else behind than a loop over bytes
+// does; how many were tried; and of a core whose faults all go to one landing pad.
+Regime wrong_after_faults(std::string name);
+Regime tried_faults(std::string name);
+Regime wrong_after_faults_control(std::string name);
+
 // Of translations beside a vCPU that stores to the code, a copy of its, and the host.
 Regime stale_translations(std::string name, vm_test::TranslationOrder order);
 
