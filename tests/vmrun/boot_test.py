@@ -3,7 +3,7 @@
 
 In M-mode behind an IOMMU, or in S-mode on OpenSBI, with the scalar row of the copy core.
 
-Usage: boot_test.py VMRUN [opensbi]
+Usage: boot_test.py VMRUN [opensbi] [jit]
 """
 
 import json
@@ -35,7 +35,7 @@ BEYOND_RAM = "virtio read 10000000 0 1\n"
 
 def main():
     vmrun = os.path.abspath(sys.argv[1])
-    opensbi = sys.argv[2:] == ["opensbi"]
+    opensbi = "opensbi" in sys.argv[2:]
     for image in (SMODE_UBOOT, OPENSBI) if opensbi else (UBOOT,):
         if not os.path.exists(image):
             print(f"skipped: {image} is not installed (u-boot-qemu, opensbi)")
@@ -43,6 +43,8 @@ def main():
     environment = dict(os.environ)
     iommu = not opensbi
     options = ["--iommu", "identity"] if iommu else ["--kernel", SMODE_UBOOT]
+    if "jit" in sys.argv[2:]:
+        options += ["--cpu", "jit"]
     if opensbi:
         environment["VM_MEM_ISA"] = "scalar"
     content = random.Random(1).randbytes(SECTORS * 512)

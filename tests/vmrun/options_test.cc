@@ -47,6 +47,15 @@ TEST(OptionsTest, AKernelIsStartedByOpenSbi) {
   EXPECT_EQ(accepted({"--kernel", "k", "--firmware", "f"}).firmware, "f");
 }
 
+TEST(OptionsTest, TheProcessorIsTranslatedOnRequest) {
+  EXPECT_EQ(accepted({}).cpu, CpuMode::kInterpreter);
+  const Options options = accepted({"--cpu", "jit", "--memory-mode", "fastmem"});
+  EXPECT_EQ(options.cpu, CpuMode::kJit);
+  EXPECT_EQ(options.memory_mode, MemoryMode::kFastmem);
+  EXPECT_EQ(std::get<Exit>(parse({"--cpu", "none"})).status, 2);
+  EXPECT_EQ(std::get<Exit>(parse({"--memory-mode", "none"})).status, 2);
+}
+
 TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
   const Options options = accepted({"--timeout", "120", "--firmware", "f", "--stats", "json",
                                     "--timeout", "5", "--firmware", "g", "--stats", "text"});

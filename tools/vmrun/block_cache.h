@@ -19,6 +19,7 @@ class BlockCache {
  public:
   static constexpr std::size_t kSlots = 4096;
   static constexpr std::size_t kMaxBlockOps = 64;
+  static constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
 
   // Needs:  `cpu` outlives this object.
   explicit BlockCache(vme_cpu& cpu) : cpu_(&cpu), fetcher_(cpu), blocks_(kSlots) {}
@@ -27,6 +28,16 @@ class BlockCache {
   void set_mode(unsigned mmu_mode) {
     mode_ = mmu_mode;
     fetcher_.set_mmu_mode(mmu_mode);
+  }
+
+  // Where in host memory the code at `pc` is; 0 where none can be fetched.
+  std::uint64_t host_of(std::uint64_t pc) {
+    const vme_tlb& tlb = cpu_->tlb[mode_];
+    const std::uint64_t index = ((pc >> VME_TLB_INDEX_SHIFT) & tlb.mask) / VME_TLB_ENTRY_BYTES;
+    const vme_tlb_entry& entry = tlb.table[index];
+    if (entry.execute == (pc & ~(kPageBytes - 1))) [[likely]]
+      return pc + entry.addend;
+    return find_host(pc);
   }
 
   // Never empty: where nothing can be fetched, the block raises the fault. Valid until
@@ -42,17 +53,6 @@ class BlockCache {
   void flush() { ++epoch_; }
 
  private:
-  static constexpr std::uint64_t kPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
-
-  // Where in host memory the code at `pc` is; 0 where none can be fetched.
-  std::uint64_t host_of(std::uint64_t pc) {
-    const vme_tlb& tlb = cpu_->tlb[mode_];
-    const std::uint64_t index = ((pc >> VME_TLB_INDEX_SHIFT) & tlb.mask) / VME_TLB_ENTRY_BYTES;
-    const vme_tlb_entry& entry = tlb.table[index];
-    if (entry.execute == (pc & ~(kPageBytes - 1))) [[likely]]
-      return pc + entry.addend;
-    return find_host(pc);
-  }
   std::uint64_t find_host(std::uint64_t pc);
   void fill(Block& block, std::uint64_t pc, std::uint64_t host);
 

@@ -17,6 +17,8 @@ class Clock {
  public:
   std::uint64_t retired() const { return retired_; }
   void retire(std::uint64_t instructions) { retired_ += instructions; }
+  // Where translated code keeps the count.
+  std::uint64_t& cell() { return retired_; }
 
   std::uint64_t ticks() const { return retired_ / kInstructionsPerTick + leaps_; }
   void skip(std::uint64_t ticks) { leaps_ += ticks; }

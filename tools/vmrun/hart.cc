@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "tools/vmrun/jit_watch.h"
 #include "tools/vmrun/trap.h"
 
 namespace vmrun {
@@ -31,6 +32,19 @@ Hart::Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::E
   mmu_->serve(state_);
 }
 
+absl::Status Hart::use_jit(JitOptions options) {
+  auto made = make_jit(*this, *engine_, *manager_, options);
+  if (!made.ok()) return made.status();
+  jit_ = *std::move(made);
+  state_.pins.set_bell([this] { request_exit(*cpu_); });
+  return absl::OkStatus();
+}
+
+void Hart::yield() {
+  yield_.store(true, std::memory_order_relaxed);
+  if (jit_) request_exit(*cpu_);
+}
+
 StopReason Hart::run(std::uint64_t instructions) {
   follow_privilege();
   const std::uint64_t end = state_.clock.retired() + instructions;
@@ -46,7 +60,7 @@ StopReason Hart::run(std::uint64_t instructions) {
       }
     }
     follow_map();
-    switch (run_block()) {
+    switch (jit_ ? jit_->run(end) : run_block()) {
       case Flow::kWait: return StopReason::kWait;
       case Flow::kTrap:
         if (take_exception()) return StopReason::kTrapLoop;
@@ -55,6 +69,11 @@ StopReason Hart::run(std::uint64_t instructions) {
     }
   }
   return StopReason::kBudget;
+}
+
+const Block& Hart::decode_block() {
+  blocks_.flush();
+  return blocks_.find(state_.pc);
 }
 
 Flow Hart::run_block() {
@@ -76,6 +95,7 @@ void Hart::follow_map() {
   map_generation_ = generation;
   mmu_->forget();
   blocks_.flush();
+  if (jit_) jit_->forget();
 }
 
 bool Hart::take_exception() {
@@ -91,11 +111,13 @@ bool Hart::take_exception() {
 void Hart::forget_translations() {
   mmu_->forget();
   vme_tlb_flush(cpu_.get());
+  if (jit_) jit_->forget_translations();
 }
 
 void Hart::forget_translation(std::uint64_t address) {
   const std::uint64_t bytes = mmu_->largest_page();
   vme_tlb_flush_range(cpu_.get(), address & ~(bytes - 1), bytes);
+  if (jit_) jit_->forget_translations();
 }
 
 void Hart::follow_privilege() {

@@ -1,4 +1,4 @@
-// One RV64GC hart with M, S and U mode, interpreted block by block.
+// One RV64GC hart with M, S and U mode, interpreted or translated block by block.
 #ifndef VMRUN_HART_H_
 #define VMRUN_HART_H_
 
@@ -10,6 +10,7 @@
 #include "tools/vmrun/block_cache.h"
 #include "tools/vmrun/hart_memory.h"
 #include "tools/vmrun/hart_state.h"
+#include "tools/vmrun/jit.h"
 #include "tools/vmrun/mmu.h"
 #include "tools/vmrun/trap_watch.h"
 #include "vm_mem/memory_manager.h"
@@ -35,7 +36,13 @@ class Hart {
   StopReason run(std::uint64_t instructions);
 
   // Has run() return at the end of the current block. Any thread, and signal handlers.
-  void yield() { yield_.store(true, std::memory_order_relaxed); }
+  void yield();
+
+  // Translates from here on. Before the first run().
+  // Errors:  those of make_jit(); the hart interprets.
+  absl::Status use_jit(JitOptions options);
+  // Null where the hart interprets.
+  const Jit* jit() const { return jit_.get(); }
 
   HartState& state() { return state_; }
   HartMemory& memory() { return memory_; }
@@ -51,6 +58,12 @@ class Hart {
   // After a change of the privilege or of mstatus.
   void follow_privilege();
 
+  // For the translator: where in host memory the code at pc is, 0 where none can be
+  // fetched; the block at pc, decoded from what memory holds; and interpreted, up to its end.
+  std::uint64_t find_code() { return blocks_.host_of(state_.pc); }
+  const Block& decode_block();
+  Flow run_block();
+
  private:
   struct Pending {
     Cause cause = Cause::kIllegalInstruction;
@@ -59,7 +72,6 @@ class Hart {
 
   Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::EnginePtr engine,
        vm_engine::CpuPtr cpu);
-  Flow run_block();
   void follow_map();
   bool take_exception();
 
@@ -74,6 +86,7 @@ class Hart {
   Pending pending_;
   std::uint64_t map_generation_ = 0;
   std::atomic<bool> yield_{false};
+  std::unique_ptr<Jit> jit_;
 };
 
 }  // namespace vmrun

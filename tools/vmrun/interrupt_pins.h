@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 namespace vmrun {
 
@@ -31,13 +33,21 @@ inline constexpr std::uint64_t kInterruptMask = kMachineInterrupts | kSupervisor
 class InterruptPins {
  public:
   std::uint64_t bits() const { return bits_.load(std::memory_order_acquire); }
-  void raise(Interrupt interrupt) { bits_.fetch_or(mask_of(interrupt), std::memory_order_acq_rel); }
+  void raise(Interrupt interrupt) {
+    const std::uint64_t mask = mask_of(interrupt);
+    const bool was_raised = (bits_.fetch_or(mask, std::memory_order_acq_rel) & mask) != 0;
+    if (!was_raised && bell_) bell_();
+  }
   void lower(Interrupt interrupt) {
     bits_.fetch_and(~mask_of(interrupt), std::memory_order_acq_rel);
   }
 
+  // Calls `bell` whenever a pin goes up. Before anything is raised.
+  void set_bell(std::function<void()> bell) { bell_ = std::move(bell); }
+
  private:
   std::atomic<std::uint64_t> bits_{0};
+  std::function<void()> bell_;
 };
 
 }  // namespace vmrun

@@ -23,6 +23,15 @@ absl::StatusOr<std::unique_ptr<vm_device::VirtioDevice>> open_disk(const std::st
   return vm_device::VirtioBlk::create(*std::move(image));
 }
 
+// Translated code is watched; to be seen at a second address, memory needs a descriptor.
+vm_mem::RamOptions ram_options(const MachineOptions& options) {
+  vm_mem::RamOptions out{.dirty_tracking = vm_mem::DirtyTracking::kOn};
+  if (!options.jit) return out;
+  out.code_watch = vm_mem::CodeWatching::kOn;
+  if (options.jit->memory_mode == MemoryMode::kFastmem) out.backing = vm_mem::Backing::kMemfd;
+  return out;
+}
+
 constexpr std::uint64_t kA0 = 10;
 constexpr std::uint64_t kA1 = 11;
 constexpr std::uint64_t kA2 = 12;
@@ -39,10 +48,13 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   if (!range) return absl::InvalidArgumentError("more memory than there are addresses");
   auto memory = vm_mem::MemoryManager::create({});
   if (!memory.ok()) return memory.status();
-  const auto ram = (*memory)->add_ram(*range, {.dirty_tracking = vm_mem::DirtyTracking::kOn});
+  const auto ram = (*memory)->add_ram(*range, ram_options(options));
   if (!ram.ok()) return ram.status();
   auto hart = Hart::create(**memory);
   if (!hart.ok()) return hart.status();
+  if (options.jit) {
+    if (const absl::Status status = (*hart)->use_jit(*options.jit); !status.ok()) return status;
+  }
   std::unique_ptr<Machine> machine(
       new Machine(std::move(options), *std::move(memory), *std::move(hart), *ram));
   if (const absl::Status status = machine->create_iommu(); !status.ok()) return status;

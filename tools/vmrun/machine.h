@@ -38,6 +38,8 @@ struct MachineOptions {
   SlotIommu iommu = SlotIommu::kNone;
   // For the virtio slots after those of the disks.
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices = {};
+  // Translates with these; else the hart interprets.
+  std::optional<JitOptions> jit = std::nullopt;
 };
 
 class Machine {

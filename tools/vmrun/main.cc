@@ -93,7 +93,11 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
              output.put(byte);
              peer->hear(byte);
            },
-       .iommu = options.iommu == IommuMode::kIdentity ? SlotIommu::kIdentity : SlotIommu::kNone});
+       .iommu = options.iommu == IommuMode::kIdentity ? SlotIommu::kIdentity : SlotIommu::kNone,
+       .devices = {},
+       .jit = options.cpu == CpuMode::kJit
+                  ? std::optional(JitOptions{.memory_mode = options.memory_mode})
+                  : std::nullopt});
   if (!machine.ok()) return machine.status();
   const absl::Status booted = (*machine)->boot(boot_files(options, *content));
   if (!booted.ok()) return booted;

@@ -39,9 +39,23 @@ struct Typed {
   std::string firmware;
   std::string memory;
   double timeout = 0;
+  std::string cpu = "interpreter";
+  std::string memory_mode = "softtlb";
   std::string iommu = "off";
   std::string stats = "text";
 };
+
+void add_cpu_options(CLI::App& app, Typed& typed) {
+  app.add_option("--cpu", typed.cpu, "interpreter, or jit (x86-64 hosts)")
+      ->type_name("MODE")
+      ->take_last()
+      ->capture_default_str();
+  app.add_option("--memory-mode", typed.memory_mode,
+                 "how translated code reaches memory: softtlb, or fastmem where that is possible")
+      ->type_name("MODE")
+      ->take_last()
+      ->capture_default_str();
+}
 
 std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmrun");
@@ -70,6 +84,7 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   app->add_option("--memory", typed.memory, "RAM: a number with K, M or G [128M]")
       ->type_name("SIZE")
       ->take_last();
+  add_cpu_options(*app, typed);
   app->add_option("--iommu", typed.iommu,
                   "what the disks' DMA passes: off, or identity (an IOMMU that maps RAM to itself)")
       ->type_name("MODE")
@@ -128,6 +143,16 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     }
     options.timeout = std::chrono::milliseconds(std::llround(std::ceil(typed.timeout * 1000)));
   }
+  if (typed.cpu != "interpreter" && typed.cpu != "jit") {
+    return usage_error(fmt::format("--cpu {}: interpreter and jit are possible", typed.cpu));
+  }
+  options.cpu = typed.cpu == "jit" ? CpuMode::kJit : CpuMode::kInterpreter;
+  if (typed.memory_mode != "softtlb" && typed.memory_mode != "fastmem") {
+    return usage_error(
+        fmt::format("--memory-mode {}: softtlb and fastmem are possible", typed.memory_mode));
+  }
+  options.memory_mode =
+      typed.memory_mode == "fastmem" ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
   if (typed.iommu != "off" && typed.iommu != "identity") {
     return usage_error(fmt::format("--iommu {}: off and identity are possible", typed.iommu));
   }

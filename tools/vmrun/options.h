@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tools/command_line/command_line.h"
+#include "tools/vmrun/jit.h"
 
 namespace vmrun {
 
@@ -22,6 +23,7 @@ inline constexpr std::uint64_t kLeastMemoryBytes = std::uint64_t{16} << 20;
 inline constexpr std::uint64_t kMostMemoryBytes = std::uint64_t{64} << 30;
 
 enum class StatsFormat : std::uint8_t { kText, kJson };
+enum class CpuMode : std::uint8_t { kInterpreter, kJit };
 enum class IommuMode : std::uint8_t { kOff, kIdentity };
 
 struct Options {
@@ -31,6 +33,8 @@ struct Options {
   std::string append;
   std::vector<std::string> disks;
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  CpuMode cpu = CpuMode::kInterpreter;
+  MemoryMode memory_mode = MemoryMode::kSoftTlb;
   IommuMode iommu = IommuMode::kOff;
   std::string script;  // empty: none
   std::optional<std::chrono::milliseconds> timeout;

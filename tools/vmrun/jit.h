@@ -1,0 +1,65 @@
+// The hart's translator: blocks of guest code become code of the host. Optional: without
+// one a hart interprets.
+#ifndef VMRUN_JIT_H_
+#define VMRUN_JIT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tools/vmrun/block.h"
+#include "vm_engine/vm_engine.h"
+#include "vm_mem/memory_manager.h"
+
+namespace vmrun {
+
+// How translated code reaches guest memory.
+enum class MemoryMode : std::uint8_t { kSoftTlb, kFastmem };
+
+struct JitStatistics {
+  std::uint64_t translated = 0;   // blocks, each time
+  std::uint64_t invalidated = 0;  // blocks whose guest code changed
+  std::uint64_t dispatches = 0;   // times that translated code was entered
+  std::uint64_t links = 0;        // jumps from block to block that were made direct
+  std::uint64_t flushes = 0;      // times that all of it was forgotten
+  std::uint64_t interpreted = 0;  // blocks that could not be translated, each time
+};
+
+class Jit {
+ public:
+  Jit() = default;
+  Jit(const Jit&) = delete;
+  Jit& operator=(const Jit&) = delete;
+  virtual ~Jit() = default;
+
+  // Runs blocks from the hart's pc on until `end` instructions are retired, a block ended
+  // in something that the caller has to see to, or exit_request was set; at least one.
+  // Registers, pc and clock are then exact.
+  virtual Flow run(std::uint64_t end) = 0;
+  // Nothing that was translated is run after the next block's end.
+  virtual void forget() = 0;
+  // Guest addresses may be those of other memory, or of none.
+  virtual void forget_translations() = 0;
+
+  virtual const JitStatistics& statistics() const = 0;
+  // Where fastmem was asked for and is not used: why. Else empty.
+  virtual std::string fallback_reason() const = 0;
+};
+
+struct JitOptions {
+  MemoryMode memory_mode = MemoryMode::kSoftTlb;
+};
+
+class Hart;
+
+// Needs:   all of them outlive it. RAM that code is run from has CodeWatching::kOn; other
+//          code is interpreted.
+// Errors:  kUnimplemented       this host has no translator
+//          kPermissionDenied, kResourceExhausted as CodeMemory
+absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
+                                              vm_mem::MemoryManager& memory, JitOptions options);
+
+}  // namespace vmrun
+
+#endif  // VMRUN_JIT_H_

@@ -1,0 +1,36 @@
+// Instructions as host code, by groups. Each function gives false where the operation is
+// not of its group, and has then emitted nothing.
+#ifndef VMRUN_JIT_EMIT_H_
+#define VMRUN_JIT_EMIT_H_
+
+#include <cstdint>
+
+#include "tools/vmrun/decoded_op.h"
+#include "tools/vmrun/jit_code.h"
+#include "vm_engine/emit_config.h"
+
+namespace vmrun {
+
+// rd is kSink where the instruction names x0.
+struct JitOp {
+  DecodedOp decoded;
+  std::uint64_t pc = 0;
+  std::uint16_t index = 0;  // in its block
+
+  std::uint64_t immediate() const { return static_cast<std::uint64_t>(std::int64_t{decoded.imm}); }
+};
+
+bool emit_integer(JitCode& code, const JitOp& op);
+bool emit_muldiv(JitCode& code, const JitOp& op);
+// `config` is that of the block; what concerns this access is filled in.
+bool emit_memory(JitCode& code, const JitOp& op, vm_engine::EmitConfig config,
+                 vm_engine::CodeBuffer& buffer);
+
+// The condition of a branch as x86 numbers them, after comparing rs1 with rs2, which this
+// emits.
+unsigned emit_compare(JitCode& code, const DecodedOp& op);
+constexpr bool is_branch(Op op) { return op >= Op::kBeq && op <= Op::kBgeu; }
+
+}  // namespace vmrun
+
+#endif  // VMRUN_JIT_EMIT_H_

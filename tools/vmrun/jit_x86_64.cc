@@ -1,0 +1,301 @@
+// The translator of x86-64 hosts: finds or makes the block at the hart's pc, runs it and
+// whatever it is tied to, and sees to what ended that.
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "tools/vmrun/execute.h"
+#include "tools/vmrun/hart.h"
+#include "tools/vmrun/jit.h"
+#include "tools/vmrun/jit_blocks.h"
+#include "tools/vmrun/jit_code.h"
+#include "tools/vmrun/jit_runtime.h"
+#include "tools/vmrun/jit_translator.h"
+#include "tools/vmrun/jit_watch.h"
+#include "vm_engine/code_memory.h"
+#include "vm_engine/emit.h"
+
+namespace vmrun {
+namespace {
+
+constexpr std::size_t kCodeBytes = 32 << 20;
+
+// rax, rcx and rdx; r14 too, where it is not the arena's.
+constexpr vm_engine::RegSet kScratch =
+    reg_bit(vm_engine::Reg::kRax) | reg_bit(vm_engine::Reg::kRcx) | reg_bit(vm_engine::Reg::kRdx);
+
+std::uint64_t code_bytes(const Block& block) {
+  const BlockOp& last = block.ops.back();
+  const std::uint64_t end = last.run == leave_block ? last.pc : last.pc + last.bytes;
+  return end - block.ops.front().pc;
+}
+
+bool is_in_one_page(const Block& block) {
+  const std::uint64_t pc = block.ops.front().pc;
+  return pc / BlockCache::kPageBytes == (pc + code_bytes(block) - 1) / BlockCache::kPageBytes;
+}
+
+bool was_decoded_from(const Block& block, const std::byte* bytes) {
+  for (const BlockOp& op : block.ops) {
+    if (op.run == leave_block) return true;
+    if (std::memcmp(bytes + (op.pc - block.ops.front().pc), &op.raw, op.bytes) != 0) return false;
+  }
+  return true;
+}
+
+// A locked entry binds M-mode too.
+bool is_locked(const HartState& state) {
+  constexpr std::uint8_t kLocked = 0x80;
+  const auto& entries = state.csrs.pmpcfg;
+  return std::any_of(entries.begin(), entries.end(),
+                     [](std::uint8_t entry) { return (entry & kLocked) != 0; });
+}
+
+class X86Jit : public Jit {
+ public:
+  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory)
+      : hart_(&hart),
+        engine_(&engine),
+        memory_(std::move(memory)),
+        buffer_{.bytes = memory_.writable()},
+        blocks_(buffer_, memory_.executable().data()),
+        watch_(cpu()),
+        context_{.hart = &hart} {}
+  ~X86Jit() override { blocks_.remove_all(watch_.tc()); }
+
+  absl::Status start();
+  Flow run(std::uint64_t end) override;
+  void forget() override;
+  void forget_translations() override;
+  const JitStatistics& statistics() const override { return statistics_; }
+  std::string fallback_reason() const override { return {}; }
+
+ private:
+  vme_cpu& cpu() { return hart_->memory().cpu(); }
+  std::uint64_t address_of(std::size_t offset) const {
+    return reinterpret_cast<std::uint64_t>(memory_.executable().data() + offset);
+  }
+  JitRegime regime() const {
+    return {.fetch_mode = fetch_mode(hart_->state()), .data_mode = data_mode(hart_->state())};
+  }
+  bool is_physical() const;
+  void take_up_requests();
+  void drop_blocks();
+  void drop_translations();
+  JitBlock* find_block();
+  std::unique_ptr<JitBlock> new_block(std::uint64_t host) const;
+  JitBlock* make_block(std::uint64_t host);
+  bool watch(JitBlock& block, const Block& decoded);
+  JitTarget target_for(JitRegime regime);
+  void follow_link(JitBlock& block);
+  Flow finish(const JitExit& exit);
+  Flow finish_fault(const JitBlock& block);
+  Flow finish_flow();
+
+  Hart* hart_;
+  vme_engine* engine_;
+  vm_engine::CodeMemory memory_;
+  vm_engine::CodeBuffer buffer_;
+  JitBlocks blocks_;
+  JitWatch watch_;
+  JitContext context_;
+  JitLayout layout_;
+  JitRuntime runtime_;
+  std::size_t runtime_end_ = 0;
+  JitEnter enter_ = nullptr;
+  JitLink* followed_ = nullptr;  // the way that the last exit went
+  bool forget_ = false;
+  bool forget_translations_ = false;
+  bool locked_ = false;  // physical memory protection binds M-mode too
+  JitStatistics statistics_;
+};
+
+absl::Status X86Jit::start() {
+  if (const vme_rc rc = watch_.follow(*engine_); rc != VME_OK) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("translated code cannot be watched: %s", vme_rc_name(rc)));
+  }
+  layout_ = layout_of(hart_->state());
+  JitCode code(buffer_);
+  runtime_ = emit_runtime(code, layout_);
+  if (!code.ok()) return absl::InternalError("the translator's own code cannot be emitted");
+  runtime_end_ = buffer_.used;
+  const std::byte* const enter = memory_.executable().data() + runtime_.enter;
+  enter_ = reinterpret_cast<JitEnter>(reinterpret_cast<std::uintptr_t>(enter));
+  return memory_.publish(0, runtime_end_);
+}
+
+void X86Jit::forget() {
+  forget_ = true;
+  request_exit(cpu());
+}
+
+void X86Jit::forget_translations() {
+  forget_translations_ = true;
+  request_exit(cpu());
+}
+
+// Whether every address is what it says.
+bool X86Jit::is_physical() const {
+  return hart_->state().privilege == Privilege::kMachine && !locked_;
+}
+
+void X86Jit::drop_translations() {
+  forget_translations_ = false;
+  followed_ = nullptr;
+  blocks_.forget_jumps();
+  const bool was_locked = std::exchange(locked_, is_locked(hart_->state()));
+  if (locked_ != was_locked) drop_blocks();
+}
+
+void X86Jit::drop_blocks() {
+  forget_ = false;
+  followed_ = nullptr;
+  blocks_.remove_all(watch_.tc());
+  buffer_.used = runtime_end_;
+  ++statistics_.flushes;
+}
+
+// In this order: what is told after the request was cleared sets it again.
+void X86Jit::take_up_requests() {
+  __atomic_fetch_and(&cpu().exit_request, ~(kExitNow | std::uint32_t{VME_EXIT_CODE}),
+                     __ATOMIC_SEQ_CST);
+  if (forget_) drop_blocks();
+  if (forget_translations_) drop_translations();
+  for (const vme_tc_range& written : watch_.take()) {
+    for (JitBlock* block : blocks_.made_from(written)) {
+      followed_ = nullptr;
+      blocks_.remove(watch_.tc(), *block);
+      ++statistics_.invalidated;
+    }
+  }
+}
+
+JitTarget X86Jit::target_for(JitRegime regime) {
+  JitTarget target;
+  target.runtime = runtime_;
+  target.layout = layout_;
+  target.jumps = blocks_.jumps(regime);
+  target.links_pages = is_physical();
+  target.config = vm_engine::default_emit_config();
+  target.config.address_mode = vm_engine::AddressMode::kSoftTlb;
+  target.config.scratch = kScratch | reg_bit(vm_engine::Reg::kR14);
+  target.config.flags = regime.data_mode << VME_MMU_SRC_SHIFT | regime.data_mode
+                                                                    << VME_MMU_DST_SHIFT;
+  target.config.rsp_mod_16 = 0;
+  target.config.red_zone_bytes = 0;
+  target.config.helpers.load = address_of(runtime_.load);
+  target.config.helpers.store = address_of(runtime_.store);
+  return target;
+}
+
+// Watched before it is compared: what is written from then on is told.
+bool X86Jit::watch(JitBlock& block, const Block& decoded) {
+  std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
+  const std::uint64_t left =
+      vme_tc_fetch(watch_.tc(), &cpu(), block.pc, bytes.data(), code_bytes(decoded),
+                   block.regime.fetch_mode, &block.watched);
+  if (left == 0 && was_decoded_from(decoded, bytes.data())) return true;
+  vme_tc_release(watch_.tc(), &block.watched);
+  return false;
+}
+
+std::unique_ptr<JitBlock> X86Jit::new_block(std::uint64_t host) const {
+  auto made = std::make_unique<JitBlock>();
+  made->pc = hart_->state().pc;
+  made->regime = regime();
+  made->host = host;
+  return made;
+}
+
+JitBlock* X86Jit::make_block(std::uint64_t host) {
+  const Block& decoded = hart_->decode_block();
+  if (!is_in_one_page(decoded)) return nullptr;
+  if (buffer_.bytes.size() - buffer_.used < kJitBlockRoom) drop_blocks();
+  auto made = new_block(host);
+  if (!watch(*made, decoded)) return nullptr;
+  made->ops = decoded.ops;
+  JitBlock& block = blocks_.add(std::move(made));
+  const bool translated = translate(block, target_for(block.regime), buffer_) &&
+                          memory_.publish(block.begin, block.end - block.begin).ok();
+  ++statistics_.translated;
+  if (translated && vme_tc_end_translate(watch_.tc(), &block.watched) == 1) return &block;
+  blocks_.remove(watch_.tc(), block);
+  return nullptr;
+}
+
+JitBlock* X86Jit::find_block() {
+  const std::uint64_t host = hart_->find_code();
+  if (host == 0) return nullptr;
+  JitBlock* const block = blocks_.find(hart_->state().pc, regime(), host);
+  return block != nullptr ? block : make_block(host);
+}
+
+void X86Jit::follow_link(JitBlock& block) {
+  JitLink* const link = std::exchange(followed_, nullptr);
+  if (link == nullptr || link->target != block.pc || link->owner->regime != block.regime) return;
+  blocks_.link(*link, block);
+  ++statistics_.links;
+}
+
+Flow X86Jit::run(std::uint64_t end) {
+  take_up_requests();
+  JitBlock* const block = find_block();
+  if (block == nullptr) {
+    followed_ = nullptr;
+    ++statistics_.interpreted;
+    return hart_->run_block();
+  }
+  follow_link(*block);
+  blocks_.enter_jump(*block);
+  ++statistics_.dispatches;
+  HartState& state = hart_->state();
+  return finish(
+      enter_(memory_.executable().data() + block->entry, state.x.data(), &cpu(), end, &context_));
+}
+
+Flow X86Jit::finish(const JitExit& exit) {
+  switch (static_cast<JitReason>(static_cast<std::uint32_t>(exit.reason))) {
+    case JitReason::kLink:
+      followed_ = reinterpret_cast<JitLink*>(exit.value);
+      hart_->state().pc = followed_->target;
+      return Flow::kJump;
+    case JitReason::kFault: return finish_fault(*reinterpret_cast<JitBlock*>(exit.value));
+    case JitReason::kFlow: return finish_flow();
+    default: return Flow::kJump;
+  }
+}
+
+Flow X86Jit::finish_fault(const JitBlock& block) {
+  const vme_fault& fault = cpu().fault;
+  const BlockOp& op = block.ops[fault.site];
+  hart_->state().clock.retire(op.index);
+  const bool writes = fault.access == VME_ACCESS_WRITE;
+  return hart_->raise_access(op, static_cast<vme_rc>(fault.rc),
+                             writes ? AccessKind::kStore : AccessKind::kLoad);
+}
+
+Flow X86Jit::finish_flow() {
+  const unsigned retired = context_.flow == Flow::kTrap ? 0 : 1;
+  hart_->state().clock.retire(context_.op->index + retired);
+  return context_.flow;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
+                                              vm_mem::MemoryManager&, JitOptions options) {
+  if (options.memory_mode == MemoryMode::kFastmem) {
+    return absl::UnimplementedError("--memory-mode fastmem: translated code uses the soft TLB");
+  }
+  auto memory = vm_engine::CodeMemory::create(kCodeBytes);
+  if (!memory.ok()) return memory.status();
+  auto jit = std::make_unique<X86Jit>(hart, engine, *std::move(memory));
+  if (const absl::Status status = jit->start(); !status.ok()) return status;
+  return jit;
+}
+
+}  // namespace vmrun
