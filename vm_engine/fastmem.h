@@ -39,7 +39,8 @@ enum class FastmemSpace : std::uint8_t {
 
 struct FastmemOptions {
   // Of guest addresses, from 0. Emitted code masks or zero-extends its index, or tests it,
-  // so that it is below this: what lies behind the guards is somebody else's.
+  // so that it is below this: what lies behind the guards is somebody else's. AArch64 ignores
+  // the top byte of an address: an index that is wrong there alone does not fault.
   // Units:  a multiple of the page size.
   std::uint64_t bytes = std::uint64_t{64} << 30;
   // On each side, for displacements that are added to the index.

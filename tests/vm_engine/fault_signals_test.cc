@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -194,24 +195,29 @@ class FaultSignalsTest : public testing::Test {
   Machine machine_;
 };
 
+// Its host tells no address, and it passes on a made-up one.
+bool emulator_makes_up_addresses() { return std::getenv("VM_TEST_EMULATED") != nullptr; }
+
 TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsLostAndCaught) {
+  if (emulator_makes_up_addresses()) GTEST_SKIP() << "the emulator does not tell the address";
   const FaultCode code(engine());
   cpu().fastmem_base = &machine_;
-  for (const std::uint64_t index : {1ull << 63, ~0ull << 48, 0x7eadull << 48}) {
+  for (const std::uint64_t index : vm_test::lost_indexes()) {
     EXPECT_EQ(load(&machine_, index), 1u) << index;
     EXPECT_EQ(cpu().fault.rc, std::uint32_t{VME_UNMAPPED});
-    // x86-64 does not tell addresses that no page table could hold.
+    // x86-64 does not tell addresses that no page table could hold; AArch64 tells.
     EXPECT_TRUE(cpu().fault.gva == ~0ull || cpu().fault.gva == index) << cpu().fault.gva;
   }
 }
 
 // x86-64 has another fault for it, which Linux makes another signal.
 TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsCaughtFromTheFramesRegisterToo) {
+  if (emulator_makes_up_addresses()) GTEST_SKIP() << "the emulator does not tell the address";
   cpu().fastmem_base = &machine_;
   for (const std::uint8_t flags : {std::uint8_t{0}, kHostPointer}) {
     const FaultCode code(engine(), flags);
     cpu().fault = {};
-    EXPECT_EQ(vm_test_frame_load(&machine_, 1ull << 63), 1u);
+    EXPECT_EQ(vm_test_frame_load(&machine_, vm_test::lost_indexes().front()), 1u);
     EXPECT_EQ(cpu().fault.site, 75u);
     if (cpu().fault.gva != ~0ull) continue;  // a host that tells the address
     EXPECT_EQ(cpu().fault.rc, std::uint32_t{VME_UNMAPPED});

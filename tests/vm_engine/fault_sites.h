@@ -36,6 +36,9 @@ std::uint64_t vm_test_frame_load(const void* base, std::uint64_t index);
 
 namespace vm_test {
 
+// Indexes with which no base is an address of a process.
+std::vector<std::uint64_t> lost_indexes();
+
 inline std::uint32_t offset_of(const std::byte* label) {
   return static_cast<std::uint32_t>(label - vm_test_sites);
 }

@@ -1,5 +1,13 @@
 #include "tests/vm_engine/fault_sites.h"
 
+namespace vm_test {
+
+std::vector<std::uint64_t> lost_indexes() {
+  return {1ull << 63, ~0ull << 48, 0x7eadull << 48, 0xadull << 48};
+}
+
+}  // namespace vm_test
+
 asm(R"(
         .text
         .balign 64

@@ -9,14 +9,13 @@
 #include "vm_engine/internal/code_registry.h"
 #include "vm_engine/internal/fork_guard.h"
 #include "vm_engine/internal/handler_epochs.h"
+#include "vm_engine/internal/user_addresses.h"
 #include "vm_mem/host_fault.h"
 
 namespace vm_engine::internal {
 namespace {
 
 constexpr std::uint64_t kLost = ~std::uint64_t{0};
-// No process can map anything from here on, with five levels of page tables either.
-constexpr unsigned kUserAddressBits = 56;
 
 // What is known of the address of a fault.
 struct Target {
@@ -50,7 +49,7 @@ Target target_of(const vm_mem::HostFault& fault, const Cpu& cpu, const vme_site&
   const auto base = reinterpret_cast<std::uintptr_t>(cpu.fastmem_base);
   if (base == 0) return {};
   if (is_lost(fault)) return {.ours = true, .rc = VME_UNMAPPED};
-  if (fault.address() >> kUserAddressBits != 0) {
+  if (fault.address() >> user_address_bits() != 0) {
     return {.ours = true, .gva = fault.address() - base, .rc = VME_UNMAPPED};
   }
   if (cpu.arena() == nullptr) return {};
