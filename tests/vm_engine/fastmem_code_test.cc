@@ -199,11 +199,9 @@ class FastmemRaceTest : public FastmemCodeTest {
     race.told = &told_;
     return race;
   }
-  // Nobody watches when the page is opened.
+  // Nobody watches when the page is opened: the round's write begins with it open.
   TranslationRace race_of_the_arena() {
-    TranslationRace made = race([this](std::uint64_t value) {
-      if (store_as_the_writer(kCode, value)) ++direct_;
-    });
+    TranslationRace made = race([this](std::uint64_t value) { store_as_the_writer(kCode, value); });
     made.open = [this] {
       ASSERT_EQ(vme_thread_attach(writer_.get()), VME_OK);
       ASSERT_TRUE(arena_->attach(writer_.get()).ok());
@@ -228,7 +226,6 @@ class FastmemRaceTest : public FastmemCodeTest {
   }
 
   std::atomic<bool> told_{false};
-  std::atomic<std::uint64_t> direct_{0};
   vm_engine::CpuPtr writer_;
   vme_tc* tc_ = nullptr;
 };
@@ -238,7 +235,6 @@ TEST_F(FastmemRaceTest, NoTranslationIsStaleUnnoticed) {
   EXPECT_EQ(score.stale, 0u);
   EXPECT_EQ(score.errors, 0u);
   EXPECT_GT(score.kept, 0u);
-  EXPECT_GT(direct_, 0u);
 }
 
 TEST_F(FastmemRaceTest, ATranslatorThatWatchesTooLateIsCaught) {
