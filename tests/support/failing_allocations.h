@@ -102,6 +102,21 @@ auto with_failing_allocation(int successes, Call call) {
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   vm_test::release(memory);
 }
+// Where a constructor throws.
+[[gnu::noinline]] void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t,
+                                       const std::nothrow_t&) noexcept {
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+  vm_test::release(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t,
+                                         const std::nothrow_t&) noexcept {
+  vm_test::release(memory);
+}
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { vm_test::release(memory); }
 [[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept {
   vm_test::release(memory);
