@@ -42,8 +42,10 @@ def main():
             return SKIPPED
     environment = dict(os.environ)
     iommu = not opensbi
-    options = ["--iommu", "identity"] if iommu else ["--kernel", SMODE_UBOOT]
-    if "jit" in sys.argv[2:]:
+    jit = "jit" in sys.argv[2:]
+    harts = "1" if jit else "2"
+    options = ["--iommu", "identity"] if iommu else ["--kernel", SMODE_UBOOT, "--harts", harts]
+    if jit:
         options += ["--cpu", "jit"]
     if opensbi:
         environment["VM_MEM_ISA"] = "scalar"
@@ -79,7 +81,8 @@ def main():
     assert stats["iommu_faults"] == (1 if iommu else None), stats["iommu_faults"]
     if opensbi:
         assert stats["isa"] == "scalar", stats["isa"]
-        for line in ("OpenSBI v", "Domain0 Next Mode         : S-mode", "PMP Count       : 16"):
+        for line in ("OpenSBI v", "Domain0 Next Mode         : S-mode", "PMP Count       : 16",
+                     f"HART Count       : {harts}"):
             assert line in console, line
     return 0
 

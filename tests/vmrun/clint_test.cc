@@ -22,27 +22,29 @@ class ClintTest : public testing::Test {
   Clock clock_;
   InterruptPins pins_;
   int rearmed_ = 0;
-  Clint clint_{clock_, pins_, [this] { ++rearmed_; }};
+  Clock second_clock_;
+  InterruptPins second_pins_;
+  Clint clint_{{{&clock_, &pins_}, {&second_clock_, &second_pins_}}, [this] { ++rearmed_; }};
 };
 
 TEST_F(ClintTest, TheTimerInterruptIsTimeNotBelowTheDeadline) {
   write(0x4000, 100);
   EXPECT_FALSE(pending(Interrupt::kTimer));
-  EXPECT_EQ(clint_.ticks_left(), 100u);
+  EXPECT_EQ(clint_.ticks_left(0), 100u);
   clock_.skip(99);
   clint_.update();
   EXPECT_FALSE(pending(Interrupt::kTimer));
   clock_.retire(kInstructionsPerTick);
   clint_.update();
   EXPECT_TRUE(pending(Interrupt::kTimer));
-  EXPECT_EQ(clint_.ticks_left(), 0u);
+  EXPECT_EQ(clint_.ticks_left(0), 0u);
   write(0x4000, 101);
   EXPECT_FALSE(pending(Interrupt::kTimer));
   EXPECT_EQ(rearmed_, 2);
 }
 
 TEST_F(ClintTest, WithoutADeadlineTheTimerNeverComes) {
-  EXPECT_EQ(clint_.ticks_left(), UINT64_MAX);
+  EXPECT_EQ(clint_.ticks_left(0), UINT64_MAX);
   clint_.update();
   EXPECT_FALSE(pending(Interrupt::kTimer));
 }
@@ -67,11 +69,30 @@ TEST_F(ClintTest, MsipIsOneBit) {
 }
 
 TEST_F(ClintTest, OtherHartsAreNotThere) {
+  write(8, 1, 4);
+  write(0x4010, 1);
+  EXPECT_EQ(read(8, 4), 0u);
+  EXPECT_EQ(read(0x4010), 0u);
+  EXPECT_EQ(pins_.bits() | second_pins_.bits(), 0u);
+}
+
+TEST_F(ClintTest, EveryHartHasRegistersOfItsOwn) {
   write(4, 1, 4);
-  write(0x4008, 1);
-  EXPECT_EQ(read(4, 4), 0u);
-  EXPECT_EQ(read(0x4008), 0u);
+  EXPECT_EQ(read(0), std::uint64_t{1} << 32);
   EXPECT_EQ(pins_.bits(), 0u);
+  EXPECT_EQ(second_pins_.bits(), mask_of(Interrupt::kSoftware));
+  write(4, 0, 4);
+  write(0x4008, 50);
+  second_clock_.skip(50);
+  clint_.update();
+  EXPECT_EQ(second_pins_.bits(), mask_of(Interrupt::kTimer));
+  EXPECT_EQ(pins_.bits(), 0u);
+  EXPECT_EQ(read(0xbff8), 0u);
+  clint_.run_on(1);
+  EXPECT_EQ(read(0xbff8), 50u);
+  write(0xbff8, 7);
+  EXPECT_EQ(clock_.ticks(), 7u);
+  EXPECT_EQ(second_clock_.ticks(), 7u);
 }
 
 TEST_F(ClintTest, RefusesNarrowAccesses) {

@@ -80,6 +80,18 @@ TEST_F(DeviceTreeTest, InterruptsLeadToTheCpu) {
             cells("/soc/plic@c000000", "phandle"));
 }
 
+TEST_F(DeviceTreeTest, EveryHartHasItsInterrupts) {
+  tree_ = make_device_tree({.memory_bytes = 1 << 30, .harts = 2}).value();
+  EXPECT_EQ(cells("/cpus/cpu@1", "reg"), Cells{1});
+  const Cells first = cells("/cpus/cpu@0/interrupt-controller", "phandle");
+  const Cells second = cells("/cpus/cpu@1/interrupt-controller", "phandle");
+  ASSERT_EQ(second.size(), 1u);
+  EXPECT_EQ(cells("/soc/plic@c000000", "interrupts-extended"),
+            (Cells{first[0], 11, first[0], 9, second[0], 11, second[0], 9}));
+  EXPECT_EQ(cells("/soc/clint@2000000", "interrupts-extended"),
+            (Cells{first[0], 3, first[0], 7, second[0], 3, second[0], 7}));
+}
+
 TEST_F(DeviceTreeTest, ChosenHasWhatTheKernelIsGiven) {
   EXPECT_EQ(text("/chosen", "bootargs"), "");
   EXPECT_TRUE(cells("/chosen", "linux,initrd-start").empty());

@@ -150,6 +150,55 @@ TEST_F(MachineTest, WrittenPagesAreDirty) {
   EXPECT_EQ(machine_->dirty_pages(), before + 1);
 }
 
+class HartsTest : public MachineTest {
+ protected:
+  HartsTest() {
+    machine_ = Machine::create(
+                   {.memory_bytes = kMemoryBytes, .harts = 2, .disks = {}, .console = [](char) {}})
+                   .value();
+  }
+  std::uint64_t x(std::size_t hart, unsigned index) {
+    return machine_->hart(hart).state().x[index];
+  }
+};
+
+// Each adds 1 to the doubleword at 0x80100000 a thousand times, by LR and SC; turns end
+// between the two.
+TEST_F(HartsTest, ReservationsDoNotOutliveATurn) {
+  boot({as::u_type(0x80100, 6, 0x37), as::i_type(32, 6, 1, 6, 0x13), as::i_type(32, 6, 5, 6, 0x13),
+        as::addi(7, 0, 1000), as::amo(2, 3, 28, 6, 0), as::addi(28, 28, 1),
+        as::amo(3, 3, 29, 6, 28), as::b_type(-12, 0, 29, 1), as::addi(7, 7, -1),
+        as::b_type(-20, 0, 7, 1)});
+  EXPECT_EQ(machine_->run(40'000), StopReason::kBudget);
+  EXPECT_EQ(x(0, 7) + x(1, 7), 0u);
+  EXPECT_EQ(at<std::uint64_t>(0x8010'0000), 2000u);
+  EXPECT_GT(machine_->hart(0).state().clock.retired(), 2 * kTurnInstructions);
+}
+
+// Hart 1 waits for its software interrupt; hart 0 raises it after some time.
+TEST_F(HartsTest, OneHartWakesTheOther) {
+  boot({as::csrrs(10, 0xf14, 0), as::b_type(28, 0, 10, 1), as::addi(7, 0, 1000),  //
+        as::addi(7, 7, -1), as::b_type(-4, 0, 7, 1), as::u_type(0x2000, 6, 0x37),
+        as::store(2, 6, 6, 4) /* bit 0 is 0 */, as::jal(0, 0),  //
+        as::addi(7, 0, 8), as::csrrw(0, 0x304, 7), as::kWfi, as::csrrs(8, 0xc01, 0),
+        as::csrrs(9, 0x344, 0)});
+  EXPECT_EQ(machine_->run(20'000), StopReason::kBudget);
+  EXPECT_EQ(x(1, 8), 0u);  // not woken by a zero
+  std::uint32_t one = 1;
+  ASSERT_TRUE(machine_->memory().store(vm_mem::GuestAddress{0x200'0004}, one).ok());
+  static_cast<void>(machine_->run(20'000));
+  EXPECT_GE(x(1, 8), 2000u / kInstructionsPerTick);  // time went on meanwhile
+  EXPECT_EQ(x(1, 9), 8u);
+}
+
+TEST(MachineCreateTest, RefusesHartsThatItCannotHave) {
+  for (const unsigned harts : {0u, kMostHarts + 1}) {
+    const auto machine = Machine::create(
+        {.memory_bytes = kMemoryBytes, .harts = harts, .disks = {}, .console = [](char) {}});
+    EXPECT_EQ(machine.status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(MachineCreateTest, RefusesMoreDisksThanSlots) {
   const auto machine = Machine::create({.memory_bytes = kMemoryBytes,
                                         .disks = std::vector<std::string>(9, "disk"),

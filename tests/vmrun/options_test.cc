@@ -27,7 +27,8 @@ TEST(OptionsTest, HasDefaults) {
 TEST(OptionsTest, TakesEverythingThatItNames) {
   const Options options = accepted({"--firmware", "f", "--disk", "a", "--disk=b", "--memory", "64M",
                                     "--script", "s", "--timeout", "1.5", "--stats", "json",
-                                    "--stats-file", "out", "--iommu", "identity"});
+                                    "--stats-file", "out", "--iommu", "identity", "--harts", "2"});
+  EXPECT_EQ(options.harts, 2u);
   EXPECT_EQ(options.firmware, "f");
   EXPECT_THAT(options.disks, testing::ElementsAre("a", "b"));
   EXPECT_EQ(options.memory_bytes, std::uint64_t{64} << 20);
@@ -75,11 +76,18 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 
 TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
   const std::vector<std::vector<const char*>> wrong = {
-      {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
-      {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
-      {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
-      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""},
-      {"--iommu", "on"},  {"--kernel", ""},    {"--initrd", "i"},    {"--append", "a"}};
+      {"--bogus"},          {"extra"},
+      {"--memory"},         {"--memory", "many"},
+      {"--memory", "1M"},   {"--memory", "65G"},
+      {"--timeout", "0"},   {"--timeout", "-1"},
+      {"--timeout", "x"},   {"--stats", "xml"},
+      {"--timeout", "nan"}, {"--script", ""},
+      {"--disk"},           {"--disk", ""},
+      {"--firmware", ""},   {"--stats-file", ""},
+      {"--iommu", "on"},    {"--kernel", ""},
+      {"--initrd", "i"},    {"--append", "a"},
+      {"--harts", "0"},     {"--harts", "9"},
+      {"--harts", "x"},     {"--harts", "2", "--cpu", "jit"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

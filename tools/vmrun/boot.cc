@@ -150,7 +150,7 @@ absl::Status put_tree(Loader& loader, const TreeOptions& options, const Range& r
 }  // namespace
 
 absl::StatusOr<BootState> load_boot_files(vm_mem::MemoryManager& memory, std::uint64_t memory_bytes,
-                                          const BootFiles& files) {
+                                          unsigned harts, const BootFiles& files) {
   Loader loader(memory, memory_bytes);
   const std::uint64_t tree_at = (loader.ram().end() - kMostTreeBytes) & ~(kTreeAlignment - 1);
   const Range tree{tree_at, kMostTreeBytes};
@@ -161,7 +161,7 @@ absl::StatusOr<BootState> load_boot_files(vm_mem::MemoryManager& memory, std::ui
   if (!firmware.ok()) return named(files.firmware.name, firmware.status());
   BootState state{.pc = *firmware, .device_tree = tree_at};
   std::array<std::uint64_t, 6> info{};
-  TreeOptions options{.memory_bytes = memory_bytes};
+  TreeOptions options{.memory_bytes = memory_bytes, .harts = harts};
   if (files.kernel) {
     const auto kernel = put_kernel(loader, files, tree_at, options);
     if (!kernel.ok()) return kernel.status();

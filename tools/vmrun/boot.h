@@ -40,7 +40,7 @@ struct BootState {
 //          kInvalidArgument  those of parse_image
 //          kOutOfRange       not in RAM, not enough of it, or one would overwrite another
 absl::StatusOr<BootState> load_boot_files(vm_mem::MemoryManager& memory, std::uint64_t memory_bytes,
-                                          const BootFiles& files);
+                                          unsigned harts, const BootFiles& files);
 
 }  // namespace vmrun
 

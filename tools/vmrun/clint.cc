@@ -1,38 +1,58 @@
 #include "tools/vmrun/clint.h"
 
+#include <utility>
+
 namespace vmrun {
 namespace {
 
-constexpr std::uint64_t kSoftware = 0;
-constexpr std::uint64_t kDeadline = 0x4000;
+constexpr std::uint64_t kDeadlines = 0x4000;
 constexpr std::uint64_t kTime = 0xbff8;
 
 constexpr unsigned shift_of(std::uint64_t offset) { return (offset & 4) != 0 ? 32 : 0; }
 
 }  // namespace
 
-std::uint64_t Clint::read_register(std::uint64_t offset) const {
-  switch (offset) {
-    case kSoftware: return software_;
-    case kDeadline: return deadline_;
-    case kTime: return clock_->ticks();
-    default: return 0;
+Clint::Clint(const std::vector<Port>& ports, std::function<void()> rearmed)
+    : rearmed_(std::move(rearmed)) {
+  for (const Port& port : ports) harts_.push_back({.port = port});
+}
+
+// Registers are looked at eight bytes at a time: two harts' msip.
+std::uint64_t Clint::software_pair(std::uint64_t first) const {
+  std::uint64_t value = 0;
+  for (std::uint64_t i = 0; i < 2 && first + i < harts_.size(); ++i) {
+    value |= std::uint64_t{harts_[first + i].software} << (32 * i);
+  }
+  return value;
+}
+
+void Clint::set_software_pair(std::uint64_t first, std::uint64_t value) {
+  for (std::uint64_t i = 0; i < 2 && first + i < harts_.size(); ++i) {
+    Hart& hart = harts_[first + i];
+    hart.software = (value >> (32 * i) & 1) != 0;
+    if (hart.software) {
+      hart.port.pins->raise(Interrupt::kSoftware);
+    } else {
+      hart.port.pins->lower(Interrupt::kSoftware);
+    }
   }
 }
 
+std::uint64_t Clint::read_register(std::uint64_t offset) const {
+  if (offset < kDeadlines) return software_pair(offset / 4);
+  if (offset == kTime) return harts_[running_].port.clock->ticks();
+  const std::uint64_t hart = (offset - kDeadlines) / 8;
+  return hart < harts_.size() ? harts_[hart].deadline : 0;
+}
+
 void Clint::write_register(std::uint64_t offset, std::uint64_t value) {
-  switch (offset) {
-    case kSoftware:
-      software_ = value & 1;
-      if (software_ != 0) {
-        pins_->raise(Interrupt::kSoftware);
-      } else {
-        pins_->lower(Interrupt::kSoftware);
-      }
-      return;
-    case kDeadline: deadline_ = value; break;
-    case kTime: clock_->set_ticks(value); break;
-    default: return;
+  const std::uint64_t hart = (offset - kDeadlines) / 8;
+  if (offset < kDeadlines) {
+    set_software_pair(offset / 4, value);
+  } else if (offset == kTime) {
+    for (Hart& each : harts_) each.port.clock->set_ticks(value);
+  } else if (hart < harts_.size()) {
+    harts_[hart].deadline = value;
   }
   update();
   rearmed_();
@@ -57,17 +77,20 @@ vm_mem::AccessFault Clint::mmio_write(std::uint64_t offset, unsigned size, std::
 }
 
 void Clint::update() {
-  if (clock_->ticks() >= deadline_) {
-    pins_->raise(Interrupt::kTimer);
-  } else {
-    pins_->lower(Interrupt::kTimer);
+  for (const Hart& hart : harts_) {
+    if (hart.port.clock->ticks() >= hart.deadline) {
+      hart.port.pins->raise(Interrupt::kTimer);
+    } else {
+      hart.port.pins->lower(Interrupt::kTimer);
+    }
   }
 }
 
-std::uint64_t Clint::ticks_left() const {
-  if (deadline_ == UINT64_MAX) return UINT64_MAX;
-  const std::uint64_t now = clock_->ticks();
-  return now >= deadline_ ? 0 : deadline_ - now;
+std::uint64_t Clint::ticks_left(std::size_t hart) const {
+  const std::uint64_t deadline = harts_[hart].deadline;
+  if (deadline == UINT64_MAX) return UINT64_MAX;
+  const std::uint64_t now = harts_[hart].port.clock->ticks();
+  return now >= deadline ? 0 : deadline - now;
 }
 
 }  // namespace vmrun

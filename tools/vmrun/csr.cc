@@ -103,6 +103,7 @@ bool read_machine_csr(const HartState& hart, std::uint16_t number, std::uint64_t
     case kMcause: value = csrs.mcause; return true;
     case kMtval: value = csrs.mtval; return true;
     case kMip: value = pending_interrupts(hart); return true;
+    case kMhartid: value = hart.number; return true;
     default: return false;
   }
 }

@@ -20,7 +20,8 @@ namespace {
 
 static_assert(kMostCommandLineBytes + 16384 <= kMostTreeBytes);
 
-enum Phandle : std::uint32_t { kCpuInterrupts = 1, kPlicPhandle = 2, kFinisherPhandle = 3 };
+// Those of the harts' interrupt controllers follow one another.
+enum Phandle : std::uint32_t { kPlicPhandle = 1, kFinisherPhandle = 2, kFirstCpuInterrupts = 3 };
 
 // libfdt's sequential writer; the first error stays.
 class Writer {
@@ -41,6 +42,9 @@ class Writer {
     note(fdt_property(bytes_.data(), name, value.c_str(), static_cast<int>(value.size() + 1)));
   }
   void cells(const char* name, std::initializer_list<std::uint32_t> values) {
+    cells(name, std::vector<std::uint32_t>(values));
+  }
+  void cells(const char* name, const std::vector<std::uint32_t>& values) {
     std::vector<fdt32_t> big_endian;
     for (const std::uint32_t value : values) big_endian.push_back(cpu_to_fdt32(value));
     note(fdt_property(bytes_.data(), name, big_endian.data(),
@@ -121,13 +125,10 @@ void add_flash(Writer& tree) {
   tree.end();
 }
 
-void add_cpus(Writer& tree) {
-  tree.begin("cpus");
-  address_cells(tree, 1, 0);
-  tree.cells("timebase-frequency", {kTicksPerSecond});
-  tree.begin("cpu@0");
+void add_cpu(Writer& tree, unsigned hart) {
+  tree.begin(node_name("cpu", hart));
   tree.text("device_type", "cpu");
-  tree.cells("reg", {0});
+  tree.cells("reg", {hart});
   tree.text("status", "okay");
   tree.text("compatible", "riscv");
   tree.text("riscv,isa", "rv64imafdc_zicbom_zicboz_zicsr_zifencei_zba_zbb_svadu");
@@ -138,10 +139,29 @@ void add_cpus(Writer& tree) {
   tree.cells("#interrupt-cells", {1});
   tree.flag("interrupt-controller");
   tree.text("compatible", "riscv,cpu-intc");
-  tree.cells("phandle", {kCpuInterrupts});
+  tree.cells("phandle", {kFirstCpuInterrupts + hart});
   tree.end();
   tree.end();
+}
+
+void add_cpus(Writer& tree, unsigned harts) {
+  tree.begin("cpus");
+  address_cells(tree, 1, 0);
+  tree.cells("timebase-frequency", {kTicksPerSecond});
+  for (unsigned hart = 0; hart < harts; ++hart) add_cpu(tree, hart);
   tree.end();
+}
+
+// Two interrupts of each hart.
+std::vector<std::uint32_t> interrupts_of(unsigned harts, Interrupt first, Interrupt second) {
+  std::vector<std::uint32_t> out;
+  for (unsigned hart = 0; hart < harts; ++hart) {
+    for (const Interrupt each : {first, second}) {
+      out.push_back(kFirstCpuInterrupts + hart);
+      out.push_back(static_cast<std::uint32_t>(each));
+    }
+  }
+  return out;
 }
 
 void add_interrupt(Writer& tree, unsigned source) {
@@ -149,25 +169,22 @@ void add_interrupt(Writer& tree, unsigned source) {
   tree.cells("interrupt-parent", {kPlicPhandle});
 }
 
-void add_interrupt_controllers(Writer& tree) {
-  constexpr auto kSoftware = static_cast<std::uint32_t>(Interrupt::kSoftware);
-  constexpr auto kTimer = static_cast<std::uint32_t>(Interrupt::kTimer);
-  constexpr auto kExternal = static_cast<std::uint32_t>(Interrupt::kExternal);
-  constexpr auto kSupervisor = static_cast<std::uint32_t>(Interrupt::kSupervisorExternal);
+void add_interrupt_controllers(Writer& tree, unsigned harts) {
   tree.begin(node_name("plic", kPlicBase));
   tree.text("compatible", std::string_view("sifive,plic-1.0.0\0riscv,plic0", 29));
   tree.range(kPlicBase, kPlicBytes);
   tree.cells("#address-cells", {0});
   tree.cells("#interrupt-cells", {1});
   tree.flag("interrupt-controller");
-  tree.cells("interrupts-extended", {kCpuInterrupts, kExternal, kCpuInterrupts, kSupervisor});
+  tree.cells("interrupts-extended",
+             interrupts_of(harts, Interrupt::kExternal, Interrupt::kSupervisorExternal));
   tree.cells("riscv,ndev", {Plic::kSources});
   tree.cells("phandle", {kPlicPhandle});
   tree.end();
   tree.begin(node_name("clint", kClintBase));
   tree.text("compatible", std::string_view("sifive,clint0\0riscv,clint0", 26));
   tree.range(kClintBase, kClintBytes);
-  tree.cells("interrupts-extended", {kCpuInterrupts, kSoftware, kCpuInterrupts, kTimer});
+  tree.cells("interrupts-extended", interrupts_of(harts, Interrupt::kSoftware, Interrupt::kTimer));
   tree.end();
 }
 
@@ -198,12 +215,12 @@ void add_virtio(Writer& tree, unsigned slot) {
   tree.end();
 }
 
-void add_soc(Writer& tree) {
+void add_soc(Writer& tree, unsigned harts) {
   tree.begin("soc");
   address_cells(tree, 2, 2);
   tree.text("compatible", "simple-bus");
   tree.flag("ranges");
-  add_interrupt_controllers(tree);
+  add_interrupt_controllers(tree, harts);
   add_finisher(tree);
   add_serial(tree);
   for (unsigned slot = 0; slot < kVirtioSlots; ++slot) add_virtio(tree, slot);
@@ -221,8 +238,8 @@ absl::StatusOr<std::vector<std::byte>> make_device_tree(const TreeOptions& optio
   add_chosen(tree, options);
   add_memory(tree, options.memory_bytes);
   add_flash(tree);
-  add_cpus(tree);
-  add_soc(tree);
+  add_cpus(tree, options.harts);
+  add_soc(tree, options.harts);
   add_syscon(tree, "poweroff", "syscon-poweroff", kFinisherPass);
   add_syscon(tree, "reboot", "syscon-reboot", kFinisherReset);
   tree.end();

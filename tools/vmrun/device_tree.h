@@ -17,6 +17,7 @@ inline constexpr std::size_t kMostCommandLineBytes = 4096;
 
 struct TreeOptions {
   std::uint64_t memory_bytes = 0;
+  unsigned harts = 1;
   std::string command_line = "";   // /chosen/bootargs; empty: none
   std::uint64_t initrd_begin = 0;  // equal to initrd_end: there is none
   std::uint64_t initrd_end = 0;

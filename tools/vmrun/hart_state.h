@@ -93,6 +93,7 @@ struct Reservation {
 inline constexpr std::uint8_t kSink = 32;
 
 struct HartState {
+  std::uint64_t number = 0;  // mhartid
   std::array<std::uint64_t, 33> x{};
   std::array<std::uint64_t, 32> f{};  // singles have ones above them
   std::uint64_t pc = 0;

@@ -23,6 +23,7 @@ inline constexpr unsigned kVirtioFirstInterrupt = 1;
 inline constexpr std::uint64_t kFlashBase = 0x2000'0000;
 inline constexpr std::uint64_t kFlashBytes = 0x200'0000;  // of each bank
 inline constexpr unsigned kFlashBanks = 2;
+inline constexpr unsigned kMostHarts = 8;
 inline constexpr std::uint64_t kRamBase = 0x8000'0000;
 
 }  // namespace vmrun

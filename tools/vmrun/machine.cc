@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "tools/vmrun/trap.h"
 #include "vm_device/raw_image.h"
 #include "vm_device/virtio_blk.h"
 
@@ -32,6 +33,22 @@ vm_mem::RamOptions ram_options(const MachineOptions& options) {
   return out;
 }
 
+absl::StatusOr<std::vector<std::unique_ptr<Hart>>> create_harts(vm_mem::MemoryManager& memory,
+                                                                unsigned count) {
+  if (count == 0 || count > kMostHarts) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d harts: 1 to %d are possible", count, kMostHarts));
+  }
+  std::vector<std::unique_ptr<Hart>> harts;
+  for (unsigned number = 0; number < count; ++number) {
+    auto hart = Hart::create(memory);
+    if (!hart.ok()) return hart.status();
+    (*hart)->state().number = number;
+    harts.push_back(*std::move(hart));
+  }
+  return harts;
+}
+
 constexpr std::uint64_t kA0 = 10;
 constexpr std::uint64_t kA1 = 11;
 constexpr std::uint64_t kA2 = 12;
@@ -50,30 +67,32 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   if (!memory.ok()) return memory.status();
   const auto ram = (*memory)->add_ram(*range, ram_options(options));
   if (!ram.ok()) return ram.status();
-  auto hart = Hart::create(**memory);
-  if (!hart.ok()) return hart.status();
+  auto harts = create_harts(**memory, options.harts);
+  if (!harts.ok()) return harts.status();
   if (options.jit) {
-    if (const absl::Status status = (*hart)->use_jit(*options.jit); !status.ok()) return status;
+    if (options.harts > 1) return absl::InvalidArgumentError("the JIT has one hart");
+    const absl::Status status = harts->front()->use_jit(*options.jit);
+    if (!status.ok()) return status;
   }
   std::unique_ptr<Machine> machine(
-      new Machine(std::move(options), *std::move(memory), *std::move(hart), *ram));
+      new Machine(std::move(options), *std::move(memory), *std::move(harts), *ram));
   if (const absl::Status status = machine->create_iommu(); !status.ok()) return status;
   if (const absl::Status status = machine->attach_devices(); !status.ok()) return status;
   return machine;
 }
 
 Machine::Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
-                 std::unique_ptr<Hart> hart, vm_mem::RegionId ram)
+                 std::vector<std::unique_ptr<Hart>> harts, vm_mem::RegionId ram)
     : options_(std::move(options)),
       memory_(std::move(memory)),
-      hart_(std::move(hart)),
+      harts_(std::move(harts)),
       ram_(ram),
-      clint_(hart_->state().clock, hart_->state().pins, [this] { hart_->yield(); }),
-      plic_({&hart_->state().pins}),
+      clint_(clint_ports(), [this] { hart().yield(); }),
+      plic_(pins()),
       uart_(plic_.line(kUartInterrupt), options_.console),
       finisher_([this](Finish finish) {
         finish_ = finish;
-        hart_->yield();
+        hart().yield();
       }),
       bus_(*memory_) {}
 
@@ -134,39 +153,103 @@ absl::Status Machine::attach_virtio(unsigned slot) {
 }
 
 absl::Status Machine::boot(const BootFiles& files) {
-  const auto loaded = load_boot_files(*memory_, options_.memory_bytes, files);
+  const auto loaded = load_boot_files(*memory_, options_.memory_bytes, options_.harts, files);
   if (!loaded.ok()) return loaded.status();
-  HartState& state = hart_->state();
-  state.pc = loaded->pc;
-  state.x[kA0] = 0;
-  state.x[kA1] = loaded->device_tree;
-  state.x[kA2] = loaded->dynamic_info;
+  for (const auto& hart : harts_) {
+    HartState& state = hart->state();
+    state.pc = loaded->pc;
+    state.x[kA0] = state.number;
+    state.x[kA1] = loaded->device_tree;
+    state.x[kA2] = loaded->dynamic_info;
+  }
   return absl::OkStatus();
 }
 
+std::vector<Clint::Port> Machine::clint_ports() const {
+  std::vector<Clint::Port> out;
+  for (const auto& hart : harts_) out.push_back({&hart->state().clock, &hart->state().pins});
+  return out;
+}
+
+std::vector<InterruptPins*> Machine::pins() const {
+  std::vector<InterruptPins*> out;
+  for (const auto& hart : harts_) out.push_back(&hart->state().pins);
+  return out;
+}
+
+std::uint64_t Machine::retired() const {
+  std::uint64_t sum = 0;
+  for (const auto& hart : harts_) sum += hart->state().clock.retired();
+  return sum;
+}
+
+// Up to the next timer interrupt of any hart.
+std::uint64_t Machine::turn_budget(std::uint64_t instructions) const {
+  std::uint64_t budget = instructions;
+  if (harts_.size() > 1) budget = std::min(budget, kTurnInstructions);
+  for (std::size_t hart = 0; hart < harts_.size(); ++hart) {
+    const std::uint64_t ticks = clint_.ticks_left(hart);
+    if (ticks != 0 && ticks < budget) budget = std::min(budget, ticks * kInstructionsPerTick);
+  }
+  return budget;
+}
+
+// kWait: all of them wait.
+StopReason Machine::take_turns(std::uint64_t budget) {
+  bool all_wait = true;
+  for (std::size_t number = 0; number < harts_.size() && !finish_; ++number) {
+    Hart& next = *harts_[number];
+    if (waiting_[number] && !has_wakeup(next.state())) continue;
+    running_ = number;
+    clint_.run_on(number);
+    if (harts_.size() > 1) next.state().reservation = {};
+    const StopReason reason = next.run(budget);
+    waiting_[number] = reason == StopReason::kWait;
+    if (reason == StopReason::kTrapLoop) return reason;
+    if (reason != StopReason::kWait) all_wait = false;
+  }
+  return all_wait ? StopReason::kWait : StopReason::kBudget;
+}
+
+// A hart that has waited, or has executed less, was idle meanwhile.
+void Machine::align_clocks() {
+  std::uint64_t latest = 0;
+  for (const auto& hart : harts_) latest = std::max(latest, hart->state().clock.ticks());
+  for (const auto& hart : harts_) {
+    Clock& clock = hart->state().clock;
+    clock.skip(latest - clock.ticks());
+  }
+}
+
 StopReason Machine::run(std::uint64_t instructions) {
-  const Clock& clock = hart_->state().clock;
-  const std::uint64_t end = clock.retired() + instructions;
-  while (clock.retired() < end && !finish_) {
+  const std::uint64_t end = retired() + instructions;
+  while (retired() < end && !finish_) {
     clint_.update();
-    std::uint64_t budget = end - clock.retired();
-    const std::uint64_t ticks = clint_.ticks_left();
-    if (ticks != 0)
-      budget = std::min(budget, ticks < budget ? ticks * kInstructionsPerTick : budget);
-    const StopReason reason = hart_->run(budget);
+    const StopReason reason = take_turns(turn_budget(end - retired()));
+    align_clocks();
     clint_.update();
-    if (reason == StopReason::kWait || reason == StopReason::kTrapLoop) return reason;
+    if (reason == StopReason::kTrapLoop) return reason;
+    if (reason == StopReason::kWait && !can_wake()) return reason;
   }
   return StopReason::kBudget;
 }
 
+bool Machine::can_wake() const {
+  return std::any_of(harts_.begin(), harts_.end(),
+                     [](const auto& hart) { return has_wakeup(hart->state()); });
+}
+
 std::uint64_t Machine::ticks_to_timer() const {
-  const bool enabled = (hart_->state().csrs.mie & mask_of(Interrupt::kTimer)) != 0;
-  return enabled ? clint_.ticks_left() : UINT64_MAX;
+  std::uint64_t least = UINT64_MAX;
+  for (std::size_t hart = 0; hart < harts_.size(); ++hart) {
+    const bool enabled = (harts_[hart]->state().csrs.mie & mask_of(Interrupt::kTimer)) != 0;
+    if (enabled) least = std::min(least, clint_.ticks_left(hart));
+  }
+  return least;
 }
 
 void Machine::skip(std::uint64_t ticks) {
-  hart_->state().clock.skip(ticks);
+  for (const auto& hart : harts_) hart->state().clock.skip(ticks);
   clint_.update();
 }
 

@@ -1,4 +1,4 @@
-// The whole machine: memory, hart and devices, wired as layout.h says.
+// The whole machine: memory, harts and devices, wired as layout.h says.
 #ifndef VMRUN_MACHINE_H_
 #define VMRUN_MACHINE_H_
 
@@ -30,8 +30,12 @@ namespace vmrun {
 // What stands between the virtio slots and memory.
 enum class SlotIommu : std::uint8_t { kNone, kIdentity };
 
+// How long a hart runs before the next one does.
+inline constexpr std::uint64_t kTurnInstructions = 5000;
+
 struct MachineOptions {
   std::uint64_t memory_bytes = 0;     // a multiple of 4096
+  unsigned harts = 1;                 // up to kMostHarts
   std::vector<std::string> disks;     // image files, for the virtio slots in this order
   std::function<void(char)> console;  // what the guest prints
   // kIdentity: an IOMMU that maps RAM to itself, and nothing else.
@@ -45,29 +49,37 @@ struct MachineOptions {
 class Machine {
  public:
   // Errors:  those of MemoryManager and RawImage; kInvalidArgument: too many disks and
-  //          devices.
+  //          devices, no such number of harts.
   static absl::StatusOr<std::unique_ptr<Machine>> create(MachineOptions options);
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  // Loads the files, and puts the hart where QEMU's reset vector would: pc at the
-  // firmware, a0 = hart 0, a1 = the device tree, a2 = what fw_dynamic wants to know.
+  // Loads the files, and puts the harts where QEMU's reset vector would: pc at the
+  // firmware, a0 = the hart's number, a1 = the device tree, a2 = what fw_dynamic wants to
+  // know.
   //
   // Errors:  those of load_boot_files
   absl::Status boot(const BootFiles& files);
 
-  // Runs until the instructions are executed, the guest waits or traps for ever, or it
-  // has finished.
+  // Runs until the instructions are executed, all harts wait, one traps for ever, or the
+  // guest has finished. Harts take turns on this thread: their clocks agree when a round of
+  // turns begins, and no reservation outlives a turn.
   StopReason run(std::uint64_t instructions);
 
   // What the guest told the finisher.
   const std::optional<Finish>& finish() const { return finish_; }
-  // Until the next timer interrupt that can wake the hart; UINT64_MAX where none can.
+  // Until the next timer interrupt that can wake a hart; UINT64_MAX where none can.
   std::uint64_t ticks_to_timer() const;
   // Lets time pass without instructions.
   void skip(std::uint64_t ticks);
 
-  Hart& hart() { return *hart_; }
+  // Whether a hart that waits would go on.
+  bool can_wake() const;
+
+  // The one that ran last, at first hart 0.
+  Hart& hart() { return *harts_[running_]; }
+  Hart& hart(std::size_t number) { return *harts_[number]; }
+  std::size_t hart_count() const { return harts_.size(); }
   Uart& uart() { return uart_; }
   vm_mem::MemoryManager& memory() { return *memory_; }
   std::uint64_t dirty_pages() const;
@@ -76,14 +88,22 @@ class Machine {
 
  private:
   Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
-          std::unique_ptr<Hart> hart, vm_mem::RegionId ram);
+          std::vector<std::unique_ptr<Hart>> harts, vm_mem::RegionId ram);
   absl::Status create_iommu();
   absl::Status attach_devices();
   absl::Status attach_virtio(unsigned slot);
+  std::vector<Clint::Port> clint_ports() const;
+  std::vector<InterruptPins*> pins() const;
+  std::uint64_t retired() const;
+  std::uint64_t turn_budget(std::uint64_t instructions) const;
+  StopReason take_turns(std::uint64_t budget);
+  void align_clocks();
 
   MachineOptions options_;
   std::unique_ptr<vm_mem::MemoryManager> memory_;
-  std::unique_ptr<Hart> hart_;
+  std::vector<std::unique_ptr<Hart>> harts_;
+  std::array<bool, kMostHarts> waiting_{};  // in WFI
+  std::size_t running_ = 0;
   vm_mem::RegionId ram_;
   std::optional<Finish> finish_;
   Clint clint_;

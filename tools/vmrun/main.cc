@@ -87,6 +87,7 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
   if (!content.ok()) return content.status();
   auto machine = Machine::create(
       {.memory_bytes = options.memory_bytes,
+       .harts = options.harts,
        .disks = options.disks,
        .console =
            [&output, &peer](char byte) {
@@ -105,15 +106,22 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
 }
 
 Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elapsed) {
+  std::uint64_t instructions = 0;
+  AccessCount scalar;
+  for (std::size_t number = 0; number < machine.hart_count(); ++number) {
+    Hart& hart = machine.hart(number);
+    instructions += hart.state().clock.retired();
+    scalar.operations += hart.memory().accesses().operations;
+    scalar.bytes += hart.memory().accesses().bytes;
+  }
   Report report{.end = end_name(end.kind),
                 .message = end.message,
                 .isa = std::string(vm_mem::active_isa()),
-                .instructions = machine.hart().state().clock.retired(),
+                .instructions = instructions,
                 .wall_seconds = std::chrono::duration<double>(elapsed).count(),
                 .pages_dirtied = machine.dirty_pages(),
                 .iommu_faults = machine.iommu_faults(),
                 .traffic = machine.memory().statistics()};
-  const AccessCount& scalar = machine.hart().memory().accesses();
   auto& count = report.traffic.counts[static_cast<std::size_t>(vm_mem::Route::kCpu)]
                                      [static_cast<std::size_t>(vm_mem::CopyPath::kInline)];
   count.operations += scalar.operations;

@@ -6,6 +6,7 @@
 
 #include "tools/command_line/parse.h"
 #include "tools/vmrun/device_tree.h"
+#include "tools/vmrun/layout.h"
 
 namespace vmrun {
 namespace {
@@ -38,6 +39,7 @@ struct Typed {
   Options options;
   std::string firmware;
   std::string memory;
+  int harts = 1;
   double timeout = 0;
   std::string cpu = "interpreter";
   std::string memory_mode = "softtlb";
@@ -85,6 +87,10 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
       ->type_name("SIZE")
       ->take_last();
   add_cpu_options(*app, typed);
+  app->add_option("--harts", typed.harts, "1 to 8; they take turns")
+      ->type_name("NUMBER")
+      ->take_last()
+      ->capture_default_str();
   app->add_option("--iommu", typed.iommu,
                   "what the disks' DMA passes: off, or identity (an IOMMU that maps RAM to itself)")
       ->type_name("MODE")
@@ -121,6 +127,28 @@ const char* option_without_file(const Options& options, const CLI::App& app) {
   return nullptr;
 }
 
+// What executes the guest; the error where that cannot be.
+std::optional<Exit> read_cpu(const Typed& typed, Options& options) {
+  if (typed.cpu != "interpreter" && typed.cpu != "jit") {
+    return usage_error(fmt::format("--cpu {}: interpreter and jit are possible", typed.cpu));
+  }
+  options.cpu = typed.cpu == "jit" ? CpuMode::kJit : CpuMode::kInterpreter;
+  if (typed.memory_mode != "softtlb" && typed.memory_mode != "fastmem") {
+    return usage_error(
+        fmt::format("--memory-mode {}: softtlb and fastmem are possible", typed.memory_mode));
+  }
+  options.memory_mode =
+      typed.memory_mode == "fastmem" ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
+  if (typed.harts < 1 || typed.harts > static_cast<int>(kMostHarts)) {
+    return usage_error(fmt::format("--harts {}: 1 to {} are possible", typed.harts, kMostHarts));
+  }
+  if (typed.harts > 1 && options.cpu == CpuMode::kJit) {
+    return usage_error(fmt::format("--harts {}: the JIT has one hart", typed.harts));
+  }
+  options.harts = static_cast<unsigned>(typed.harts);
+  return std::nullopt;
+}
+
 std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   Options options = std::move(typed.options);
   if (app.count("--firmware") != 0) {
@@ -143,16 +171,7 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     }
     options.timeout = std::chrono::milliseconds(std::llround(std::ceil(typed.timeout * 1000)));
   }
-  if (typed.cpu != "interpreter" && typed.cpu != "jit") {
-    return usage_error(fmt::format("--cpu {}: interpreter and jit are possible", typed.cpu));
-  }
-  options.cpu = typed.cpu == "jit" ? CpuMode::kJit : CpuMode::kInterpreter;
-  if (typed.memory_mode != "softtlb" && typed.memory_mode != "fastmem") {
-    return usage_error(
-        fmt::format("--memory-mode {}: softtlb and fastmem are possible", typed.memory_mode));
-  }
-  options.memory_mode =
-      typed.memory_mode == "fastmem" ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
+  if (auto refused = read_cpu(typed, options)) return *std::move(refused);
   if (typed.iommu != "off" && typed.iommu != "identity") {
     return usage_error(fmt::format("--iommu {}: off and identity are possible", typed.iommu));
   }

@@ -35,6 +35,7 @@ struct Options {
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
   CpuMode cpu = CpuMode::kInterpreter;
   MemoryMode memory_mode = MemoryMode::kSoftTlb;
+  unsigned harts = 1;
   IommuMode iommu = IommuMode::kOff;
   std::string script;  // empty: none
   std::optional<std::chrono::milliseconds> timeout;

@@ -131,7 +131,7 @@ std::optional<SessionEnd> Session::check_outside() const {
 
 // Where nobody is there to type, the time until the timer passes at once.
 std::optional<SessionEnd> Session::wait_for_interrupt() {
-  if (has_wakeup(machine_->hart().state())) return std::nullopt;
+  if (machine_->can_wake()) return std::nullopt;
   const std::uint64_t ticks = machine_->ticks_to_timer();
   if (peer_->state() != PeerState::kOpen) {
     if (ticks == UINT64_MAX) {
