@@ -42,7 +42,8 @@ class Guest {
     static_cast<void>(memory_->add_rom(*rom, std::vector<std::byte>(4096)).value());
     if (cpu != Cpu::kInterpreter) {
       const auto mode = cpu == Cpu::kFastmem ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
-      EXPECT_EQ(hart_->use_jit({.memory_mode = mode}), absl::OkStatus());
+      EXPECT_EQ(hart_->use_jit({.memory_mode = mode, .ram_base = kCode, .ram_bytes = kRamBytes}),
+                absl::OkStatus());
     }
     state().pc = kCode;
     state().csrs.mtvec = kHandler;
@@ -265,11 +266,29 @@ TEST_P(JitTest, DataBesideCodeLeavesItTranslated) {
   EXPECT_EQ(jit.statistics().invalidated, 0u);
 }
 
+TEST_P(JitTest, FastmemIsUsedWhereItWasAskedFor) {
+  EXPECT_EQ(jit.hart().jit()->fallback_reason(), "");
+  set(10, kData);
+  run_both({as::load(3, 5, 10, 0), as::store(3, 5, 10, 8), as::addi(10, 10, 16), as::jal(0, -12)},
+           400);
+  const std::byte* const none = nullptr;
+  EXPECT_EQ(jit.hart().memory().cpu().fastmem_base != none, GetParam() == Cpu::kFastmem);
+}
+
+// ROM is not in the arena: the load faults until it is a call.
+TEST_P(JitTest, AnAccessThatFaultsAgainAndAgainBecomesACall) {
+  set(10, kRom);
+  run_both({as::load(3, 5, 10, 0), as::addi(6, 6, 1), as::csrrs(7, 0xb02, 0), as::jal(0, -12)},
+           4 * 100);
+  EXPECT_EQ(jit.statistics().hot, GetParam() == Cpu::kFastmem ? 1u : 0u);
+}
+
 std::string name_of(const testing::TestParamInfo<Cpu>& info) {
   return info.param == Cpu::kFastmem ? "fastmem" : "softtlb";
 }
 
-INSTANTIATE_TEST_SUITE_P(MemoryModes, JitTest, testing::Values(Cpu::kSoftTlb), name_of);
+INSTANTIATE_TEST_SUITE_P(MemoryModes, JitTest, testing::Values(Cpu::kSoftTlb, Cpu::kFastmem),
+                         name_of);
 
 }  // namespace
 }  // namespace vmrun

@@ -23,6 +23,7 @@ struct JitStatistics {
   std::uint64_t dispatches = 0;   // times that translated code was entered
   std::uint64_t links = 0;        // jumps from block to block that were made direct
   std::uint64_t flushes = 0;      // times that all of it was forgotten
+  std::uint64_t hot = 0;          // accesses that fastmem is not used for any more
   std::uint64_t interpreted = 0;  // blocks that could not be translated, each time
 };
 
@@ -49,6 +50,9 @@ class Jit {
 
 struct JitOptions {
   MemoryMode memory_mode = MemoryMode::kSoftTlb;
+  // What kFastmem shows, from its first guest physical address on.
+  std::uint64_t ram_base = 0;
+  std::uint64_t ram_bytes = 0;
 };
 
 class Hart;

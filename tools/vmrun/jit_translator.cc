@@ -150,7 +150,9 @@ void Translation::emit(const BlockOp& op) {
             .index = op.index};
   one.decoded.rd = op.rd;
   if (emit_control(one) || emit_integer(code_, one) || emit_muldiv(code_, one)) return;
-  if (emit_memory(code_, one, config_, *buffer_)) return;
+  vm_engine::EmitConfig config = config_;
+  if (target_->slow->contains(op.pc)) config.address_mode = vm_engine::AddressMode::kGuest;
+  if (emit_memory(code_, one, config, *buffer_)) return;
   emit_interpreted(code_, target_->runtime, op);
 }
 

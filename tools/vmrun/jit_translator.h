@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <unordered_set>
 
 #include "tools/vmrun/jit_block.h"
 #include "tools/vmrun/jit_runtime.h"
@@ -25,6 +26,8 @@ struct JitTarget {
   const JitJump* jumps = nullptr;
   // Direct jumps into other pages hold only as long as what is seen there.
   bool links_pages = false;
+  // Addresses of loads and stores that are a helper's from the start.
+  const std::unordered_set<std::uint64_t>* slow = nullptr;
 };
 
 // The most that a block takes.

@@ -12,6 +12,7 @@
 #include "tools/vmrun/jit.h"
 #include "tools/vmrun/jit_blocks.h"
 #include "tools/vmrun/jit_code.h"
+#include "tools/vmrun/jit_fastmem.h"
 #include "tools/vmrun/jit_runtime.h"
 #include "tools/vmrun/jit_translator.h"
 #include "tools/vmrun/jit_watch.h"
@@ -64,14 +65,20 @@ class X86Jit : public Jit {
         blocks_(buffer_, memory_.executable().data()),
         watch_(cpu()),
         context_{.hart = &hart} {}
-  ~X86Jit() override { blocks_.remove_all(watch_.tc()); }
+  ~X86Jit() override {
+    fastmem_.reset();
+    blocks_.remove_all(watch_.tc());
+  }
 
   absl::Status start();
+  void use_fastmem(std::unique_ptr<JitFastmem> fastmem) { fastmem_ = std::move(fastmem); }
   Flow run(std::uint64_t end) override;
   void forget() override;
   void forget_translations() override;
   const JitStatistics& statistics() const override { return statistics_; }
-  std::string fallback_reason() const override { return {}; }
+  std::string fallback_reason() const override {
+    return fastmem_ == nullptr ? std::string() : fastmem_->reason();
+  }
 
  private:
   vme_cpu& cpu() { return hart_->memory().cpu(); }
@@ -82,6 +89,10 @@ class X86Jit : public Jit {
     return {.fetch_mode = fetch_mode(hart_->state()), .data_mode = data_mode(hart_->state())};
   }
   bool is_physical() const;
+  bool has_fastmem() const { return fastmem_ != nullptr && fastmem_->is_on(); }
+  void address_memory(vm_engine::EmitConfig& config, JitRegime regime) const;
+  bool register_sites(JitBlock& block);
+  static void note_hot(void* opaque, const vme_hot_site* site);
   void take_up_requests();
   void drop_blocks();
   void drop_translations();
@@ -110,6 +121,8 @@ class X86Jit : public Jit {
   bool forget_ = false;
   bool forget_translations_ = false;
   bool locked_ = false;  // physical memory protection binds M-mode too
+  std::unordered_set<std::uint64_t> slow_;
+  std::unique_ptr<JitFastmem> fastmem_;
   JitStatistics statistics_;
 };
 
@@ -165,6 +178,7 @@ void X86Jit::take_up_requests() {
                      __ATOMIC_SEQ_CST);
   if (forget_) drop_blocks();
   if (forget_translations_) drop_translations();
+  if (has_fastmem()) vme_hot_take(engine_, note_hot, this);
   for (const vme_tc_range& written : watch_.take()) {
     for (JitBlock* block : blocks_.made_from(written)) {
       followed_ = nullptr;
@@ -174,6 +188,44 @@ void X86Jit::take_up_requests() {
   }
 }
 
+// Where r14 holds the arena it is a fourth scratch register nowhere: blocks of one regime
+// follow each other without it being loaded again.
+void X86Jit::address_memory(vm_engine::EmitConfig& config, JitRegime regime) const {
+  const bool direct = has_fastmem() && is_physical() && regime.data_mode == regime.fetch_mode;
+  if (!direct) {
+    config.address_mode = vm_engine::AddressMode::kSoftTlb;
+    config.scratch = kScratch | reg_bit(vm_engine::Reg::kR14);
+    return;
+  }
+  config.address_mode = vm_engine::AddressMode::kFastmem;
+  config.scratch = kScratch;
+  config.fastmem_base = vm_engine::Reg::kR14;
+  config.arena_bits = fastmem_->arena_bits();
+}
+
+bool X86Jit::register_sites(JitBlock& block) {
+  if (buffer_.fault_sites.empty()) return true;
+  for (vme_site& site : buffer_.fault_sites) {
+    site.pc_off -= static_cast<std::uint32_t>(block.begin);
+    site.land_off -= static_cast<std::uint32_t>(block.begin);
+  }
+  auto* const code = reinterpret_cast<void*>(address_of(block.begin));
+  return vme_code_register(engine_, code, block.end - block.begin, buffer_.fault_sites.data(),
+                           buffer_.fault_sites.size(), &block.sites) == VME_OK;
+}
+
+// A site that faults again and again, as those that reach devices do: its block is made
+// anew, with a helper's call in its place.
+void X86Jit::note_hot(void* opaque, const vme_hot_site* site) {
+  auto& jit = *static_cast<X86Jit*>(opaque);
+  jit.slow_.insert(site->site.guest_pc);
+  ++jit.statistics_.hot;
+  JitBlock* const block = jit.blocks_.with_sites(site->code);
+  if (block == nullptr) return;
+  jit.followed_ = nullptr;
+  jit.blocks_.remove(jit.watch_.tc(), *block);
+}
+
 JitTarget X86Jit::target_for(JitRegime regime) {
   JitTarget target;
   target.runtime = runtime_;
@@ -181,8 +233,8 @@ JitTarget X86Jit::target_for(JitRegime regime) {
   target.jumps = blocks_.jumps(regime);
   target.links_pages = is_physical();
   target.config = vm_engine::default_emit_config();
-  target.config.address_mode = vm_engine::AddressMode::kSoftTlb;
-  target.config.scratch = kScratch | reg_bit(vm_engine::Reg::kR14);
+  target.slow = &slow_;
+  address_memory(target.config, regime);
   target.config.flags = regime.data_mode << VME_MMU_SRC_SHIFT | regime.data_mode
                                                                     << VME_MMU_DST_SHIFT;
   target.config.rsp_mod_16 = 0;
@@ -220,7 +272,8 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
   made->ops = decoded.ops;
   JitBlock& block = blocks_.add(std::move(made));
   const bool translated = translate(block, target_for(block.regime), buffer_) &&
-                          memory_.publish(block.begin, block.end - block.begin).ok();
+                          memory_.publish(block.begin, block.end - block.begin).ok() &&
+                          register_sites(block);
   ++statistics_.translated;
   if (translated && vme_tc_end_translate(watch_.tc(), &block.watched) == 1) return &block;
   blocks_.remove(watch_.tc(), block);
@@ -244,7 +297,8 @@ void X86Jit::follow_link(JitBlock& block) {
 Flow X86Jit::run(std::uint64_t end) {
   take_up_requests();
   JitBlock* const block = find_block();
-  if (block == nullptr) {
+  const bool may_run = !has_fastmem() || fastmem_->enter_thread();
+  if (block == nullptr || !may_run) {
     followed_ = nullptr;
     ++statistics_.interpreted;
     return hart_->run_block();
@@ -287,13 +341,17 @@ Flow X86Jit::finish_flow() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
-                                              vm_mem::MemoryManager&, JitOptions options) {
-  if (options.memory_mode == MemoryMode::kFastmem) {
-    return absl::UnimplementedError("--memory-mode fastmem: translated code uses the soft TLB");
-  }
+                                              vm_mem::MemoryManager& guest_memory,
+                                              JitOptions options) {
   auto memory = vm_engine::CodeMemory::create(kCodeBytes);
   if (!memory.ok()) return memory.status();
   auto jit = std::make_unique<X86Jit>(hart, engine, *std::move(memory));
+  if (options.memory_mode == MemoryMode::kFastmem) {
+    const auto ram =
+        vm_mem::GuestRange::make(vm_mem::GuestAddress{options.ram_base}, options.ram_bytes);
+    if (!ram) return absl::InvalidArgumentError("more memory than there are addresses");
+    jit->use_fastmem(JitFastmem::create(hart.memory().cpu(), guest_memory, *ram));
+  }
   if (const absl::Status status = jit->start(); !status.ok()) return status;
   return jit;
 }

@@ -71,6 +71,8 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   if (!harts.ok()) return harts.status();
   if (options.jit) {
     if (options.harts > 1) return absl::InvalidArgumentError("the JIT has one hart");
+    options.jit->ram_base = kRamBase;
+    options.jit->ram_bytes = options.memory_bytes;
     const absl::Status status = harts->front()->use_jit(*options.jit);
     if (!status.ok()) return status;
   }

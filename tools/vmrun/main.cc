@@ -154,6 +154,11 @@ int run(const Options& options) {
   ConsolePeer* heard_by = nullptr;
   auto machine = make_machine(options, output, heard_by);
   if (!machine.ok()) return complain(machine.status()), 1;
+  const Jit* const jit = (*machine)->hart().jit();
+  if (jit != nullptr && !jit->fallback_reason().empty()) {
+    complain("fastmem is not possible, translated code uses the soft TLB: " +
+             jit->fallback_reason());
+  }
   auto peer = make_peer(options);
   if (!peer.ok()) return complain(peer.status()), 1;
   heard_by = peer->get();
