@@ -47,7 +47,7 @@ class Guest {
     }
     state().pc = kCode;
     state().csrs.mtvec = kHandler;
-    program({{as::jal(0, 0)}}, kHandler);
+    program({as::jal(0, 0)}, kHandler);
   }
 
   Hart& hart() { return *hart_; }
@@ -228,7 +228,7 @@ TEST_P(JitTest, InterruptsAreTakenOutOfALinkedLoop) {
 }
 
 TEST_P(JitTest, YieldLeavesALinkedLoop) {
-  jit.program({{as::jal(0, 0)}});
+  jit.program({as::jal(0, 0)});
   static_cast<void>(jit.hart().run(1000));
   jit.hart().yield();
   EXPECT_EQ(jit.hart().run(UINT64_MAX / 2), StopReason::kYield);
@@ -253,7 +253,7 @@ TEST_P(JitTest, CodeThatTheHostWritesIsRun) {
   jit.program({{as::addi(5, 0, 1), as::jal(0, -4)}});
   static_cast<void>(jit.hart().run(100));
   EXPECT_EQ(jit.x(5), 1u);
-  jit.program({{as::addi(5, 0, 2)}});
+  jit.program({as::addi(5, 0, 2)});
   static_cast<void>(jit.hart().run(4));
   EXPECT_EQ(jit.x(5), 2u);
 }
