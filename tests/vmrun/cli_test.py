@@ -55,7 +55,7 @@ def firmware_larger_than_memory():
     write("huge", LOOP)
     os.truncate("huge", 17 << 20)
     expect(run("--firmware", "huge", "--memory", "16M"), 1,
-           "huge: 16777216 bytes of memory are too little for a firmware of 17825792 bytes .*")
+           "huge: 0x1100000 bytes at 0x80000000 are not within the RAM from 0x80000000 to 0x81000000")
 
 
 def firmware_of_zeros():
@@ -176,8 +176,19 @@ def a_stalled_reader_holds_up_neither_timeout_nor_signal():
 
 
 def kernel_of_another_machine():
-    expect(run("--firmware", write("loop", LOOP), "--kernel", "/bin/sh"), 1,
-           "/bin/sh: an ELF program, but not for RISC-V with 64 bits .*")
+    x86 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(44)
+    expect(run("--firmware", write("loop", LOOP), "--kernel", write("x86", x86)), 1,
+           r"x86: an ELF program, but not for RISC-V with 64 bits \(machine 62, class 2\)")
+
+
+def missing_kernel():
+    expect(run("--firmware", write("loop", LOOP), "--kernel", "nope"), 1,
+           "nope: No such file or directory")
+
+
+def missing_initrd():
+    expect(run("--firmware", write("loop", LOOP), "--kernel", "loop", "--initrd", "nope"), 1,
+           "nope: No such file or directory")
 
 
 def kernel_over_the_device_tree():

@@ -86,6 +86,17 @@ TEST(CsrTest, ChangingMipDoesNotTakeUpThePins) {
   EXPECT_EQ(hart.state().csrs.mip, 0x20u);
 }
 
+TEST(CsrTest, ReservedCbieLeavesWhatWasThere) {
+  for (const std::uint16_t number : {std::uint16_t{0x30a}, std::uint16_t{0x10a}}) {
+    HartState hart;
+    ASSERT_TRUE(write_csr(hart, number, 0x30));
+    ASSERT_TRUE(write_csr(hart, number, 0xe0));  // CBIE = 2, CBCFE, CBZE
+    std::uint64_t value = 0;
+    ASSERT_TRUE(read_csr(hart, number, value));
+    EXPECT_EQ(value, 0xf0u) << std::hex << number;
+  }
+}
+
 TEST(CsrTest, PmpEntriesBeyondTheSixteenReadAsZero) {
   for (const std::uint16_t number :
        std::initializer_list<std::uint16_t>{0x3a4, 0x3ae, 0x3c0, 0x3ef}) {

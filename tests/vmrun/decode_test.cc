@@ -79,7 +79,7 @@ TEST(DecodeTest, RoundTripsEveryStoreOffset) {
 TEST(DecodeTest, RefusesReservedEncodings) {
   const std::uint32_t reserved[] = {
       0xffffffff,
-      0x00000007,                        // flw: no F extension
+      0x00000007,                        // floating-point load with funct3 0
       as::i_type(0, 1, 7, 1, 0x03),      // load with funct3 7
       as::store(4, 1, 2, 0),             // store with funct3 4
       as::b_type(8, 1, 2, 2),            // branch with funct3 2

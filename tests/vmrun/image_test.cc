@@ -58,6 +58,23 @@ TEST(ImageTest, AnElfProgramGoesToItsPhysicalAddress) {
   EXPECT_EQ(std::memcmp(image->segments[0].content.data(), "code", 4), 0);
 }
 
+// The physical address of the entry is a virtual one of the second segment.
+TEST(ImageTest, TheEntryIsTranslatedOnce) {
+  Elf elf;
+  elf.header.e_phnum = 2;
+  elf.header.e_phoff = sizeof elf.header;
+  elf.segment.p_offset = 0;
+  Elf64_Phdr second = elf.segment;
+  second.p_vaddr = elf.segment.p_paddr;
+  second.p_paddr = 0x8400'0000;
+  std::string file = elf.bytes().substr(0, sizeof elf.header + sizeof elf.segment);
+  file.append(reinterpret_cast<const char*>(&second), sizeof second);
+  const auto image = parse(file);
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->segments.size(), 2u);
+  EXPECT_EQ(image->entry, 0x8040'0010u);
+}
+
 TEST(ImageTest, AnElfProgramForAnotherMachineIsRefused) {
   Elf elf;
   elf.header.e_machine = EM_X86_64;

@@ -1,6 +1,10 @@
 #include "tools/vmrun/machine.h"
 
+#include <elf.h>
 #include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstring>
 
 #include "tests/vmrun/assembler.h"
 
@@ -52,6 +56,31 @@ TEST_F(MachineTest, RefusesFirmwareThatDoesNotFit) {
   EXPECT_EQ(machine_->boot({}).code(), absl::StatusCode::kInvalidArgument);
   const std::vector<std::byte> huge(kMemoryBytes);
   EXPECT_EQ(start({.firmware = {"huge", huge}}).code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(MachineTest, FirmwareIsMeasuredByWhatIsLoaded) {
+  struct Elf {
+    Elf64_Ehdr header{};
+    Elf64_Phdr segment{};
+    Code::value_type code = as::jal(0, 0);
+  } elf;
+  std::memcpy(elf.header.e_ident, ELFMAG, SELFMAG);
+  elf.header.e_ident[EI_CLASS] = ELFCLASS64;
+  elf.header.e_ident[EI_DATA] = ELFDATA2LSB;
+  elf.header.e_machine = EM_RISCV;
+  elf.header.e_entry = elf.segment.p_vaddr = elf.segment.p_paddr = 0x8000'1000;
+  elf.header.e_phoff = offsetof(Elf, segment);
+  elf.header.e_phentsize = sizeof elf.segment;
+  elf.header.e_phnum = 1;
+  elf.segment.p_type = PT_LOAD;
+  elf.segment.p_offset = offsetof(Elf, code);
+  elf.segment.p_filesz = elf.segment.p_memsz = sizeof elf.code;
+  std::vector<std::byte> with_symbols(kMemoryBytes + (4 << 20));
+  std::memcpy(with_symbols.data(), &elf, sizeof elf);
+  const absl::Status status = start({.firmware = {"elf", with_symbols}});
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(machine_->hart().state().pc, 0x8000'1000u);
+  EXPECT_EQ(at<std::uint32_t>(0x8000'1000), as::jal(0, 0));
 }
 
 TEST_F(MachineTest, AKernelIsToldOfByTheDynamicInformation) {

@@ -171,6 +171,24 @@ TEST(MmuTest, MprvTakesThePrivilegeFromMpp) {
   EXPECT_EQ(hart.state().csrs.mcause, 13u);
 }
 
+TEST(MmuTest, MprvHeedsSumAndMxr) {
+  constexpr std::uint64_t kAsSupervisor = kMstatusMprv | std::uint64_t{1} << 11;
+  for (const auto& [bits, permission] :
+       {std::pair{kRw | kU, kMstatusSum}, std::pair{kV | kX | kA, kMstatusMxr}}) {
+    PagingHart hart;
+    hart.map(PagingHart::kVirtualData, BareHart::kData, bits);
+    hart.poke<std::uint64_t>(BareHart::kData, 77);
+    hart.x(6) = PagingHart::kVirtualData;
+    hart.state().csrs.mstatus = kAsSupervisor | permission;
+    hart.execute({kLoad});
+    EXPECT_EQ(hart.state().csrs.mcause, 0u);
+    EXPECT_EQ(hart.x(5), 77u);
+    hart.state().csrs.mstatus = kAsSupervisor;
+    hart.execute({kLoad, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, 13u);
+  }
+}
+
 TEST(MmuTest, AccessedAndDirtyAreSetWhenTheyBecomeTrue) {
   PagingHart hart;
   const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
@@ -209,6 +227,65 @@ TEST(MmuTest, LargePagesAreOnePieceAndAligned) {
   EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 8), 99u);
   hart.map(gva, BareHart::kCode + 0x1000, kRw, 1);
   EXPECT_EQ(hart.cause_of(kStore), 15u);
+}
+
+struct Size {
+  unsigned levels, level;
+  std::uint64_t gva, aligned, misaligned;
+};
+
+TEST(MmuTest, LargerPagesAreAlignedToo) {
+  constexpr std::uint64_t kGiB = 1 << 30;
+  for (const Size& size : {Size{3, 2, kGiB, BareHart::kCode, BareHart::kCode + (2 << 20)},
+                           Size{4, 2, kGiB, BareHart::kCode, BareHart::kCode + (2 << 20)},
+                           Size{4, 3, 512 * kGiB, 0, kGiB}}) {
+    PagingHart hart(size.levels);
+    hart.map(size.gva, size.aligned, kRw, size.level);
+    hart.x(5) = 99;
+    hart.x(6) = size.gva + (BareHart::kData - size.aligned) + 8;
+    EXPECT_EQ(hart.cause_of(kStore), 0u) << size.level;
+    EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 8), 99u);
+    hart.map(size.gva, size.misaligned, kRw, size.level);
+    EXPECT_EQ(hart.cause_of(kStore), 15u) << size.level;
+  }
+}
+
+// Adds a page of RAM when it is read.
+class Grower : public vm_mem::MmioHandler {
+ public:
+  vm_mem::AccessFault mmio_read(std::uint64_t, unsigned, std::uint64_t& value) override {
+    const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{0x9000'0000}, 4096);
+    value = memory->add_ram(*range).ok() ? 1 : 0;
+    return vm_mem::AccessFault::kNone;
+  }
+  vm_mem::AccessFault mmio_write(std::uint64_t, unsigned, std::uint64_t) override {
+    return vm_mem::AccessFault::kReadOnly;
+  }
+
+  vm_mem::MemoryManager* memory = nullptr;
+};
+
+// The load behind the device's enters a large page into a soft TLB that knows of the new
+// map, which the hart follows only when the block is over.
+TEST(MmuTest, AFenceForgetsALargePageThatWasEnteredWhileTheMapChanged) {
+  Grower grower;
+  PagingHart hart;
+  grower.memory = &hart.memory();
+  constexpr std::uint64_t kDevice = 0x1000'0000;
+  const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kDevice}, 4096);
+  ASSERT_TRUE(hart.memory().add_mmio(*range, &grower).ok());
+  hart.map(PagingHart::kVirtualData, kDevice, kRw);
+  const std::uint64_t gva = PagingHart::kVirtualCode + 0x400'0000;
+  const std::uint64_t entry = hart.map(gva, BareHart::kCode, kRw, 1);
+  hart.x(8) = PagingHart::kVirtualData;
+  hart.x(6) = gva + (BareHart::kData - BareHart::kCode);
+  hart.x(7) = gva;
+  hart.run({as::load(3, 9, 8, 0), kLoad});
+  EXPECT_EQ(hart.state().csrs.scause, 0u);
+  EXPECT_EQ(hart.x(9), 1u);
+  hart.poke<std::uint64_t>(entry, 0);
+  hart.run({sfence(7), kLoad});
+  EXPECT_EQ(hart.state().csrs.scause, 13u);
 }
 
 TEST(MmuTest, AFenceOfOneAddressForgetsItsWholeLargePage) {
@@ -319,64 +396,19 @@ TEST(MmuTest, AtomicsFaultAsStoresAndReservedLoadsAsLoads) {
   EXPECT_EQ(hart.cause_of(as::amo(2, 3, 5, 6, 0)), 13u);
 }
 
-// Entry 0: the second page of the data without W; entry 1: everything.
-class PmpTest : public testing::Test {
- protected:
-  static constexpr std::uint64_t kPage = BareHart::kData + 0x1000;
-
-  PmpTest() {
-    hart.state().csrs.pmpcfg = {0x18 | 1, 0x1f};
-    hart.state().csrs.pmpaddr = {kPage >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
-    hart.x(6) = kPage;
-  }
-  std::uint64_t cause_of(std::uint32_t word, Privilege privilege) {
-    hart.state().privilege = privilege;
-    hart.state().csrs.mcause = 0;
-    hart.execute({word, as::kNop});
-    return hart.state().csrs.mcause;
-  }
-
-  BareHart hart;
-};
-
-TEST_F(PmpTest, DeniesAllButMachineMode) {
-  EXPECT_EQ(cause_of(kLoad, Privilege::kSupervisor), 0u);
-  EXPECT_EQ(cause_of(kStore, Privilege::kSupervisor), 7u);
-  EXPECT_EQ(cause_of(kCall, Privilege::kUser), 1u);
-  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
-  hart.x(6) = kPage + 4096;
-  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 0u);
-  hart.x(6) = kPage - 4;  // half of it
-  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 7u);
-  EXPECT_EQ(hart.state().csrs.mtval, kPage);
-}
-
-TEST_F(PmpTest, LockedEntriesBindMachineModeToo) {
-  hart.x(7) = 0x1f99;
-  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
-  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
-  EXPECT_EQ(cause_of(kLoad, Privilege::kMachine), 0u);
-  hart.x(7) = 0;
-  EXPECT_EQ(cause_of(as::csrrw(0, 0x3b0, 7), Privilege::kMachine), 0u);  // no effect
-  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
-  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
-}
-
-TEST_F(PmpTest, ARangeEndsBelowItsAddress) {
-  hart.state().csrs.pmpcfg = {0x08, 0x0f};  // TOR
-  hart.state().csrs.pmpaddr = {kPage >> 2, BareHart::kEnd >> 2};
-  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
-  hart.state().csrs.pmpcfg = {0x08 | 7, 0x08};
-  hart.hart().forget_translations();
-  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 7u);
-  hart.x(6) = kPage - 8;
-  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 0u);
-}
-
-TEST_F(PmpTest, WithoutAnEntryOnlyMachineModeMayDoAnything) {
-  hart.state().csrs.pmpcfg = {};
-  EXPECT_EQ(cause_of(as::kNop, Privilege::kUser), 1u);
-  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+TEST(PmpPagingTest, ManagingABlockDirtiesNoPage) {
+  constexpr std::uint32_t kClean = as::i_type(1, 6, 2, 0, 0x0f);
+  PagingHart hart;
+  hart.state().csrs.menvcfg |= kEnvcfgCbcfe;
+  hart.state().csrs.pmpcfg = {0x18, 0x1f};
+  hart.state().csrs.pmpaddr = {BareHart::kData >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
+  const std::uint64_t entry =
+      hart.map(PagingHart::kVirtualData, BareHart::kData, kV | kR | kW | kA);
+  hart.state().csrs.medeleg = 0;
+  hart.x(6) = PagingHart::kVirtualData;
+  hart.run({kClean});
+  EXPECT_EQ(hart.state().csrs.mcause, 7u);
+  EXPECT_EQ(hart.peek<std::uint64_t>(entry) & kD, 0u);
 }
 
 TEST(PmpPagingTest, PageTablesAreReadAsSupervisorMode) {

@@ -203,11 +203,52 @@ TEST(TrapTest, SupervisorModeLosesWhatMstatusTakesAway) {
   }
 }
 
-TEST(TrapTest, TwKeepsUserModeFromWaiting) {
+TEST(TrapTest, UserModeNeverWaits) {
+  for (const std::uint64_t mstatus : {std::uint64_t{0}, kMstatusTw}) {
+    UserHart hart;
+    hart.state().csrs.mstatus = mstatus;
+    hart.execute({as::kWfi, as::kNop});
+    EXPECT_EQ(hart.state().csrs.mcause, 2u);
+    EXPECT_EQ(hart.state().csrs.mtval, as::kWfi);
+  }
+}
+
+TEST(TrapTest, SupervisorInterruptsAreTakenBeforeTheNextBlock) {
   UserHart hart;
-  hart.state().csrs.mstatus = kMstatusTw;
-  hart.execute({as::kWfi, as::kNop});
-  EXPECT_EQ(hart.state().csrs.mcause, 2u);
+  hart.state().privilege = Privilege::kSupervisor;
+  hart.state().csrs.mie = hart.state().csrs.mideleg = kSupervisorInterrupts;
+  hart.state().csrs.mstatus = kMstatusSie;
+  hart.state().csrs.stvec = BareHart::kHandler;
+  hart.state().pins.raise(Interrupt::kSupervisorExternal);
+  hart.execute({as::kNop});
+  EXPECT_EQ(hart.state().csrs.scause, kInterruptBit | 9);
+  EXPECT_EQ(hart.state().csrs.sepc, BareHart::kCode);
+  EXPECT_EQ(hart.state().pc, BareHart::kHandler);
+  EXPECT_EQ(hart.state().privilege, Privilege::kSupervisor);
+}
+
+// Of S-mode's own: external before software before timer, as in M-mode.
+TEST(TrapTest, SupervisorInterruptsHaveTheirOrder) {
+  HartState hart;
+  hart.privilege = Privilege::kUser;
+  hart.csrs.mie = hart.csrs.mideleg = kSupervisorInterrupts;
+  for (const Interrupt next : {Interrupt::kSupervisorTimer, Interrupt::kSupervisorSoftware,
+                               Interrupt::kSupervisorExternal}) {
+    hart.csrs.mip |= mask_of(next);
+    EXPECT_EQ(takeable_interrupt(hart), next);
+  }
+}
+
+// A kernel whose programs make each call at the same place is not lost.
+TEST(TrapTest, AReturnToUserModeBeginsTheWatchAnew) {
+  constexpr std::uint32_t kSret = 0x10200073;
+  UserHart hart;
+  hart.state().csrs.medeleg = 1u << 8;
+  hart.state().csrs.stvec = BareHart::kHandler;
+  hart.poke<std::uint32_t>(BareHart::kHandler, kSret);  // to the call again
+  hart.execute({as::kEcall});
+  EXPECT_EQ(hart.hart().run(3 * kTrapLoopLimit), StopReason::kBudget);
+  EXPECT_EQ(hart.state().csrs.scause, 8u);
 }
 
 TEST(TrapWatchTest, GivesUpOnlyOnARepeatedPlace) {

@@ -36,7 +36,7 @@ struct BootState {
 
 // The device tree is near the end of RAM, an initial RAM disk below it.
 //
-// Errors:  each message begins with the name of the file that it is about.
+// Errors:  each message begins with the name of the file that it is about, if it is about one.
 //          kInvalidArgument  those of parse_image
 //          kOutOfRange       not in RAM, not enough of it, or one would overwrite another
 absl::StatusOr<BootState> load_boot_files(vm_mem::MemoryManager& memory, std::uint64_t memory_bytes,

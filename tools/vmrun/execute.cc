@@ -7,10 +7,6 @@
 namespace vmrun {
 namespace {
 
-Flow illegal(Hart& hart, const BlockOp& op) {
-  return hart.raise(op, Cause::kIllegalInstruction, op.raw);
-}
-
 Handler find_handler(Op op) {
   for (const auto group :
        {integer_handler, control_handler, memory_handler, muldiv_handler, atomic_handler,
@@ -49,6 +45,10 @@ bool ends_block(Op op) {
     case Op::kWfi: return true;
     default: return (op >= Op::kJal && op <= Op::kBgeu) || stands_alone(op);
   }
+}
+
+Flow illegal(Hart& hart, const BlockOp& op) {
+  return hart.raise(op, Cause::kIllegalInstruction, op.raw);
 }
 
 Flow leave_block(Hart& hart, const BlockOp& op) {

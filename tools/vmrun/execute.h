@@ -5,6 +5,7 @@
 
 #include "tools/vmrun/block.h"
 #include "tools/vmrun/decoded_op.h"
+#include "tools/vmrun/hart_state.h"
 
 namespace vmrun {
 
@@ -18,9 +19,16 @@ bool stands_alone(Op op);
 
 // Goes on at the op's pc: for a block that ends before a jump.
 Flow leave_block(Hart& hart, const BlockOp& op);
+// Raises the exception of an instruction that is none, or none for this hart as it is.
+Flow illegal(Hart& hart, const BlockOp& op);
 // Raise the fault of a fetch; imm is the offset of the faulting byte.
 Flow fetch_access_fault(Hart& hart, const BlockOp& op);
 Flow fetch_page_fault(Hart& hart, const BlockOp& op);
+
+// Where a load or store goes.
+inline std::uint64_t effective_address(const HartState& state, const BlockOp& op) {
+  return state.x[op.rs1] + static_cast<std::uint64_t>(std::int64_t{op.imm});
+}
 
 // The groups: null for operations of another one.
 Handler integer_handler(Op op);

@@ -22,15 +22,13 @@ Flow fault(Hart& hart, const BlockOp& op, vme_rc rc) {
 
 template <std::uint64_t kEnable>
 Flow manage(Hart& hart, const BlockOp& op) {
-  if (!is_enabled(hart.state(), kEnable)) return hart.raise(op, Cause::kIllegalInstruction, op.raw);
+  if (!is_enabled(hart.state(), kEnable)) return illegal(hart, op);
   const vme_rc rc = hart.memory().check_block(hart.state().x[op.rs1]);
   return rc == VME_OK ? Flow::kNext : fault(hart, op, rc);
 }
 
 Flow zero(Hart& hart, const BlockOp& op) {
-  if (!is_enabled(hart.state(), kEnvcfgCbze)) {
-    return hart.raise(op, Cause::kIllegalInstruction, op.raw);
-  }
+  if (!is_enabled(hart.state(), kEnvcfgCbze)) return illegal(hart, op);
   const vme_rc rc = hart.memory().zero_block(hart.state().x[op.rs1]);
   return rc == VME_OK ? Flow::kNext : fault(hart, op, rc);
 }

@@ -34,10 +34,6 @@ void write(HartState& state, unsigned index, Bits value) {
 
 bool is_on(const HartState& state) { return (state.csrs.mstatus & kMstatusFs) != 0; }
 
-Flow illegal(Hart& hart, const BlockOp& op) {
-  return hart.raise(op, Cause::kIllegalInstruction, op.raw);
-}
-
 using Body = void (*)(HartState&, const BlockOp&, FloatContext&);
 
 template <Body kBody>
@@ -141,16 +137,12 @@ void move_to_integer(HartState& state, const BlockOp& op, FloatContext&) {
   state.x[op.rd] = static_cast<std::uint64_t>(std::int64_t{value});
 }
 
-std::uint64_t address_of(const HartState& state, const BlockOp& op) {
-  return state.x[op.rs1] + static_cast<std::uint64_t>(std::int64_t{op.imm});
-}
-
 template <typename Bits>
 Flow load(Hart& hart, const BlockOp& op) {
   HartState& state = hart.state();
   if (!is_on(state)) return illegal(hart, op);
   Bits value{};
-  const vme_rc rc = hart.memory().load(address_of(state, op), value);
+  const vme_rc rc = hart.memory().load(effective_address(state, op), value);
   if (rc != VME_OK) return hart.raise_access(op, rc, AccessKind::kLoad);
   write(state, op.rd, value);
   return Flow::kNext;
@@ -160,7 +152,8 @@ template <typename Bits>
 Flow store(Hart& hart, const BlockOp& op) {
   const HartState& state = hart.state();
   if (!is_on(state)) return illegal(hart, op);
-  const vme_rc rc = hart.memory().store(address_of(state, op), static_cast<Bits>(state.f[op.rs2]));
+  const vme_rc rc =
+      hart.memory().store(effective_address(state, op), static_cast<Bits>(state.f[op.rs2]));
   if (rc != VME_OK) return hart.raise_access(op, rc, AccessKind::kStore);
   return Flow::kNext;
 }

@@ -8,16 +8,12 @@
 namespace vmrun {
 namespace {
 
-std::uint64_t address_of(const HartState& state, const BlockOp& op) {
-  return state.x[op.rs1] + static_cast<std::uint64_t>(std::int64_t{op.imm});
-}
-
 // T says by its sign whether the value is sign- or zero-extended.
 template <typename T>
 Flow load(Hart& hart, const BlockOp& op) {
   HartState& state = hart.state();
   T value{};
-  const vme_rc rc = hart.memory().load(address_of(state, op), value);
+  const vme_rc rc = hart.memory().load(effective_address(state, op), value);
   if (rc != VME_OK) [[unlikely]]
     return hart.raise_access(op, rc, AccessKind::kLoad);
   using Extended = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
@@ -28,7 +24,8 @@ Flow load(Hart& hart, const BlockOp& op) {
 template <typename T>
 Flow store(Hart& hart, const BlockOp& op) {
   const HartState& state = hart.state();
-  const vme_rc rc = hart.memory().store(address_of(state, op), static_cast<T>(state.x[op.rs2]));
+  const vme_rc rc =
+      hart.memory().store(effective_address(state, op), static_cast<T>(state.x[op.rs2]));
   if (rc != VME_OK) [[unlikely]]
     return hart.raise_access(op, rc, AccessKind::kStore);
   return Flow::kNext;

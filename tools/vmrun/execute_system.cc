@@ -1,5 +1,5 @@
-// CSR accesses, environment calls, FENCE.I, and what returns from or waits for a trap,
-// SFENCE.VMA.
+// CSR accesses, environment calls, the fences of code and of translations, and what returns
+// from a trap or waits for one.
 
 #include "tools/vmrun/csr.h"
 #include "tools/vmrun/execute.h"
@@ -8,10 +8,6 @@
 
 namespace vmrun {
 namespace {
-
-Flow illegal(Hart& hart, const BlockOp& op) {
-  return hart.raise(op, Cause::kIllegalInstruction, op.raw);
-}
 
 Flow go_on(Hart& hart, const BlockOp& op, Flow flow = Flow::kJump) {
   hart.state().pc = op.pc + op.bytes;
@@ -99,10 +95,10 @@ Flow sfence_vma(Hart& hart, const BlockOp& op) {
   return go_on(hart, op);
 }
 
+// U-mode is refused whatever TW says: nothing bounds how long the wait would be.
 Flow wfi(Hart& hart, const BlockOp& op) {
   const HartState& state = hart.state();
-  const bool traps = (state.csrs.mstatus & kMstatusTw) != 0;
-  if (state.privilege != Privilege::kMachine && traps) return illegal(hart, op);
+  if (denied(state, kMstatusTw)) return illegal(hart, op);
   return go_on(hart, op, has_wakeup(state) ? Flow::kJump : Flow::kWait);
 }
 

@@ -10,7 +10,7 @@
 
 namespace vmrun {
 
-// Firmware and scripts larger than this are refused.
+// Files larger than this are refused: scripts, firmware, kernels and initial RAM disks.
 inline constexpr std::size_t kMostFileBytes = std::size_t{1} << 30;
 
 // Errors:  each message is "<path>: <reason>".

@@ -93,7 +93,9 @@ void Hart::follow_map() {
   if (generation == map_generation_) [[likely]]
     return;
   map_generation_ = generation;
-  mmu_->forget();
+  // The soft TLB has entries by now where a helper has followed the map earlier, within a
+  // block: they may only go together with what the Mmu knows of their size.
+  forget_translations();
   blocks_.flush();
   if (jit_) jit_->forget();
 }

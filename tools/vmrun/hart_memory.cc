@@ -12,8 +12,8 @@ Cause cause_of(vme_rc rc, AccessKind kind) {
 }
 
 vme_rc HartMemory::check_block(std::uint64_t address) {
-  const vme_rc rc = vme_probe(cpu_, address, 1, VME_ACCESS_READ, mode_, nullptr);
-  return rc == VME_OK ? rc : vme_probe(cpu_, address, 1, VME_ACCESS_WRITE, mode_, nullptr);
+  // Whatever may be written may be read, and asking to write would set D in the entry.
+  return vme_probe(cpu_, address, 1, VME_ACCESS_READ, mode_, nullptr);
 }
 
 vme_rc HartMemory::zero_block(std::uint64_t address) {

@@ -42,15 +42,20 @@ absl::Status check_header(const Elf64_Ehdr& header) {
   return absl::OkStatus();
 }
 
+bool is_loaded(const Elf64_Phdr& header) { return header.p_type == PT_LOAD && header.p_memsz != 0; }
+
+// Where the segment puts what is at a virtual address, if it has it.
+std::optional<std::uint64_t> physical_of(const Elf64_Phdr& header, std::uint64_t address) {
+  const std::uint64_t offset = address - header.p_vaddr;
+  if (!is_loaded(header) || offset >= header.p_memsz) return std::nullopt;
+  return header.p_paddr + offset;
+}
+
 absl::Status add_segment(Bytes file, const Elf64_Phdr& header, Image& image) {
-  if (header.p_type != PT_LOAD || header.p_memsz == 0) return absl::OkStatus();
+  if (!is_loaded(header)) return absl::OkStatus();
   if (header.p_offset > file.size() || header.p_filesz > file.size() - header.p_offset ||
       header.p_filesz > header.p_memsz) {
     return damaged("a segment reaches beyond the end of the file");
-  }
-  // The entry is a virtual address.
-  if (image.entry - header.p_vaddr < header.p_memsz) {
-    image.entry += header.p_paddr - header.p_vaddr;
   }
   image.segments.push_back({.address = header.p_paddr,
                             .content = file.subspan(header.p_offset, header.p_filesz),
@@ -62,13 +67,16 @@ absl::StatusOr<Image> parse_elf(Bytes file) {
   const auto header = object_at<Elf64_Ehdr>(file, 0);
   if (!header) return damaged("it ends within its header");
   if (const absl::Status status = check_header(*header); !status.ok()) return status;
-  Image image{.entry = header->e_entry, .segments = {}};
+  Image image;
+  std::optional<std::uint64_t> entry;  // physical; the header has the virtual address
   for (std::uint64_t i = 0; i < header->e_phnum; ++i) {
     const auto segment = object_at<Elf64_Phdr>(file, header->e_phoff + i * sizeof(Elf64_Phdr));
     if (!segment || header->e_phoff > file.size()) return damaged("it ends within its headers");
     const absl::Status status = add_segment(file, *segment, image);
     if (!status.ok()) return status;
+    if (!entry) entry = physical_of(*segment, header->e_entry);
   }
+  image.entry = entry.value_or(header->e_entry);
   if (image.segments.empty()) return damaged("nothing in it is to be loaded");
   return image;
 }

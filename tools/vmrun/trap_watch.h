@@ -16,7 +16,7 @@ struct TrapRecord {
 };
 
 // A handler is lost when it has trapped at one place this often without an MRET
-// between. Far more than a loop of probes whose handler jumps on instead of returning
+// or SRET between. Far more than a loop of probes whose handler jumps on instead of returning
 // needs, and passed in milliseconds by one that is lost.
 inline constexpr int kTrapLoopLimit = 1 << 16;
 

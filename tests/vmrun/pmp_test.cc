@@ -1,0 +1,118 @@
+#include "tools/vmrun/pmp.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+
+#include "tests/vmrun/assembler.h"
+#include "tests/vmrun/bare_hart.h"
+
+namespace vmrun {
+namespace {
+
+namespace as = assembler;
+
+constexpr std::uint32_t kLoad = as::load(3, 5, 6, 0);
+constexpr std::uint32_t kStore = as::store(3, 5, 6, 0);
+constexpr std::uint32_t kCall = as::i_type(0, 6, 0, 1, 0x67);  // jalr ra, 0(t1)
+
+// Entry 0: the second page of the data without W; entry 1: everything.
+class PmpTest : public testing::Test {
+ protected:
+  static constexpr std::uint64_t kPage = BareHart::kData + 0x1000;
+
+  PmpTest() {
+    hart.state().csrs.pmpcfg = {0x18 | 1, 0x1f};
+    hart.state().csrs.pmpaddr = {kPage >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
+    hart.x(6) = kPage;
+  }
+  std::uint64_t cause_of(std::uint32_t word, Privilege privilege) {
+    hart.state().privilege = privilege;
+    hart.state().csrs.mcause = 0;
+    hart.execute({word, as::kNop});
+    return hart.state().csrs.mcause;
+  }
+
+  BareHart hart;
+};
+
+TEST_F(PmpTest, DeniesAllButMachineMode) {
+  EXPECT_EQ(cause_of(kLoad, Privilege::kSupervisor), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kSupervisor), 7u);
+  EXPECT_EQ(cause_of(kCall, Privilege::kUser), 1u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+  hart.x(6) = kPage + 4096;
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 0u);
+  hart.x(6) = kPage - 4;  // half of it
+  EXPECT_EQ(cause_of(kStore, Privilege::kUser), 7u);
+  EXPECT_EQ(hart.state().csrs.mtval, kPage);
+}
+
+TEST_F(PmpTest, LockedEntriesBindMachineModeToo) {
+  hart.x(7) = 0x1f99;
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
+  EXPECT_EQ(cause_of(kLoad, Privilege::kMachine), 0u);
+  hart.x(7) = 0;
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3b0, 7), Privilege::kMachine), 0u);  // no effect
+  EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
+}
+
+TEST_F(PmpTest, ARangeEndsBelowItsAddress) {
+  const auto store_at = [this](std::uint64_t address) {
+    hart.x(6) = address;
+    return cause_of(kStore, Privilege::kUser);
+  };
+  hart.state().csrs.pmpcfg = {0x08 | 7, 0x08 | 1, 0x08 | 7};  // TOR, the page in the middle R
+  hart.state().csrs.pmpaddr = {kPage >> 2, (kPage + 4096) >> 2, (kPage + 2 * 4096) >> 2};
+  EXPECT_EQ(store_at(kPage - 8), 0u);
+  EXPECT_EQ(store_at(kPage), 7u);
+  EXPECT_EQ(store_at(kPage + 4088), 7u);
+  EXPECT_EQ(store_at(kPage + 4096), 0u);
+  EXPECT_EQ(store_at(kPage + 2 * 4096 - 8), 0u);
+  EXPECT_EQ(store_at(kPage + 2 * 4096), 7u);
+}
+
+// The entry in front is off: the bound that its address gives counts all the same.
+TEST_F(PmpTest, ARangeBeginsAtTheAddressInFrontOfIt) {
+  hart.state().csrs.pmpcfg = {0x00, 0x08 | 3, 0x18 | 4};  // off; TOR RW; all X
+  hart.state().csrs.pmpaddr = {kPage >> 2, (kPage + 4096) >> 2, ~std::uint64_t{0} >> 10};
+  for (const auto& [address, cause] : {std::pair{kPage, 0u}, std::pair{kPage + 4088, 0u},
+                                       std::pair{kPage - 8, 7u}, std::pair{kPage + 4096, 7u}}) {
+    hart.x(6) = address;
+    EXPECT_EQ(cause_of(kStore, Privilege::kUser), cause) << std::hex << address;
+  }
+}
+
+TEST_F(PmpTest, ALockedRangeLocksTheAddressInFrontOfIt) {
+  const auto written = [this](std::uint8_t config) {
+    hart.state().csrs.pmpcfg = {0x00, config};
+    hart.state().csrs.pmpaddr = {kPage >> 2, ~std::uint64_t{0} >> 10};
+    hart.x(7) = 0;
+    EXPECT_EQ(cause_of(as::csrrw(0, 0x3b0, 7), Privilege::kMachine), 0u);
+    return hart.state().csrs.pmpaddr[0] == 0;
+  };
+  EXPECT_FALSE(written(0x80 | 0x08 | 7));  // TOR
+  EXPECT_TRUE(written(0x08 | 7));          // not locked
+  EXPECT_TRUE(written(0x80 | 0x18 | 7));   // NAPOT has no other bound
+}
+
+TEST_F(PmpTest, TheGrainIsReadAsTheModeHasIt) {
+  for (const auto& [config, address] :
+       {std::pair{0x18u, kPage >> 2 | 0x1ff}, std::pair{0x08u, kPage >> 2}}) {
+    hart.state().csrs.pmpcfg[0] = static_cast<std::uint8_t>(config);
+    hart.state().csrs.pmpaddr[0] = kPage >> 2 | 0x0f;
+    EXPECT_EQ(cause_of(as::csrrs(7, 0x3b0, 0), Privilege::kMachine), 0u);
+    EXPECT_EQ(hart.x(7), address) << std::hex << config;
+  }
+}
+
+TEST_F(PmpTest, WithoutAnEntryOnlyMachineModeMayDoAnything) {
+  hart.state().csrs.pmpcfg = {};
+  EXPECT_EQ(cause_of(as::kNop, Privilege::kUser), 1u);
+  EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
+}
+
+}  // namespace
+}  // namespace vmrun
