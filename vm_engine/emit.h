@@ -121,10 +121,10 @@ absl::Status emit_memset_call(CodeBuffer& buffer, const EmitConfig& config, Reg 
 // kGuest                  the call of vme_load, out of line
 //
 // What changes: `dst`, but not where the code goes on at config.exit, even if it is in
-// `scratch`; the flags; on a hit two registers of `scratch`, on the slow path what a call
-// changes (emit_memcpy_call).
-// Memory:  an aligned access is single-copy atomic, a relaxed one; x86-64 hosts give more.
-// Errors:  as emit_memcpy_call; kInvalidArgument: op.bytes is not 1, 2, 4 or 8; `dst` is
+// `scratch` (unless it is config.result, too); the flags; on a hit two registers of `scratch`, on
+// the slow path what a call changes (emit_memcpy_call). Memory:  an aligned access is single-copy
+// atomic, a relaxed one; x86-64 hosts give more. Errors:  as emit_memcpy_call; kInvalidArgument:
+// op.bytes is not 1, 2, 4 or 8; `dst` is
 //          the register of the vCPU or of fastmem_base; kFailedPrecondition: fewer scratch
 //          registers, apart from the operands, than it takes.
 absl::Status emit_load(CodeBuffer& buffer, const EmitConfig& config, Reg dst, Reg gva, MemOp op);

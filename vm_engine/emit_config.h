@@ -292,7 +292,8 @@ struct EmitConfig {
   unsigned gva_bits = 64;
 
   // kSoftTlb: kCaught where guest memory is recoverable (vm_mem/ram_options.h). It costs
-  // nothing but code out of line; the caller registers the sites.
+  // code out of line, and in-line copies of several pieces with VME_BACKWARD,
+  // VME_ATOMIC_OR_NOTHING or (AArch64) VME_ONCE become calls; the caller registers the sites.
   HostFaults host_faults = HostFaults::kNotExpected;
 };
 

@@ -81,7 +81,8 @@ vme_rc vme_fastmem_unmap(vme_fastmem* fastmem, uint64_t gva, uint64_t bytes);
  * touch faults, wherever they are shown, until vme_fastmem_unprotect. Pages that a translator
  * watches (translation.h) need none of it.
  *
- * Errors:  VME_EINVAL (null), VME_ENOMEM: everything shown is then hidden for good. */
+ * Errors:  VME_EINVAL (null, no such RAM or ROM, bytes that it has not), VME_ENOMEM:
+ *          everything shown is then hidden for good. */
 vme_rc vme_fastmem_protect(vme_fastmem* fastmem, uint64_t ram_id, uint64_t ram_off, uint64_t bytes);
 void vme_fastmem_unprotect(vme_fastmem* fastmem, uint64_t ram_id, uint64_t ram_off, uint64_t bytes);
 

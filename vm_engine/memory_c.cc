@@ -10,7 +10,9 @@
 #include <optional>
 #include <string_view>
 
+#include "absl/strings/str_format.h"
 #include "vm_engine/engine.h"
+#include "vm_engine/internal/attached_thread.h"
 #include "vm_engine/internal/c_results.h"
 #include "vm_mem/memory_manager.h"
 
@@ -82,7 +84,9 @@ struct vme_memory {
   vme_rc add(std::uint64_t gpa, std::uint64_t bytes, std::uint64_t* id, Call call) {
     return rc_of_call([&] {
       const std::optional<GuestRange> range = GuestRange::make(GuestAddress{gpa}, bytes);
-      if (!range) return note(absl::InvalidArgumentError("the range wraps around"));
+      if (!range)
+        return note(absl::InvalidArgumentError(
+            absl::StrFormat("0x%x bytes at 0x%x wrap around, or are none", bytes, gpa)));
       const absl::StatusOr<RegionId> added = call(*range);
       if (added.ok() && id != nullptr) *id = static_cast<std::uint64_t>(*added);
       return note(added.status());
@@ -192,9 +196,11 @@ vme_rc vme_memory_remove(vme_memory* memory, uint64_t id) {
     const absl::Status removed =
         memory->manager->remove_region(region, vm_mem::RemovePolicy::kRefuse);
     if (!removed.ok() && !absl::IsNotFound(removed)) return memory->note(removed);
+    vme_cpu_refresh(vm_engine::internal::attached_cpu());
     const absl::Status unused = memory->manager->wait_until_unused(region, kPatience);
     if (unused.ok()) memory->drop_device(region);
-    return memory->note(unused);
+    const vme_rc rc = memory->note(unused);
+    return rc == VME_EBUSY ? VME_INTR : rc;
   });
 }
 

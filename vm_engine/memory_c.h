@@ -28,9 +28,11 @@ vme_rc vme_memory_create(uint32_t flags, vme_memory** out);
  * Needs:  no engine over it and no vme_fastmem of one is left, nothing uses its memory. */
 void vme_memory_destroy(vme_memory* memory);
 
-/* The words for the latest failure of the functions below, by any thread, with the numbers
- * that were wrong: cut to `bytes`, the 0 at their end included. Returns how many bytes all
- * of them take, without that 0; 0 where nothing failed. `text` may be NULL with bytes 0. */
+/* The words for the latest failure of vme_memory_add_* and vme_memory_remove, by any thread,
+ * with the numbers that were wrong: at most 255 bytes, cut to `bytes`, the 0 at their end
+ * included. Returns how many bytes they take, without that 0; 0 where nothing failed. A null
+ * argument or no memory at all leaves those of the failure before. `text` may be NULL with
+ * bytes 0. */
 uint64_t vme_memory_error(vme_memory* memory, char* text, uint64_t bytes);
 
 /* --- Regions. Each call is all or nothing.
@@ -73,10 +75,11 @@ vme_rc vme_memory_add_device(vme_memory* memory, uint64_t gpa, uint64_t bytes,
 
 /* Takes it out of the map, and waits, for a second at most, until nobody uses it.
  *
- * Needs:   not from a device.
- * Errors:  also VME_EBUSY where a vCPU has not come by (a helper call, a refresh) and is not
- *          parked: it is out of the map, but its memory or device may be in use until a
- *          further call with the same id returns VME_OK. */
+ * Needs:   not from a device. Where this thread has vCPUs, they are parked, or attached
+ *          (vme_thread_attach): what they hold is waited for, too.
+ * Errors:  VME_EBUSY: an alias shows it, nothing is done. VME_INTR: a vCPU has not come by (a
+ *          helper call, a refresh) and is not parked: it is out of the map, but its memory or
+ *          device may be in use until a further call with the same id returns VME_OK. */
 vme_rc vme_memory_remove(vme_memory* memory, uint64_t id);
 
 /* --- Its bytes, by guest physical address, for loaders and devices. Watchers are told.
@@ -95,7 +98,9 @@ uint64_t vme_memory_write(vme_memory* memory, uint64_t gpa, const void* host, ui
 vme_rc vme_memory_host(vme_memory* memory, uint64_t gpa, uint64_t n, void** host);
 
 /* As vme_engine_create, with this memory in place of callbacks: config->memory is NULL.
- * Needs:  the engine is destroyed before the memory. */
+ * Needs:  the engine is destroyed before the memory.
+ * Errors:  as vme_engine_create; VME_ENOMEM also where vm_mem::CodeWatch::kMaxWatchers engines,
+ *          arenas and vme_tc are over the memory. */
 vme_rc vme_engine_create_over(vme_memory* memory, const vme_config* config, vme_engine** out);
 
 #ifdef __cplusplus

@@ -59,8 +59,10 @@ typedef struct vme_tc_event {
  * its exit_request. A JIT queues the event, sets exit_request, and unlinks jumps to the
  * block.
  *
- * Needs:  it does not wait for a vCPU, write guest memory, or call vme_tc_register or
- *         vme_tc_unregister. It may call the rest, vme_tc_release too. */
+ * Needs:  it does not wait for a vCPU, write guest memory, use a vCPU (`by` is in the middle
+ *         of an access), or call vme_tc_register or vme_tc_unregister; nor
+ *         vme_tc_begin_translate for VME_TC_UNMAP and VME_TC_REMAP, when the map is locked. It
+ *         may call the rest, vme_tc_release too. */
 typedef void (*vme_tc_fn)(void* opaque, const vme_tc_event* events, size_t n);
 
 /* Errors:  VME_EINVAL (a null argument), VME_ENOTSUP (the engine's memory is callbacks),

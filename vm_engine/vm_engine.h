@@ -331,6 +331,9 @@ vme_rc vme_tlb_flush_all_cpus(vme_engine* engine, uint64_t gva, uint64_t n, vme_
  *
  * A child process (fork) goes on with the code and the arenas that there were, on its one
  * thread, which keeps its vCPU; those of other threads may be attached anew, or destroyed.
+ * That is said of faults alone. While another thread of the parent changes the memory map,
+ * watches code or flushes TLBs, or has a vCPU that is not parked, a child does none of it:
+ * it would wait for threads that it does not have.
  *
  * The record is vme_cpu::fault: rc VME_BUS for SIGBUS, VME_MMIO for a device,
  * VME_UNMAPPED where nothing is mapped or the address was lost, else VME_PROT; gva the

@@ -62,15 +62,19 @@ class CodeWatcher {
   //
   // May call watch(), release() and the rest of CodeWatch, but add_watcher() and
   // remove_watcher(); may read memory. It must not wait for another vCPU, nor write to
-  // what is watched.
+  // what is watched; watch() waits for vCPUs in an engine, so it is for kUnmap and kRemap no
+  // call to make: the map's lock is held.
   virtual void code_written(std::span<const CodeWrite> writes) noexcept = 0;
 
   // These whole pages are watched, or a line of them is reserved, from now on. When it
   // returns true, every store that the watcher's own code makes there (through a TLB entry,
   // say) looks at the page's mark. False where that could not be: watch() then fails, and
   // whoever was not asked yet is not. Comes on the thread that watches, which holds no lock
-  // of this library.
+  // of this library unless it watches from within code_written() of a change of the map.
   virtual bool pages_guarded(std::span<const CodeRange>) noexcept { return true; }
+  // Whether pages_guarded() waits for other threads: those that do not are asked first.
+  // Needs:  the same at all times.
+  virtual bool waits_for_threads() const noexcept { return false; }
 };
 
 // MemoryManager::code_watch() has it. Any thread may call.

@@ -133,5 +133,22 @@ TEST(CodeFetcherTest, TheModeChoosesTheTranslation) {
   EXPECT_EQ(fetcher.parcel(0x9000, value), VME_XLAT);
 }
 
+// What is found for accesses over two pages is kept for the next of the same kind alone.
+TEST(CodeFetcherTest, ToFetchOverPagesIsNoRightToReadThem) {
+  PageTable table;
+  table.pages[0x5000] = {Machine::kRam, kExecute};
+  table.pages[0x6000] = {Machine::kRam + kPage, kExecute};
+  table.pages[0x8000] = {Machine::kRam, VME_ACCESS_READ};
+  table.pages[0x9000] = {Machine::kRam + kPage, VME_ACCESS_READ};
+  Machine m(table);
+  CodeFetcher fetcher(*m.cpu);
+  std::array<std::byte, 16> bytes{};
+  ASSERT_EQ(fetcher.fetch(0x5ff8, bytes).rc, VME_OK);
+  EXPECT_EQ(vme_read(m.cpu.get(), bytes.data(), 0x5ffc, 8, 0), 8u);
+  EXPECT_EQ(m.cpu->fault.rc, std::uint32_t{VME_PROT});
+  ASSERT_EQ(vme_read(m.cpu.get(), bytes.data(), 0x8ff8, 16, 0), 0u);
+  EXPECT_EQ(fetcher.fetch(0x8ff8, bytes).rc, VME_PROT);
+}
+
 }  // namespace
 }  // namespace vm_engine

@@ -9,6 +9,7 @@
 #include "tests/support/failing_allocations.h"
 #include "tests/vm_engine/memory_c.h"
 #include "vm_engine/fastmem_c.h"
+#include "vm_engine/translation.h"
 
 namespace {
 
@@ -115,11 +116,30 @@ TEST_F(MemoryCTest, ARegionInUseIsOutOfTheMapAndRemovedByAFurtherCall) {
   make_engine();
   std::uint64_t value = 0;
   ASSERT_EQ(vme_read(cpu_, &value, kPage, 8, 0), 0u);
-  EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_EBUSY);
+  EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_INTR);
   void* host = nullptr;
   EXPECT_EQ(vme_memory_host(memory_, kPage, 8, &host), VME_UNMAPPED);
   vme_cpu_refresh(cpu_);
   EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_OK);
+  EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_OK);
+}
+
+TEST_F(MemoryCTest, AThreadDoesNotWaitForItsOwnVcpu) {
+  make_engine();
+  ASSERT_EQ(vme_thread_attach(cpu_), VME_OK);
+  std::uint64_t value = 0;
+  ASSERT_EQ(vme_read(cpu_, &value, kPage, 8, 0), 0u);
+  EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_OK);
+  vme_thread_detach();
+}
+
+TEST_F(MemoryCTest, WhatAnAliasShowsIsNotRemoved) {
+  std::uint64_t alias = 0;
+  ASSERT_EQ(vme_memory_add_alias(memory_, 16 * kPage, kPage, ram_, 0, &alias), VME_OK);
+  EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_EBUSY);
+  void* host = nullptr;
+  EXPECT_EQ(vme_memory_host(memory_, kPage, 8, &host), VME_OK);
+  EXPECT_EQ(vme_memory_remove(memory_, alias), VME_OK);
   EXPECT_EQ(vme_memory_remove(memory_, ram_), VME_OK);
 }
 
@@ -196,6 +216,17 @@ TEST_F(MemoryCTest, AnArenaOfVirtualAddressesShowsWhatIsMapped) {
   EXPECT_EQ(cpu_->fastmem_base, nullptr);
 }
 
+TEST_F(MemoryCTest, OnlyBytesThatThereAreAreProtected) {
+  make_engine();
+  ASSERT_EQ(make_arena(0), VME_OK);
+  if (vme_fastmem_is_complete(arena_) == 0) GTEST_SKIP() << "the host allows no arena";
+  EXPECT_EQ(vme_fastmem_protect(arena_, ram_, ~std::uint64_t{0} << 12, 2 * kPage), VME_EINVAL);
+  EXPECT_EQ(vme_fastmem_protect(arena_, ram_, std::uint64_t{1} << 60, kPage), VME_EINVAL);
+  EXPECT_EQ(vme_fastmem_protect(arena_, ram_ + 1000, 0, kPage), VME_EINVAL);
+  EXPECT_EQ(vme_fastmem_is_complete(arena_), 1);
+  EXPECT_EQ(vme_fastmem_protect(arena_, ram_, 0, kPage), VME_OK);
+}
+
 TEST_F(MemoryCTest, AnArenaSaysWhyItIsNone) {
   make_engine();
   const vme_fastmem_config huge{VME_ABI_VERSION, 0, ~std::uint64_t{0} << 12, 0, 0};
@@ -236,6 +267,29 @@ TEST_F(MemoryCTest, NoMemoryIsAResult) {
   expect_no_memory_is_a_result(
       [&] { return vme_fastmem_map(arena_, 0, kPage, kPage, VME_ACCESS_READ); });
   vme_memory_destroy(made);
+}
+
+// What a failed one has left behind would be called by the next who watches.
+TEST_F(MemoryCTest, AnArenaThatCouldNotBeMadeIsNotAsked) {
+  constexpr std::uint64_t kCode = 32 * kPage;
+  ASSERT_EQ(vme_memory_add_ram(memory_, kCode, kPage, VME_RAM_CODE_WATCH, nullptr), VME_OK);
+  make_engine();
+  vm_test::failing = vm_test::Failing::kAllFurther;
+  bool failed = true;
+  for (int successes = 0; failed; ++successes) {
+    vm_test::failed_allocations = 0;
+    const vme_rc rc = vm_test::with_failing_allocation(successes, [&] { return make_arena(0); });
+    failed = vm_test::failed_allocations != 0;
+    EXPECT_EQ(rc, failed ? VME_ENOMEM : VME_OK) << successes;
+    vme_tc* tc = nullptr;
+    ASSERT_EQ(vme_tc_register(
+                  engine_, [](void*, const vme_tc_event*, std::size_t) {}, nullptr, &tc),
+              VME_OK);
+    vme_translation translation{};
+    EXPECT_EQ(vme_tc_begin_translate(tc, nullptr, kCode, 64, &translation), VME_OK);
+    vme_tc_release(tc, &translation);
+    vme_tc_unregister(tc);
+  }
 }
 
 }  // namespace

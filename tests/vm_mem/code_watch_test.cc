@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -301,8 +302,8 @@ TEST_F(CodeWatchTest, WhereSomebodyCannotLookNothingIsWatched) {
   int others = 0;
   PageGuard first([&] { return can; });
   PageGuard second([&] { return ++others != 0; });
-  ASSERT_EQ(watch().add_watcher(&second), absl::OkStatus());
   ASSERT_EQ(watch().add_watcher(&first), absl::OkStatus());
+  ASSERT_EQ(watch().add_watcher(&second), absl::OkStatus());
   EXPECT_EQ(watch().watch(ram_, kCode, 1).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(others, 0) << "asked after the first who could not";
   EXPECT_FALSE(watch().is_watched(ram_, kCode));
@@ -312,6 +313,24 @@ TEST_F(CodeWatchTest, WhereSomebodyCannotLookNothingIsWatched) {
   EXPECT_EQ(others, 1);
   watch().remove_watcher(&first);
   watch().remove_watcher(&second);
+}
+
+// Whatever the order in which they came.
+TEST_F(CodeWatchTest, WhoWaitsForThreadsIsAskedLast) {
+  class Waiting : public PageGuard {
+   public:
+    using PageGuard::PageGuard;
+    bool waits_for_threads() const noexcept override { return true; }
+  };
+  std::string asked;
+  PageGuard first([&] { return !asked.append("first ").empty(); });
+  Waiting waiting([&] { return !asked.append("waiting").empty(); });
+  PageGuard last([&] { return !asked.append("last ").empty(); });
+  const std::array<CodeWatcher*, 3> all = {&first, &waiting, &last};
+  for (CodeWatcher* watcher : all) ASSERT_EQ(watch().add_watcher(watcher), absl::OkStatus());
+  EXPECT_TRUE(watch().watch(ram_, kCode, 1).ok());
+  EXPECT_EQ(asked, "first last waiting");
+  for (CodeWatcher* watcher : all) watch().remove_watcher(watcher);
 }
 
 // One thread waits, its user counted; another fails, and must not settle the page for a third.

@@ -44,6 +44,7 @@ class PageCloser : public vm_mem::CodeWatcher {
 
   void code_written(std::span<const vm_mem::CodeWrite>) noexcept override {}
   bool pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
+  bool waits_for_threads() const noexcept override { return true; }
 
  private:
   CpuList& cpus_;

@@ -205,7 +205,7 @@ Cpu::Plan Cpu::plan_for(std::uint32_t flags) const {
 
 const Cpu::Piece* Cpu::piece(std::uint64_t gva, std::uint64_t bytes, std::uint32_t access,
                              unsigned mode) {
-  Piece& kept = pieces_[access == VME_ACCESS_WRITE ? 1 : 0];
+  Piece& kept = pieces_[access / 2];
   if (!kept.holds(gva, bytes, mode)) kept = find_piece(gva, bytes, access, mode);
   return kept.holds(gva, bytes, mode) ? &kept : nullptr;
 }

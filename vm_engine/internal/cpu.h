@@ -245,7 +245,7 @@ class Cpu : public vme_cpu {
   Cpu* next_ = nullptr;  // in the engine's list
   CpuMailbox mailbox_;
   std::array<std::array<Plans, 4>, 2> plans_;  // of each Looks
-  std::array<Piece, 2> pieces_;                // for reading, for writing
+  std::array<Piece, 3> pieces_;                // by the access: a right to one is none to another
   bool has_indirect_ = false;  // some page that was entered was memory, but not direct
   std::array<TlbMode, VME_MMU_MODES> modes_;
   std::array<std::byte, 2 * kPageBytes> bounce_;

@@ -31,8 +31,7 @@ class X86Fragment {
   void to_slow(std::size_t field) { entries_.push_back({.from = field, .to = 0}); }
   void to_stub(std::size_t field, std::uint32_t stub);
   // In `hot`, before each access of `range`: where there are sites, the next instruction may
-  // fault,
-  // `done` bytes into the operation.
+  // fault, `done` bytes into the operation.
   void site(const GuestRange& range, unsigned bytes, std::uint64_t done);
 
   // In `slow`: sites first, first + 1, ... up to `last` go on here.

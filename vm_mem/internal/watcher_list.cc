@@ -45,8 +45,9 @@ void WatcherList::empty(Slot& slot) {
 
 template <typename Call>
 void WatcherList::for_each(Call call) noexcept {
-  for (std::size_t i = used_.load(); i != 0; --i) {
-    Slot& slot = slots_[i - 1];
+  const std::size_t used = used_.load();
+  for (std::size_t i = 0; i < used; ++i) {
+    Slot& slot = slots_[i];
     slot.calls.fetch_add(1);
     if (CodeWatcher* const watcher = slot.watcher.load(); watcher != nullptr) call(*watcher);
     slot.calls.fetch_sub(1);
@@ -59,7 +60,11 @@ void WatcherList::tell(std::span<const CodeWrite> writes) noexcept {
 
 bool WatcherList::guard(std::span<const CodeRange> pages) noexcept {
   bool guarded = true;
-  for_each([&](CodeWatcher& watcher) { guarded = guarded && watcher.pages_guarded(pages); });
+  for (const bool waits : {false, true}) {
+    for_each([&](CodeWatcher& watcher) {
+      if (watcher.waits_for_threads() == waits) guarded = guarded && watcher.pages_guarded(pages);
+    });
+  }
   return guarded;
 }
 

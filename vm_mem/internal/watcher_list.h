@@ -24,9 +24,9 @@ class WatcherList {
   void remove_all();
 
   void tell(std::span<const CodeWrite> writes) noexcept;
-  // Whether all did; nobody is asked after the first who did not. Who came last is asked
-  // first: an arena over an engine's memory closes its pages at once, and a vCPU that stores
-  // there comes by for it, before that is waited for.
+  // Whether all did; nobody is asked after the first who did not. Who waits is asked last:
+  // an arena over an engine's memory closes its pages at once, and a vCPU that stores there
+  // comes by for it, before that is waited for.
   [[nodiscard]] bool guard(std::span<const CodeRange> pages) noexcept;
 
   // Of the writes that were told. A write takes its number before it is told.

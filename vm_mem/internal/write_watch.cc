@@ -234,14 +234,16 @@ LineReservation WriteWatch::reserve(std::uint64_t offset, std::atomic<std::uint8
 }
 
 // A page that is closed is marked, which breaks what is reserved there: the version is that
-// of afterwards. Until then the value was not loaded.
+// of afterwards. Until then the value was not loaded. A watcher may have given the reservation
+// back meanwhile: the page is settled for those that there are.
 bool WriteWatch::settle_line(LineReservation& reservation) noexcept {
   const std::uint64_t page = page_of(reservation.offset);
   const CodeRange whole{region_, page * kDirtyPageBytes, kDirtyPageBytes};
   if (!watchers_->guard({&whole, 1})) return false;
   {
     const std::lock_guard lock(lock_of(page));
-    pages_[page].lines_settled.store(true, std::memory_order_relaxed);
+    const bool is_reserved = pages_[page].reservations.load(std::memory_order_relaxed) != 0;
+    pages_[page].lines_settled.store(is_reserved, std::memory_order_relaxed);
   }
   reservation.is_settled = true;
   reservation.version = version_of(reservation.offset).load(std::memory_order_acquire);
