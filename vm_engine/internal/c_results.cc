@@ -23,7 +23,7 @@ vme_rc as_rc(const absl::Status& status) {
 std::uint64_t put_words(std::string_view words, char* text, std::uint64_t bytes) {
   if (text != nullptr && bytes != 0) {
     const std::size_t n = std::min<std::uint64_t>(words.size(), bytes - 1);
-    std::memcpy(text, words.data(), n);
+    if (n != 0) std::memcpy(text, words.data(), n);
     text[n] = '\0';
   }
   return words.size();
