@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/emulator.h"
 #include "tests/support/faulty_memory.h"
 #include "tests/support/sanitizers.h"
 #include "tests/vm_engine/fault_sites.h"
@@ -196,7 +197,7 @@ class FaultSignalsTest : public testing::Test {
 };
 
 // Its host tells no address, and it passes on a made-up one.
-bool emulator_makes_up_addresses() { return std::getenv("VM_TEST_EMULATED") != nullptr; }
+bool emulator_makes_up_addresses() { return vm_test::is_emulated(); }
 
 TEST_F(FaultSignalsTest, AnIndexThatIsNoAddressIsLostAndCaught) {
   if (emulator_makes_up_addresses()) GTEST_SKIP() << "the emulator does not tell the address";
@@ -443,6 +444,7 @@ pid_t fork_with_limit() {
 // Every lock of the guard is taken at some fork.
 TEST_F(FaultSignalsTest, AForkBesideRegistrationsLeavesTheChildNoLock) {
   if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
+  if (vm_test::is_emulated()) GTEST_SKIP() << "qemu's own locks may be held in a child";
   const FaultCode code(engine(), kHostPointer);
   const FaultyMemory memory(HostFailure::kNoAccess);
   const SpareCode spare;
@@ -486,6 +488,7 @@ TEST_F(FaultSignalsTest, AForkBesideRegistrationsLeavesTheChildNoLock) {
 
 TEST_F(FaultSignalsTest, AForkedChildFaultsRegistersAndUnregisters) {
   if (vm_test::kWithTsan) GTEST_SKIP() << "a child of many threads is none of TSan's";
+  if (vm_test::is_emulated()) GTEST_SKIP() << "qemu's own locks may be held in a child";
   const FaultCode code(engine(), kHostPointer);
   const FaultyMemory memory(HostFailure::kNoAccess);
   const SpareCode spare;
