@@ -121,8 +121,6 @@ class FastmemArena::State : public vm_mem::MemoryListener, public vm_mem::CodeWa
   bool pages_guarded(std::span<const vm_mem::CodeRange> pages) noexcept override;
 
   absl::Status check_range(std::uint64_t gva, std::uint64_t bytes) const;
-  absl::Status check_in_region(vm_mem::RegionId region, std::uint64_t offset,
-                               std::uint64_t bytes) const;
   absl::Status map(const Window& window);
   absl::Status unmap(std::uint64_t begin, std::uint64_t end);
 
@@ -251,19 +249,6 @@ void FastmemArena::State::dirty_log_stopped(const MapSection& section) {
 void FastmemArena::State::change(const MapSection& section) {
   region_removed(section);
   region_added(section);
-}
-
-absl::Status FastmemArena::State::check_in_region(vm_mem::RegionId region, std::uint64_t offset,
-                                                  std::uint64_t bytes) const {
-  const absl::StatusOr<vm_mem::RegionInfo> info = memory_.region_info(region);
-  if (!info.ok()) return info.status();
-  const std::uint64_t size = info->range.bytes();
-  const bool is_memory =
-      info->type == vm_mem::RegionType::kRam || info->type == vm_mem::RegionType::kRom;
-  if (is_memory && bytes <= size && offset <= size - bytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrFormat("0x%x bytes at offset 0x%x are not RAM or ROM of region 0x%x, which has 0x%x",
-                      bytes, offset, static_cast<std::uint64_t>(region), size));
 }
 
 absl::Status FastmemArena::State::check_range(std::uint64_t gva, std::uint64_t bytes) const {
@@ -403,9 +388,6 @@ absl::Status FastmemArena::unmap(std::uint64_t gva, std::uint64_t bytes) {
 absl::Status FastmemArena::protect(vm_mem::RegionId region, std::uint64_t offset,
                                    std::uint64_t bytes) {
   if (state_->views() == nullptr) return absl::OkStatus();
-  if (absl::Status inside = state_->check_in_region(region, offset, bytes); !inside.ok()) {
-    return inside;
-  }
   return state_->views()->protect(region, offset, bytes);
 }
 

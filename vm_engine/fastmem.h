@@ -131,9 +131,8 @@ class FastmemArena {
   // Done twice it is undone by one unprotect().
   //
   // Units:   bytes from the beginning of the region that holds the memory.
-  // Errors:  kNotFound           no such region
-  //          kInvalidArgument    a device, an alias or a container; bytes that it has not
-  //          kResourceExhausted  no memory to note the pages: everything shown is then hidden
+  // Needs:   the region has them.
+  // Errors:  kResourceExhausted  no memory to note the pages: everything shown is then hidden
   //                              for good, and mode() is kSoftTlb: the promise holds all
   //                              the same
   // Cost:    mprotect(2) of each run of pages, 1 to 10 us. Where mappings run short, a whole

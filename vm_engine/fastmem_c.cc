@@ -7,8 +7,10 @@
 #include "vm_engine/fastmem.h"
 #include "vm_engine/internal/c_results.h"
 #include "vm_engine/internal/cpu.h"
+#include "vm_mem/memory_manager.h"
 
 struct vme_fastmem {
+  vm_mem::MemoryManager* memory = nullptr;
   std::unique_ptr<vm_engine::FastmemArena> arena;
 };
 
@@ -43,6 +45,16 @@ vm_mem::Protection protection_of(std::uint32_t access) {
   return access == VME_ACCESS_READ ? vm_mem::Protection::kRead : vm_mem::Protection::kReadWrite;
 }
 
+// Whether the region is memory that has these bytes.
+bool has_bytes(const vm_mem::MemoryManager& memory, vm_mem::RegionId region, std::uint64_t offset,
+               std::uint64_t bytes) {
+  const absl::StatusOr<vm_mem::RegionInfo> info = memory.region_info(region);
+  if (!info.ok()) return false;
+  const bool is_memory =
+      info->type == vm_mem::RegionType::kRam || info->type == vm_mem::RegionType::kRom;
+  return is_memory && bytes <= info->range.bytes() && offset <= info->range.bytes() - bytes;
+}
+
 }  // namespace
 
 vme_rc vme_fastmem_create(vme_engine* engine, const vme_fastmem_config* config, vme_fastmem** out) {
@@ -55,6 +67,7 @@ vme_rc vme_fastmem_create(vme_engine* engine, const vme_fastmem_config* config, 
     auto made = std::make_unique<vme_fastmem>();
     auto arena = vm_engine::FastmemArena::create(*engine->manager, options);
     if (!arena.ok()) return as_rc(arena.status());
+    made->memory = engine->manager;
     made->arena = *std::move(arena);
     *out = made.release();
     return VME_OK;
@@ -113,11 +126,19 @@ vme_rc vme_fastmem_protect(vme_fastmem* fastmem, uint64_t ram_id, uint64_t ram_o
                            uint64_t bytes) {
   if (fastmem == nullptr) return VME_EINVAL;
   return rc_of_call([&] {
-    return as_arena_rc(fastmem->arena->protect(vm_mem::RegionId{ram_id}, ram_off, bytes));
+    const vm_mem::RegionId region{ram_id};
+    if (!has_bytes(*fastmem->memory, region, ram_off, bytes)) return VME_EINVAL;
+    return as_arena_rc(fastmem->arena->protect(region, ram_off, bytes));
   });
 }
 
 void vme_fastmem_unprotect(vme_fastmem* fastmem, uint64_t ram_id, uint64_t ram_off,
                            uint64_t bytes) {
-  if (fastmem != nullptr) fastmem->arena->unprotect(vm_mem::RegionId{ram_id}, ram_off, bytes);
+  if (fastmem == nullptr) return;
+  (void)rc_of_call([&] {
+    const vm_mem::RegionId region{ram_id};
+    if (!has_bytes(*fastmem->memory, region, ram_off, bytes)) return VME_EINVAL;
+    fastmem->arena->unprotect(region, ram_off, bytes);
+    return VME_OK;
+  });
 }
