@@ -434,11 +434,19 @@ TEST_F(FaultSignalsTest, CodeComesAndGoesWhileThreadsFault) {
   EXPECT_EQ(wrong, 0u);
 }
 
-// Ends the child by a signal where it waits for what nobody gives it.
-pid_t fork_with_limit() {
-  const pid_t child = fork();
-  if (child == 0) alarm(20);
-  return child;
+// Every child answers true, and is ended by a signal where it waits for what nobody gives it.
+template <typename Answer>
+void expect_of_children(int children, Answer answer) {
+  for (int i = 0; i < children; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      _exit(answer() ? kCaught : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kCaught) << status;
+  }
 }
 
 // Every lock of the guard is taken at some fork.
@@ -468,19 +476,13 @@ TEST_F(FaultSignalsTest, AForkBesideRegistrationsLeavesTheChildNoLock) {
     }
   });
   while (!attached) std::this_thread::yield();
-  for (int i = 0; i < 10; ++i) {
-    const pid_t child = fork_with_limit();
-    if (child == 0) {
-      vme_code* const block = register_block(engine(), spare.at(0));
-      const bool registered = block != nullptr && vme_code_unregister(block) == VME_OK;
-      const bool faults = load(memory.bad()) == 1;
-      const bool taken_over = vme_thread_attach(other.get()) == VME_OK;
-      _exit(registered && faults && taken_over && load(memory.bad()) == 1 ? kCaught : 1);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kCaught) << status;
-  }
+  expect_of_children(10, [&] {
+    vme_code* const block = register_block(engine(), spare.at(0));
+    const bool registered = block != nullptr && vme_code_unregister(block) == VME_OK;
+    const bool faults = load(memory.bad()) == 1;
+    const bool taken_over = vme_thread_attach(other.get()) == VME_OK;
+    return registered && faults && taken_over && load(memory.bad()) == 1;
+  });
   stop = true;
   registers.join();
   attaches.join();
@@ -498,18 +500,10 @@ TEST_F(FaultSignalsTest, AForkedChildFaultsRegistersAndUnregisters) {
     EXPECT_EQ(vme_thread_attach(other.get()), VME_OK);
     while (!stop) EXPECT_EQ(load(memory.bad()), 1u);
   });
-  for (int i = 0; i < 8; ++i) {
-    const pid_t child = fork_with_limit();
-    if (child == 0) {
-      vme_code* block = register_block(engine(), spare.at(0));
-      const bool good =
-          load(memory.bad()) == 1 && block != nullptr && vme_code_unregister(block) == VME_OK;
-      _exit(good ? kCaught : 1);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kCaught) << status;
-  }
+  expect_of_children(8, [&] {
+    vme_code* const block = register_block(engine(), spare.at(0));
+    return load(memory.bad()) == 1 && block != nullptr && vme_code_unregister(block) == VME_OK;
+  });
   stop = true;
   beside.join();
 }

@@ -2,19 +2,11 @@
 
 #include <bit>
 
-#include "tools/vmrun/execute.h"
-#include "tools/vmrun/hart.h"
+#include "tools/vmrun/register_function.h"
 
 namespace vmrun {
 namespace {
 
-using Word = std::uint64_t;
-
-constexpr std::uint32_t low32(Word value) { return static_cast<std::uint32_t>(value); }
-constexpr Word extend(std::uint32_t low) {
-  return static_cast<Word>(std::int64_t{static_cast<std::int32_t>(low)});
-}
-constexpr std::int64_t sign(Word value) { return static_cast<std::int64_t>(value); }
 constexpr int count(Word value, Word mask) { return static_cast<int>(value & mask); }
 
 template <unsigned kShift>
@@ -58,22 +50,6 @@ constexpr Word orc_b(Word a, Word) {
   a |= (a & 0x5555'5555'5555'5555) << 1 | (a >> 1 & 0x5555'5555'5555'5555);
   a |= (a & 0x3333'3333'3333'3333) << 2 | (a >> 2 & 0x3333'3333'3333'3333);
   return a | (a & 0x0f0f'0f0f'0f0f'0f0f) << 4 | (a >> 4 & 0x0f0f'0f0f'0f0f'0f0f);
-}
-
-using Function = Word (*)(Word, Word);
-
-template <Function kFunction>
-Flow registers(Hart& hart, const BlockOp& op) {
-  auto& x = hart.state().x;
-  x[op.rd] = kFunction(x[op.rs1], x[op.rs2]);
-  return Flow::kNext;
-}
-
-template <Function kFunction>
-Flow immediate(Hart& hart, const BlockOp& op) {
-  auto& x = hart.state().x;
-  x[op.rd] = kFunction(x[op.rs1], static_cast<Word>(std::int64_t{op.imm}));
-  return Flow::kNext;
 }
 
 Handler unary_handler(Op op) {

@@ -1,13 +1,10 @@
 // Jumps and branches. With the C extension every even address is a legal target, so
 // none of them can fail: JALR clears bit 0, and the other offsets are even.
 
-#include "tools/vmrun/execute.h"
-#include "tools/vmrun/hart.h"
+#include "tools/vmrun/register_function.h"
 
 namespace vmrun {
 namespace {
-
-using Word = std::uint64_t;
 
 constexpr Word target_of(const BlockOp& op) {
   return op.pc + static_cast<Word>(std::int64_t{op.imm});
@@ -28,7 +25,6 @@ Flow jalr(Hart& hart, const BlockOp& op) {
   return Flow::kJump;
 }
 
-constexpr std::int64_t sign(Word value) { return static_cast<std::int64_t>(value); }
 constexpr bool eq(Word a, Word b) { return a == b; }
 constexpr bool ne(Word a, Word b) { return a != b; }
 constexpr bool lt(Word a, Word b) { return sign(a) < sign(b); }

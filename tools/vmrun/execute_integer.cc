@@ -1,19 +1,9 @@
 // RV64I arithmetic: registers and constants only, nothing that can fail.
 
-#include "tools/vmrun/execute.h"
-#include "tools/vmrun/hart.h"
+#include "tools/vmrun/register_function.h"
 
 namespace vmrun {
 namespace {
-
-using Word = std::uint64_t;
-
-constexpr std::int64_t sign(Word value) { return static_cast<std::int64_t>(value); }
-constexpr Word extend(Word low) {
-  return static_cast<Word>(
-      static_cast<std::int64_t>(static_cast<std::int32_t>(static_cast<std::uint32_t>(low))));
-}
-constexpr std::uint32_t low32(Word value) { return static_cast<std::uint32_t>(value); }
 
 constexpr Word add(Word a, Word b) { return a + b; }
 constexpr Word sub(Word a, Word b) { return a - b; }
@@ -25,26 +15,12 @@ constexpr Word sltu(Word a, Word b) { return a < b ? 1 : 0; }
 constexpr Word bit_xor(Word a, Word b) { return a ^ b; }
 constexpr Word bit_or(Word a, Word b) { return a | b; }
 constexpr Word bit_and(Word a, Word b) { return a & b; }
-constexpr Word addw(Word a, Word b) { return extend(a + b); }
-constexpr Word subw(Word a, Word b) { return extend(a - b); }
+constexpr Word addw(Word a, Word b) { return extend(low32(a + b)); }
+constexpr Word subw(Word a, Word b) { return extend(low32(a - b)); }
 constexpr Word sllw(Word a, Word b) { return extend(low32(a) << (b & 31)); }
 constexpr Word srlw(Word a, Word b) { return extend(low32(a) >> (b & 31)); }
-constexpr Word sraw(Word a, Word b) { return static_cast<Word>(sign(extend(a)) >> (b & 31)); }
-
-using Function = Word (*)(Word, Word);
-
-template <Function kFunction>
-Flow registers(Hart& hart, const BlockOp& op) {
-  auto& x = hart.state().x;
-  x[op.rd] = kFunction(x[op.rs1], x[op.rs2]);
-  return Flow::kNext;
-}
-
-template <Function kFunction>
-Flow immediate(Hart& hart, const BlockOp& op) {
-  auto& x = hart.state().x;
-  x[op.rd] = kFunction(x[op.rs1], static_cast<Word>(std::int64_t{op.imm}));
-  return Flow::kNext;
+constexpr Word sraw(Word a, Word b) {
+  return static_cast<Word>(sign(extend(low32(a))) >> (b & 31));
 }
 
 Flow lui(Hart& hart, const BlockOp& op) {

@@ -3,22 +3,18 @@
 
 #include <limits>
 
-#include "tools/vmrun/execute.h"
-#include "tools/vmrun/hart.h"
+#include "tools/vmrun/register_function.h"
 
 namespace vmrun {
 namespace {
 
-using Word = std::uint64_t;
 __extension__ typedef __int128 Wide;
 __extension__ typedef unsigned __int128 WideUnsigned;
 
-constexpr std::int64_t sign(Word value) { return static_cast<std::int64_t>(value); }
 constexpr std::int32_t sign32(Word value) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(value));
 }
 constexpr Word widen(std::int64_t value) { return static_cast<Word>(value); }
-constexpr Word extend(std::uint32_t low) { return widen(static_cast<std::int32_t>(low)); }
 
 constexpr Word mul(Word a, Word b) { return a * b; }
 constexpr Word mulh(Word a, Word b) {
@@ -61,13 +57,6 @@ constexpr Word divuw(Word a, Word b) {
 constexpr Word remw(Word a, Word b) { return widen(remainder(sign32(a), sign32(b))); }
 constexpr Word remuw(Word a, Word b) {
   return extend(remainder(static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(b)));
-}
-
-template <Word (*kFunction)(Word, Word)>
-Flow registers(Hart& hart, const BlockOp& op) {
-  auto& x = hart.state().x;
-  x[op.rd] = kFunction(x[op.rs1], x[op.rs2]);
-  return Flow::kNext;
 }
 
 }  // namespace
