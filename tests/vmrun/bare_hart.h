@@ -2,15 +2,20 @@
 #ifndef TESTS_VMRUN_BARE_HART_H_
 #define TESTS_VMRUN_BARE_HART_H_
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tools/vmrun/hart.h"
 #include "vm_mem/memory_manager.h"
 
 namespace vmrun {
+
+enum class Execution : std::uint8_t { kInterpreted, kTranslated };
 
 class BareHart {
  public:
@@ -19,15 +24,19 @@ class BareHart {
   static constexpr std::uint64_t kData = 0x8001'0000;
   static constexpr std::uint64_t kEnd = 0x8002'0000;
 
-  BareHart()
+  explicit BareHart(Execution execution = Execution::kInterpreted)
       : memory_(vm_mem::MemoryManager::create({}).value()), hart_(Hart::create(*memory_).value()) {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kCode}, kEnd - kCode);
-    static_cast<void>(memory_->add_ram(*range).value());
+    static_cast<void>(
+        memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).value());
+    is_ready_ = execution == Execution::kInterpreted || hart_->use_jit({}).ok();
     hart_->state().pc = kCode;
     hart_->state().csrs.mtvec = kHandler;
     poke<std::uint32_t>(kHandler, 0x0000006f);  // jumps to itself
   }
 
+  // False where the host has no translator.
+  bool is_ready() const { return is_ready_; }
   Hart& hart() { return *hart_; }
   HartState& state() { return hart_->state(); }
   std::uint64_t& x(unsigned index) { return hart_->state().x[index]; }
@@ -64,7 +73,24 @@ class BareHart {
  private:
   std::unique_ptr<vm_mem::MemoryManager> memory_;
   std::unique_ptr<Hart> hart_;
+  bool is_ready_ = false;
 };
+
+// Of tests that run both ways.
+class ExecutionTest : public testing::TestWithParam<Execution> {
+ protected:
+  void SetUp() override {
+    if (!BareHart(GetParam()).is_ready()) GTEST_SKIP() << "no translator for this host";
+  }
+};
+
+inline std::string name_of_execution(const testing::TestParamInfo<Execution>& info) {
+  return info.param == Execution::kTranslated ? "translated" : "interpreted";
+}
+
+inline auto both_executions() {
+  return testing::Values(Execution::kInterpreted, Execution::kTranslated);
+}
 
 }  // namespace vmrun
 

@@ -79,7 +79,9 @@ void expect_same(Guest& got, Guest& want) {
   for (std::size_t i = 1; i < 32; ++i) {
     EXPECT_EQ(got.state().x[i], want.state().x[i]) << "x" << i;
   }
+  EXPECT_TRUE(got.state().f == want.state().f) << "floating point";
   EXPECT_EQ(got.retired(), want.retired());
+  EXPECT_TRUE(got.state().csrs == want.state().csrs) << "CSRs";
   EXPECT_EQ(got.state().csrs.mepc, want.state().csrs.mepc);
   EXPECT_EQ(got.state().csrs.mcause, want.state().csrs.mcause);
   EXPECT_EQ(got.state().csrs.mtval, want.state().csrs.mtval);
@@ -110,7 +112,11 @@ void start(Guest& guest, std::uint64_t seed, const std::vector<std::uint16_t>& c
   HartState& state = guest.state();
   state.pc = kCode;
   state.reservation = {};
+  state.csrs.mstatus |= kMstatusFs;
   for (std::size_t i = 1; i < 32; ++i) state.x[i] = random.value();
+  for (std::size_t i = 0; i < 32; ++i) {
+    state.f[i] = i < RandomProgram::kSingles ? random.single() : random.value();
+  }
   std::uint64_t slot = 0;
   for (const unsigned base : RandomProgram::kBases) {
     state.x[base] = kData + kDataBytes / 2 + 8 * (3 * (random.value() % 85) + slot++);
@@ -133,6 +139,7 @@ TEST_P(JitTest, RandomProgramsEndInTheSameState) {
       static_cast<void>(guest->hart().run(2 * kInstructions));
     }
     expect_same(jit, interpreter);
+    EXPECT_EQ(jit.state().pc, kCode + 2 * (code.size() - 2));
     if (HasFailure()) ADD_FAILURE() << "program " << seed;
   }
   EXPECT_GT(jit.statistics().translated, kPrograms);
@@ -264,6 +271,51 @@ TEST_P(JitTest, DataBesideCodeLeavesItTranslated) {
   run_both({as::store(3, 9, 6, 0), as::addi(9, 9, -1), as::b_type(-8, 0, 9, 1), as::jal(0, 0)},
            500);
   EXPECT_EQ(jit.statistics().invalidated, 0u);
+}
+
+// In each round it is decoded, since its halves may change, but not for a translation.
+TEST_P(JitTest, AnInstructionAcrossPagesIsRefusedOnce) {
+  constexpr std::uint64_t kEndOfPage = kCode + 0xffe;
+  for (Guest* guest : {&jit, &interpreter}) {
+    guest->program({as::addi(10, 10, -1), as::b_type(-4, 0, 10, 1), as::jal(0, 0)}, kEndOfPage);
+    guest->x(10) = 1000;
+    guest->state().pc = kEndOfPage;
+    static_cast<void>(guest->hart().run(2010));
+  }
+  expect_same(jit, interpreter);
+  EXPECT_EQ(jit.x(10), 0u);
+  EXPECT_GE(jit.statistics().interpreted, 1000u);
+  EXPECT_LE(jit.statistics().decoded, 4u);
+}
+
+TEST_P(JitTest, CodeThatCannotBeWatchedIsRefusedOnce) {
+  constexpr std::uint64_t kUnwatched = 0x9000'0000;
+  const auto ram = vm_mem::GuestRange::make(GuestAddress{kUnwatched}, 4096);
+  ASSERT_TRUE(jit.memory().add_ram(*ram).ok());
+  jit.program({as::addi(10, 10, -1), as::b_type(-4, 0, 10, 1), as::jal(0, 0)}, kUnwatched);
+  jit.x(10) = 1000;
+  jit.state().pc = kUnwatched;
+  static_cast<void>(jit.hart().run(2010));
+  EXPECT_EQ(jit.x(10), 0u);
+  EXPECT_GE(jit.statistics().interpreted, 1000u);
+  EXPECT_LE(jit.statistics().decoded, 4u);
+}
+
+TEST_P(JitTest, WhatIsMadeToFitIntoOnePageIsTranslatedBehindTheFence) {
+  constexpr std::uint64_t kEndOfPage = kCode + 0xffe;
+  const auto run_it = [&] {
+    jit.state().pc = kEndOfPage;
+    static_cast<void>(jit.hart().run(5));
+  };
+  jit.program({as::addi(10, 0, 3), as::kFenceI, as::jal(0, 0)}, kEndOfPage);
+  run_it();
+  const std::uint64_t before = jit.statistics().interpreted;
+  const std::uint16_t to_x10[] = {0x4515};  // c.li a0, 5
+  jit.write(kEndOfPage, std::as_bytes(std::span(to_x10)));
+  jit.program({as::jal(0, 0)}, kCode + 0x1000);
+  run_it();
+  EXPECT_EQ(jit.x(10), 5u);
+  EXPECT_EQ(jit.statistics().interpreted, before);
 }
 
 TEST_P(JitTest, FastmemIsUsedWhereItWasAskedFor) {

@@ -5,85 +5,23 @@
 #include <initializer_list>
 
 #include "tests/vmrun/assembler.h"
-#include "tests/vmrun/bare_hart.h"
+#include "tests/vmrun/paging_hart.h"
 
 namespace vmrun {
 namespace {
 
 namespace as = assembler;
 
-constexpr std::uint64_t kV = 1, kR = 2, kW = 4, kX = 8, kU = 16, kA = 64, kD = 128;
-constexpr std::uint64_t kRw = kV | kR | kW | kA | kD;
-constexpr std::uint64_t kRx = kV | kR | kX | kA;
-constexpr std::uint32_t kSfenceAll = 0x12000073;
-constexpr std::uint32_t sfence(unsigned rs1) { return kSfenceAll | rs1 << 15; }
-
-// In S-mode behind page tables: the program is at kVirtualCode, its data at kVirtualData.
-// Every exception but calls is S-mode's; its handler is a self-jump.
-class PagingHart : public BareHart {
- public:
-  static constexpr std::uint64_t kVirtualCode = 0x40'0000'0000 - 0x4000'0000;
-  static constexpr std::uint64_t kVirtualData = kVirtualCode + 0x10'0000;
-  static constexpr std::uint64_t kVirtualHandler = kVirtualCode + 0x20'0000;
-  static constexpr std::uint64_t kRoot = kData + 0x8000;
-
-  explicit PagingHart(unsigned levels = 3) : levels_(levels) {
-    open_pmp();
-    state().csrs.satp = (std::uint64_t{levels + 5} << 60) | (kRoot >> 12);
-    state().csrs.stvec = kVirtualHandler;
-    state().csrs.medeleg = 0xb0ff;
-    map(kVirtualCode, kCode, kRx);
-    map(kVirtualData, kData, kRw);
-    map(kVirtualHandler, kHandler, kRx);
-  }
-  // Returns where the entry is. A page of `level` 1 has 2 MiB, of 2 1 GiB.
-  std::uint64_t map(std::uint64_t gva, std::uint64_t gpa, std::uint64_t bits, unsigned level = 0) {
-    std::uint64_t table = kRoot;
-    for (unsigned at = levels_ - 1; at > level; --at) {
-      const std::uint64_t entry = entry_at(table, gva, at);
-      if (peek<std::uint64_t>(entry) == 0) {
-        poke<std::uint64_t>(entry, pointer(next_table_));
-        next_table_ += 4096;
-      }
-      table = peek<std::uint64_t>(entry) >> 10 << 12;
-    }
-    const std::uint64_t entry = entry_at(table, gva, level);
-    poke<std::uint64_t>(entry, (gpa >> 12 << 10) | bits);
-    return entry;
-  }
-  static constexpr std::uint64_t pointer(std::uint64_t table) { return (table >> 12 << 10) | kV; }
-  static std::uint64_t entry_at(std::uint64_t table, std::uint64_t gva, unsigned level) {
-    return table + 8 * ((gva >> (12 + 9 * level)) & 511);
-  }
-  void run(std::vector<std::uint32_t> words, Privilege privilege = Privilege::kSupervisor) {
-    words.push_back(as::jal(0, 0));
-    program(words);
-    state().pc = kVirtualCode;
-    state().privilege = privilege;
-    state().csrs.scause = 0;
-    state().csrs.mcause = 0;
-    hart().forget_code();
-    static_cast<void>(hart().run(words.size() + 2));
-  }
-  // Of one instruction: scause, 0 for none.
-  std::uint64_t cause_of(std::uint32_t word, Privilege privilege = Privilege::kSupervisor) {
-    run({kSfenceAll, word});
-    if (privilege == Privilege::kUser) run({word}, privilege);
-    return state().csrs.scause;
-  }
-
- private:
-  unsigned levels_;
-  std::uint64_t next_table_ = kRoot + 4096;
-};
-
 constexpr std::uint32_t kLoad = as::load(3, 5, 6, 0);
 constexpr std::uint32_t kStore = as::store(3, 5, 6, 0);
 constexpr std::uint32_t kCall = as::i_type(0, 6, 0, 1, 0x67);  // jalr ra, 0(t1)
 
-TEST(MmuTest, ProgramsRunBehindTablesOfThreeAndFourLevels) {
+class MmuTest : public ExecutionTest {};
+class PmpPagingTest : public ExecutionTest {};
+
+TEST_P(MmuTest, ProgramsRunBehindTablesOfThreeAndFourLevels) {
   for (const unsigned levels : {3u, 4u}) {
-    PagingHart hart(levels);
+    PagingHart hart(GetParam(), levels);
     hart.poke<std::uint64_t>(BareHart::kData, 41);
     hart.x(6) = PagingHart::kVirtualData;
     hart.run({kLoad, as::addi(5, 5, 1), kStore});
@@ -99,7 +37,7 @@ struct Permission {
   std::uint64_t supervisor, user;  // the causes
 };
 
-TEST(MmuTest, EntriesPermitWhatTheySay) {
+TEST_P(MmuTest, EntriesPermitWhatTheySay) {
   constexpr Permission kCases[] = {
       {kRw, kLoad, 0, 13},
       {kRw, kStore, 0, 15},
@@ -118,7 +56,7 @@ TEST(MmuTest, EntriesPermitWhatTheySay) {
       {kRw | std::uint64_t{1} << 63, kLoad, 13, 13},           // Svnapot
       {PagingHart::pointer(BareHart::kData), kLoad, 13, 13}};  // no leaf
   for (const Permission& want : kCases) {
-    PagingHart hart;
+    PagingHart hart(GetParam());
     const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
     hart.map(PagingHart::kVirtualCode, BareHart::kCode, kRx);
     hart.map(gva, BareHart::kData + 0x1000, want.bits);
@@ -138,8 +76,8 @@ TEST(MmuTest, EntriesPermitWhatTheySay) {
   }
 }
 
-TEST(MmuTest, SumAndMxrWidenWhatSupervisorModeMayRead) {
-  PagingHart hart;
+TEST_P(MmuTest, SumAndMxrWidenWhatSupervisorModeMayRead) {
+  PagingHart hart(GetParam());
   const std::uint64_t user = PagingHart::kVirtualData + 0x1000, code = user + 0x1000;
   hart.map(user, BareHart::kData, kRw | kU);
   hart.map(code, BareHart::kData, kV | kX | kA);
@@ -159,8 +97,8 @@ TEST(MmuTest, SumAndMxrWidenWhatSupervisorModeMayRead) {
   EXPECT_EQ(hart.cause_of(kCall), 12u);  // never executed
 }
 
-TEST(MmuTest, MprvTakesThePrivilegeFromMpp) {
-  PagingHart hart;
+TEST_P(MmuTest, MprvTakesThePrivilegeFromMpp) {
+  PagingHart hart(GetParam());
   hart.poke<std::uint64_t>(BareHart::kData, 77);
   hart.x(6) = PagingHart::kVirtualData;
   hart.state().csrs.mstatus = kMstatusMprv | std::uint64_t{1} << 11;
@@ -171,11 +109,11 @@ TEST(MmuTest, MprvTakesThePrivilegeFromMpp) {
   EXPECT_EQ(hart.state().csrs.mcause, 13u);
 }
 
-TEST(MmuTest, MprvHeedsSumAndMxr) {
+TEST_P(MmuTest, MprvHeedsSumAndMxr) {
   constexpr std::uint64_t kAsSupervisor = kMstatusMprv | std::uint64_t{1} << 11;
   for (const auto& [bits, permission] :
        {std::pair{kRw | kU, kMstatusSum}, std::pair{kV | kX | kA, kMstatusMxr}}) {
-    PagingHart hart;
+    PagingHart hart(GetParam());
     hart.map(PagingHart::kVirtualData, BareHart::kData, bits);
     hart.poke<std::uint64_t>(BareHart::kData, 77);
     hart.x(6) = PagingHart::kVirtualData;
@@ -189,8 +127,8 @@ TEST(MmuTest, MprvHeedsSumAndMxr) {
   }
 }
 
-TEST(MmuTest, AccessedAndDirtyAreSetWhenTheyBecomeTrue) {
-  PagingHart hart;
+TEST_P(MmuTest, AccessedAndDirtyAreSetWhenTheyBecomeTrue) {
+  PagingHart hart(GetParam());
   const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
   const std::uint64_t entry = hart.map(gva, BareHart::kData, kV | kR | kW);
   hart.x(6) = gva;
@@ -204,8 +142,8 @@ TEST(MmuTest, AccessedAndDirtyAreSetWhenTheyBecomeTrue) {
   EXPECT_EQ(hart.peek<std::uint64_t>(entry) & (kA | kD), 0u);
 }
 
-TEST(MmuTest, WithoutAdueTheyAreTheGuests) {
-  PagingHart hart;
+TEST_P(MmuTest, WithoutAdueTheyAreTheGuests) {
+  PagingHart hart(GetParam());
   hart.state().csrs.menvcfg = 0;
   const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
   hart.x(6) = gva;
@@ -217,8 +155,8 @@ TEST(MmuTest, WithoutAdueTheyAreTheGuests) {
   EXPECT_EQ(hart.peek<std::uint64_t>(entry) & kD, 0u);
 }
 
-TEST(MmuTest, LargePagesAreOnePieceAndAligned) {
-  PagingHart hart;
+TEST_P(MmuTest, LargePagesAreOnePieceAndAligned) {
+  PagingHart hart(GetParam());
   const std::uint64_t gva = PagingHart::kVirtualCode + 0x400'0000;
   hart.map(gva, BareHart::kCode, kRw, 1);
   hart.x(6) = gva + (BareHart::kData - BareHart::kCode) + 8;
@@ -234,12 +172,12 @@ struct Size {
   std::uint64_t gva, aligned, misaligned;
 };
 
-TEST(MmuTest, LargerPagesAreAlignedToo) {
+TEST_P(MmuTest, LargerPagesAreAlignedToo) {
   constexpr std::uint64_t kGiB = 1 << 30;
   for (const Size& size : {Size{3, 2, kGiB, BareHart::kCode, BareHart::kCode + (2 << 20)},
                            Size{4, 2, kGiB, BareHart::kCode, BareHart::kCode + (2 << 20)},
                            Size{4, 3, 512 * kGiB, 0, kGiB}}) {
-    PagingHart hart(size.levels);
+    PagingHart hart(GetParam(), size.levels);
     hart.map(size.gva, size.aligned, kRw, size.level);
     hart.x(5) = 99;
     hart.x(6) = size.gva + (BareHart::kData - size.aligned) + 8;
@@ -267,9 +205,9 @@ class Grower : public vm_mem::MmioHandler {
 
 // The load behind the device's enters a large page into a soft TLB that knows of the new
 // map, which the hart follows only when the block is over.
-TEST(MmuTest, AFenceForgetsALargePageThatWasEnteredWhileTheMapChanged) {
+TEST_P(MmuTest, AFenceForgetsALargePageThatWasEnteredWhileTheMapChanged) {
   Grower grower;
-  PagingHart hart;
+  PagingHart hart(GetParam());
   grower.memory = &hart.memory();
   constexpr std::uint64_t kDevice = 0x1000'0000;
   const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kDevice}, 4096);
@@ -288,8 +226,8 @@ TEST(MmuTest, AFenceForgetsALargePageThatWasEnteredWhileTheMapChanged) {
   EXPECT_EQ(hart.state().csrs.scause, 13u);
 }
 
-TEST(MmuTest, AFenceOfOneAddressForgetsItsWholeLargePage) {
-  PagingHart hart;
+TEST_P(MmuTest, AFenceOfOneAddressForgetsItsWholeLargePage) {
+  PagingHart hart(GetParam());
   const std::uint64_t gva = PagingHart::kVirtualCode + 0x400'0000;
   const std::uint64_t entry = hart.map(gva, BareHart::kCode, kRw, 1);
   hart.x(6) = gva + (BareHart::kData - BareHart::kCode);
@@ -300,8 +238,8 @@ TEST(MmuTest, AFenceOfOneAddressForgetsItsWholeLargePage) {
   EXPECT_EQ(hart.state().csrs.scause, 13u);
 }
 
-TEST(MmuTest, ANewTranslationIsSeenBehindTheFence) {
-  PagingHart hart;
+TEST_P(MmuTest, ANewTranslationIsSeenBehindTheFence) {
+  PagingHart hart(GetParam());
   hart.poke<std::uint64_t>(BareHart::kData + 0x1000, 1);
   hart.x(6) = hart.x(7) = PagingHart::kVirtualData;
   hart.run({kLoad});
@@ -314,8 +252,8 @@ TEST(MmuTest, ANewTranslationIsSeenBehindTheFence) {
   EXPECT_EQ(hart.x(5), 0u);
 }
 
-TEST(MmuTest, CodeFollowsThePageTables) {
-  PagingHart hart;
+TEST_P(MmuTest, CodeFollowsThePageTables) {
+  PagingHart hart(GetParam());
   const std::uint64_t gva = PagingHart::kVirtualData + 0x1000;
   hart.poke<std::uint32_t>(BareHart::kData, as::addi(5, 0, 1));
   hart.poke<std::uint32_t>(BareHart::kData + 4, as::i_type(0, 1, 0, 0, 0x67));  // ret
@@ -330,8 +268,8 @@ TEST(MmuTest, CodeFollowsThePageTables) {
   EXPECT_EQ(hart.x(8), 2u);
 }
 
-TEST(MmuTest, AccessesThatStraddleFaultAtTheMissingPageAndDoNothing) {
-  PagingHart hart;
+TEST_P(MmuTest, AccessesThatStraddleFaultAtTheMissingPageAndDoNothing) {
+  PagingHart hart(GetParam());
   hart.x(5) = ~std::uint64_t{0};
   hart.x(6) = PagingHart::kVirtualData + 4096 - 3;
   EXPECT_EQ(hart.cause_of(kStore), 15u);
@@ -345,8 +283,8 @@ TEST(MmuTest, AccessesThatStraddleFaultAtTheMissingPageAndDoNothing) {
   EXPECT_EQ(hart.peek<std::uint64_t>(BareHart::kData + 4088) >> 40, 0xffffffu);
 }
 
-TEST(MmuTest, AnInstructionThatStraddlesFaultsAtItsSecondHalf) {
-  PagingHart hart;
+TEST_P(MmuTest, AnInstructionThatStraddlesFaultsAtItsSecondHalf) {
+  PagingHart hart(GetParam());
   hart.map(PagingHart::kVirtualData, BareHart::kData, kRx);
   hart.poke<std::uint16_t>(BareHart::kData + 4094, static_cast<std::uint16_t>(as::addi(5, 0, 7)));
   hart.x(6) = PagingHart::kVirtualData + 4094;
@@ -364,17 +302,17 @@ TEST(MmuTest, AnInstructionThatStraddlesFaultsAtItsSecondHalf) {
   }
 }
 
-TEST(MmuTest, AddressesThatAreNotCanonicalFault) {
+TEST_P(MmuTest, AddressesThatAreNotCanonicalFault) {
   for (const unsigned levels : {3u, 4u}) {
-    PagingHart hart(levels);
+    PagingHart hart(GetParam(), levels);
     hart.x(6) = PagingHart::kVirtualData + (std::uint64_t{1} << (12 + 9 * levels));
     EXPECT_EQ(hart.cause_of(kLoad), 13u);
     EXPECT_EQ(hart.state().csrs.stval, hart.x(6));
   }
 }
 
-TEST(MmuTest, TablesWhereThereIsNoRamAreAccessFaults) {
-  PagingHart hart;
+TEST_P(MmuTest, TablesWhereThereIsNoRamAreAccessFaults) {
+  PagingHart hart(GetParam());
   const std::uint64_t gva = PagingHart::kVirtualData - 0x4000'0000;
   hart.poke<std::uint64_t>(PagingHart::entry_at(PagingHart::kRoot, gva, 2),
                            PagingHart::pointer(0x4000'0000));
@@ -387,8 +325,8 @@ TEST(MmuTest, TablesWhereThereIsNoRamAreAccessFaults) {
   EXPECT_EQ(hart.cause_of(kLoad), 5u);
 }
 
-TEST(MmuTest, AtomicsFaultAsStoresAndReservedLoadsAsLoads) {
-  PagingHart hart;
+TEST_P(MmuTest, AtomicsFaultAsStoresAndReservedLoadsAsLoads) {
+  PagingHart hart(GetParam());
   hart.map(PagingHart::kVirtualData, BareHart::kData, kRx);
   hart.x(6) = PagingHart::kVirtualData;
   EXPECT_EQ(hart.cause_of(as::amo(0, 3, 5, 6, 7)), 15u);
@@ -396,9 +334,9 @@ TEST(MmuTest, AtomicsFaultAsStoresAndReservedLoadsAsLoads) {
   EXPECT_EQ(hart.cause_of(as::amo(2, 3, 5, 6, 0)), 13u);
 }
 
-TEST(PmpPagingTest, ManagingABlockDirtiesNoPage) {
+TEST_P(PmpPagingTest, ManagingABlockDirtiesNoPage) {
   constexpr std::uint32_t kClean = as::i_type(1, 6, 2, 0, 0x0f);
-  PagingHart hart;
+  PagingHart hart(GetParam());
   hart.state().csrs.menvcfg |= kEnvcfgCbcfe;
   hart.state().csrs.pmpcfg = {0x18, 0x1f};
   hart.state().csrs.pmpaddr = {BareHart::kData >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
@@ -411,8 +349,8 @@ TEST(PmpPagingTest, ManagingABlockDirtiesNoPage) {
   EXPECT_EQ(hart.peek<std::uint64_t>(entry) & kD, 0u);
 }
 
-TEST(PmpPagingTest, PageTablesAreReadAsSupervisorMode) {
-  PagingHart hart;
+TEST_P(PmpPagingTest, PageTablesAreReadAsSupervisorMode) {
+  PagingHart hart(GetParam());
   hart.state().csrs.pmpcfg = {0x18, 0x1f};
   hart.state().csrs.pmpaddr = {PagingHart::kRoot >> 2 | 0x1ff, ~std::uint64_t{0} >> 10};
   hart.state().csrs.medeleg = 0;
@@ -420,6 +358,9 @@ TEST(PmpPagingTest, PageTablesAreReadAsSupervisorMode) {
   hart.run({kLoad});
   EXPECT_EQ(hart.state().csrs.mcause, 1u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Executions, MmuTest, both_executions(), name_of_execution);
+INSTANTIATE_TEST_SUITE_P(Executions, PmpPagingTest, both_executions(), name_of_execution);
 
 }  // namespace
 }  // namespace vmrun

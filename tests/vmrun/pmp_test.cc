@@ -17,7 +17,7 @@ constexpr std::uint32_t kStore = as::store(3, 5, 6, 0);
 constexpr std::uint32_t kCall = as::i_type(0, 6, 0, 1, 0x67);  // jalr ra, 0(t1)
 
 // Entry 0: the second page of the data without W; entry 1: everything.
-class PmpTest : public testing::Test {
+class PmpTest : public ExecutionTest {
  protected:
   static constexpr std::uint64_t kPage = BareHart::kData + 0x1000;
 
@@ -33,10 +33,10 @@ class PmpTest : public testing::Test {
     return hart.state().csrs.mcause;
   }
 
-  BareHart hart;
+  BareHart hart{GetParam()};
 };
 
-TEST_F(PmpTest, DeniesAllButMachineMode) {
+TEST_P(PmpTest, DeniesAllButMachineMode) {
   EXPECT_EQ(cause_of(kLoad, Privilege::kSupervisor), 0u);
   EXPECT_EQ(cause_of(kStore, Privilege::kSupervisor), 7u);
   EXPECT_EQ(cause_of(kCall, Privilege::kUser), 1u);
@@ -48,7 +48,7 @@ TEST_F(PmpTest, DeniesAllButMachineMode) {
   EXPECT_EQ(hart.state().csrs.mtval, kPage);
 }
 
-TEST_F(PmpTest, LockedEntriesBindMachineModeToo) {
+TEST_P(PmpTest, LockedEntriesBindMachineModeToo) {
   hart.x(7) = 0x1f99;
   EXPECT_EQ(cause_of(as::csrrw(0, 0x3a0, 7), Privilege::kMachine), 0u);
   EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
@@ -59,7 +59,7 @@ TEST_F(PmpTest, LockedEntriesBindMachineModeToo) {
   EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 7u);
 }
 
-TEST_F(PmpTest, ARangeEndsBelowItsAddress) {
+TEST_P(PmpTest, ARangeEndsBelowItsAddress) {
   const auto store_at = [this](std::uint64_t address) {
     hart.x(6) = address;
     return cause_of(kStore, Privilege::kUser);
@@ -75,7 +75,7 @@ TEST_F(PmpTest, ARangeEndsBelowItsAddress) {
 }
 
 // The entry in front is off: the bound that its address gives counts all the same.
-TEST_F(PmpTest, ARangeBeginsAtTheAddressInFrontOfIt) {
+TEST_P(PmpTest, ARangeBeginsAtTheAddressInFrontOfIt) {
   hart.state().csrs.pmpcfg = {0x00, 0x08 | 3, 0x18 | 4};  // off; TOR RW; all X
   hart.state().csrs.pmpaddr = {kPage >> 2, (kPage + 4096) >> 2, ~std::uint64_t{0} >> 10};
   for (const auto& [address, cause] : {std::pair{kPage, 0u}, std::pair{kPage + 4088, 0u},
@@ -85,7 +85,7 @@ TEST_F(PmpTest, ARangeBeginsAtTheAddressInFrontOfIt) {
   }
 }
 
-TEST_F(PmpTest, ALockedRangeLocksTheAddressInFrontOfIt) {
+TEST_P(PmpTest, ALockedRangeLocksTheAddressInFrontOfIt) {
   const auto written = [this](std::uint8_t config) {
     hart.state().csrs.pmpcfg = {0x00, config};
     hart.state().csrs.pmpaddr = {kPage >> 2, ~std::uint64_t{0} >> 10};
@@ -98,7 +98,7 @@ TEST_F(PmpTest, ALockedRangeLocksTheAddressInFrontOfIt) {
   EXPECT_TRUE(written(0x80 | 0x18 | 7));   // NAPOT has no other bound
 }
 
-TEST_F(PmpTest, TheGrainIsReadAsTheModeHasIt) {
+TEST_P(PmpTest, TheGrainIsReadAsTheModeHasIt) {
   for (const auto& [config, address] :
        {std::pair{0x18u, kPage >> 2 | 0x1ff}, std::pair{0x08u, kPage >> 2}}) {
     hart.state().csrs.pmpcfg[0] = static_cast<std::uint8_t>(config);
@@ -108,11 +108,13 @@ TEST_F(PmpTest, TheGrainIsReadAsTheModeHasIt) {
   }
 }
 
-TEST_F(PmpTest, WithoutAnEntryOnlyMachineModeMayDoAnything) {
+TEST_P(PmpTest, WithoutAnEntryOnlyMachineModeMayDoAnything) {
   hart.state().csrs.pmpcfg = {};
   EXPECT_EQ(cause_of(as::kNop, Privilege::kUser), 1u);
   EXPECT_EQ(cause_of(kStore, Privilege::kMachine), 0u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Executions, PmpTest, both_executions(), name_of_execution);
 
 }  // namespace
 }  // namespace vmrun

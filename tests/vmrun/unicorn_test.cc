@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "tests/vmrun/bare_hart.h"
 #include "tests/vmrun/random_program.h"
 #include "tools/vmrun/hart.h"
 
@@ -132,10 +133,13 @@ class Reference {
 
 class Ours {
  public:
-  Ours()
+  explicit Ours(Execution execution)
       : memory_(vm_mem::MemoryManager::create({}).value()), hart_(Hart::create(*memory_).value()) {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kCode}, kRamBytes);
-    EXPECT_TRUE(memory_->add_ram(*range).ok());
+    EXPECT_TRUE(memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).ok());
+    if (execution == Execution::kTranslated) {
+      EXPECT_EQ(hart_->use_jit({}), absl::OkStatus());
+    }
     write(kSetUpAt, std::as_bytes(std::span(kSetUp)));
     hart_->state().x[5] = kSatp;
     hart_->state().x[6] = ~std::uint64_t{0};
@@ -214,10 +218,14 @@ std::string listing(const Start& start) {
   return out;
 }
 
-TEST(UnicornTest, RandomProgramsGiveTheSameRegistersAndMemory) {
+class UnicornTest : public ExecutionTest {};
+
+// Translation is most of what a program costs that runs once: there are fewer of them.
+TEST_P(UnicornTest, RandomProgramsGiveTheSameRegistersAndMemory) {
   Reference reference;
-  Ours ours;
-  for (unsigned index = 0; index < kPrograms && !HasFailure(); ++index) {
+  Ours ours(GetParam());
+  const unsigned programs = GetParam() == Execution::kTranslated ? kPrograms / 10 : kPrograms;
+  for (unsigned index = 0; index < programs && !HasFailure(); ++index) {
     const Start start = make_start(index);
     ASSERT_LE(2 * start.code.size() + 4, kProgramBytes);
     const Result want = reference.run(start);
@@ -233,6 +241,8 @@ TEST(UnicornTest, RandomProgramsGiveTheSameRegistersAndMemory) {
     if (HasFailure()) ADD_FAILURE() << "program " << index << ":" << listing(start);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Executions, UnicornTest, both_executions(), name_of_execution);
 
 }  // namespace
 }  // namespace vmrun

@@ -43,8 +43,11 @@ struct BlockOp {
 struct Block {
   std::uint64_t pc = 0;
   std::uint64_t host = 0;   // where its first instruction is
-  std::uint64_t epoch = 0;  // valid while it is the cache's
+  std::uint64_t epoch = 0;  // valid while it is the cache's; 0: decoded each time
   std::vector<BlockOp> ops;
+
+  // Whether one page holds all of it, and no fetch failed.
+  bool lasts() const { return epoch != 0; }
 };
 
 }  // namespace vmrun

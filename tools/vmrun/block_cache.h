@@ -49,8 +49,17 @@ class BlockCache {
       fill(block, pc, host);
     return block;
   }
+  // The same from what memory holds now.
+  const Block& decode_anew(std::uint64_t pc) {
+    const std::uint64_t host = host_of(pc);
+    Block& block = blocks_[(host >> 1) % kSlots];
+    fill(block, pc, host);
+    return block;
+  }
 
   void flush() { ++epoch_; }
+  // Another one after each flush().
+  std::uint64_t epoch() const { return epoch_; }
 
  private:
   std::uint64_t find_host(std::uint64_t pc);

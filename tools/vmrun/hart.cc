@@ -71,11 +71,6 @@ StopReason Hart::run(std::uint64_t instructions) {
   return StopReason::kBudget;
 }
 
-const Block& Hart::decode_block() {
-  blocks_.flush();
-  return blocks_.find(state_.pc);
-}
-
 Flow Hart::run_block() {
   const BlockOp* op = blocks_.find(state_.pc).ops.data();
   Flow flow = op->run(*this, *op);

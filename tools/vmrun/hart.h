@@ -59,9 +59,11 @@ class Hart {
   void follow_privilege();
 
   // For the translator: where in host memory the code at pc is, 0 where none can be
-  // fetched; the block at pc, decoded from what memory holds; and interpreted, up to its end.
+  // fetched; the block at pc, decoded from what memory holds, and interpreted, up to its end;
+  // and a number that changes when code is forgotten.
   std::uint64_t find_code() { return blocks_.host_of(state_.pc); }
-  const Block& decode_block();
+  const Block& decode_block() { return blocks_.decode_anew(state_.pc); }
+  std::uint64_t code_epoch() const { return blocks_.epoch(); }
   Flow run_block();
 
  private:

@@ -80,6 +80,8 @@ struct Csrs {
   // What mcycle and minstret show is the clock's count plus these.
   std::uint64_t mcycle_offset = 0;
   std::uint64_t minstret_offset = 0;
+
+  friend bool operator==(const Csrs&, const Csrs&) = default;
 };
 
 // What the last LR found; bytes is 0 where there is no reservation.

@@ -18,6 +18,7 @@ namespace vmrun {
 enum class MemoryMode : std::uint8_t { kSoftTlb, kFastmem };
 
 struct JitStatistics {
+  std::uint64_t decoded = 0;      // blocks that were looked at for it
   std::uint64_t translated = 0;   // blocks, each time
   std::uint64_t invalidated = 0;  // blocks whose guest code changed
   std::uint64_t dispatches = 0;   // times that translated code was entered

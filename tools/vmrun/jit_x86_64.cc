@@ -13,6 +13,7 @@
 #include "tools/vmrun/jit_blocks.h"
 #include "tools/vmrun/jit_code.h"
 #include "tools/vmrun/jit_fastmem.h"
+#include "tools/vmrun/jit_refused.h"
 #include "tools/vmrun/jit_runtime.h"
 #include "tools/vmrun/jit_translator.h"
 #include "tools/vmrun/jit_watch.h"
@@ -32,11 +33,6 @@ std::uint64_t code_bytes(const Block& block) {
   const BlockOp& last = block.ops.back();
   const std::uint64_t end = last.run == leave_block ? last.pc : last.pc + last.bytes;
   return end - block.ops.front().pc;
-}
-
-bool is_in_one_page(const Block& block) {
-  const std::uint64_t pc = block.ops.front().pc;
-  return pc / BlockCache::kPageBytes == (pc + code_bytes(block) - 1) / BlockCache::kPageBytes;
 }
 
 bool was_decoded_from(const Block& block, const std::byte* bytes) {
@@ -99,8 +95,10 @@ class X86Jit : public Jit {
   JitBlock* find_block();
   std::unique_ptr<JitBlock> new_block(std::uint64_t host) const;
   JitBlock* make_block(std::uint64_t host);
-  bool watch(JitBlock& block, const Block& decoded);
+  vme_rc watch(JitBlock& block, const Block& decoded);
+  JitBlock* refuse(std::uint64_t host);
   JitTarget target_for(JitRegime regime);
+  static bool may_link(const JitLink& link, const JitBlock& to);
   void follow_link(JitBlock& block);
   Flow finish(const JitExit& exit);
   Flow finish_fault(const JitBlock& block);
@@ -111,6 +109,7 @@ class X86Jit : public Jit {
   vm_engine::CodeMemory memory_;
   vm_engine::CodeBuffer buffer_;
   JitBlocks blocks_;
+  JitRefused refused_;
   JitWatch watch_;
   JitContext context_;
   JitLayout layout_;
@@ -244,15 +243,21 @@ JitTarget X86Jit::target_for(JitRegime regime) {
   return target;
 }
 
-// Watched before it is compared: what is written from then on is told.
-bool X86Jit::watch(JitBlock& block, const Block& decoded) {
+// Watched before it is compared: what is written from then on is told. VME_INTR: it was
+// written meanwhile.
+vme_rc X86Jit::watch(JitBlock& block, const Block& decoded) {
   std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
   const std::uint64_t left =
       vme_tc_fetch(watch_.tc(), &cpu(), block.pc, bytes.data(), code_bytes(decoded),
                    block.regime.fetch_mode, &block.watched);
-  if (left == 0 && was_decoded_from(decoded, bytes.data())) return true;
+  if (left == 0 && was_decoded_from(decoded, bytes.data())) return VME_OK;
   vme_tc_release(watch_.tc(), &block.watched);
-  return false;
+  return left == 0 ? VME_INTR : static_cast<vme_rc>(cpu().fault.rc);
+}
+
+JitBlock* X86Jit::refuse(std::uint64_t host) {
+  refused_.add({.pc = hart_->state().pc, .host = host, .epoch = hart_->code_epoch()});
+  return nullptr;
 }
 
 std::unique_ptr<JitBlock> X86Jit::new_block(std::uint64_t host) const {
@@ -265,10 +270,13 @@ std::unique_ptr<JitBlock> X86Jit::new_block(std::uint64_t host) const {
 
 JitBlock* X86Jit::make_block(std::uint64_t host) {
   const Block& decoded = hart_->decode_block();
-  if (!is_in_one_page(decoded)) return nullptr;
+  ++statistics_.decoded;
+  if (!decoded.lasts()) return refuse(host);
   if (buffer_.bytes.size() - buffer_.used < kJitBlockRoom) drop_blocks();
   auto made = new_block(host);
-  if (!watch(*made, decoded)) return nullptr;
+  if (const vme_rc rc = watch(*made, decoded); rc != VME_OK) {
+    return rc == VME_ENOTSUP ? refuse(host) : nullptr;
+  }
   made->ops = decoded.ops;
   JitBlock& block = blocks_.add(std::move(made));
   const bool translated = translate(block, target_for(block.regime), buffer_) &&
@@ -283,13 +291,26 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
 JitBlock* X86Jit::find_block() {
   const std::uint64_t host = hart_->find_code();
   if (host == 0) return nullptr;
-  JitBlock* const block = blocks_.find(hart_->state().pc, regime(), host);
-  return block != nullptr ? block : make_block(host);
+  const std::uint64_t pc = hart_->state().pc;
+  JitBlock* const block = blocks_.find(pc, regime(), host);
+  if (block != nullptr) return block;
+  const bool refused = refused_.has({.pc = pc, .host = host, .epoch = hart_->code_epoch()});
+  return refused ? nullptr : make_block(host);
+}
+
+// Direct jumps within a page outlive fences, and stay right as both ends are in the same
+// memory. Without a fence they need not be: the entry of the page may have been changed, and
+// its translation lost for lack of room.
+bool X86Jit::may_link(const JitLink& link, const JitBlock& to) {
+  const JitBlock& from = *link.owner;
+  if (link.target != to.pc || from.regime != to.regime) return false;
+  const bool same_page = from.pc >> VME_PAGE_BITS == to.pc >> VME_PAGE_BITS;
+  return !same_page || from.host - from.pc == to.host - to.pc;
 }
 
 void X86Jit::follow_link(JitBlock& block) {
   JitLink* const link = std::exchange(followed_, nullptr);
-  if (link == nullptr || link->target != block.pc || link->owner->regime != block.regime) return;
+  if (link == nullptr || !may_link(*link, block)) return;
   blocks_.link(*link, block);
   ++statistics_.links;
 }
