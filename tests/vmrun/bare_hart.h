@@ -27,8 +27,7 @@ class BareHart {
   explicit BareHart(Execution execution = Execution::kInterpreted)
       : memory_(vm_mem::MemoryManager::create({}).value()), hart_(Hart::create(*memory_).value()) {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kCode}, kEnd - kCode);
-    static_cast<void>(
-        memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).value());
+    static_cast<void>(memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).value());
     is_ready_ = execution == Execution::kInterpreted || hart_->use_jit({}).ok();
     hart_->state().pc = kCode;
     hart_->state().csrs.mtvec = kHandler;

@@ -3,10 +3,12 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
 #include "tests/vmrun/assembler.h"
+#include "tests/vmrun/bare_hart.h"
 
 namespace vmrun {
 namespace {
@@ -179,12 +181,18 @@ TEST_F(MachineTest, WrittenPagesAreDirty) {
   EXPECT_EQ(machine_->dirty_pages(), before + 1);
 }
 
-class HartsTest : public MachineTest {
+class HartsTest : public MachineTest, public testing::WithParamInterface<Execution> {
  protected:
-  HartsTest() {
-    machine_ = Machine::create(
-                   {.memory_bytes = kMemoryBytes, .harts = 2, .disks = {}, .console = [](char) {}})
-                   .value();
+  static absl::StatusOr<std::unique_ptr<Machine>> two_harts(Execution execution) {
+    MachineOptions options{
+        .memory_bytes = kMemoryBytes, .harts = 2, .disks = {}, .console = [](char) {}};
+    if (execution == Execution::kTranslated) options.jit = JitOptions{};
+    return Machine::create(std::move(options));
+  }
+  void SetUp() override {
+    auto made = two_harts(GetParam());
+    if (!made.ok()) GTEST_SKIP() << made.status();
+    machine_ = *std::move(made);
   }
   std::uint64_t x(std::size_t hart, unsigned index) {
     return machine_->hart(hart).state().x[index];
@@ -193,7 +201,7 @@ class HartsTest : public MachineTest {
 
 // Each adds 1 to the doubleword at 0x80100000 a thousand times, by LR and SC; turns end
 // between the two.
-TEST_F(HartsTest, ReservationsDoNotOutliveATurn) {
+TEST_P(HartsTest, ReservationsDoNotOutliveATurn) {
   boot({as::u_type(0x80100, 6, 0x37), as::i_type(32, 6, 1, 6, 0x13), as::i_type(32, 6, 5, 6, 0x13),
         as::addi(7, 0, 1000), as::amo(2, 3, 28, 6, 0), as::addi(28, 28, 1),
         as::amo(3, 3, 29, 6, 28), as::b_type(-12, 0, 29, 1), as::addi(7, 7, -1),
@@ -205,7 +213,7 @@ TEST_F(HartsTest, ReservationsDoNotOutliveATurn) {
 }
 
 // Hart 1 waits for its software interrupt; hart 0 raises it after some time.
-TEST_F(HartsTest, OneHartWakesTheOther) {
+TEST_P(HartsTest, OneHartWakesTheOther) {
   boot({as::csrrs(10, 0xf14, 0), as::b_type(28, 0, 10, 1), as::addi(7, 0, 1000),  //
         as::addi(7, 7, -1), as::b_type(-4, 0, 7, 1), as::u_type(0x2000, 6, 0x37),
         as::store(2, 6, 6, 4) /* bit 0 is 0 */, as::jal(0, 0),  //
@@ -219,6 +227,52 @@ TEST_F(HartsTest, OneHartWakesTheOther) {
   EXPECT_GE(x(1, 8), 2000u / kInstructionsPerTick);  // time went on meanwhile
   EXPECT_EQ(x(1, 9), 8u);
 }
+
+// Hart 0 writes an instruction again and again, beside the words by which the two wait for each
+// other: hart 1 runs it.
+const std::vector<std::uint32_t> kOneWritesTheOthersCode = {
+    as::csrrs(10, 0xf14, 0), as::u_type(0x80100, 6, 0x37), as::i_type(32, 6, 1, 6, 0x13),
+    as::i_type(32, 6, 5, 6, 0x13), as::b_type(68, 0, 10, 1),
+    // Hart 0: addi x5, x5, n, and a return.
+    as::u_type(0x100, 12, 0x37), as::u_type(0x28, 7, 0x37), as::addi(7, 7, 0x293),
+    as::u_type(8, 8, 0x37), as::addi(8, 8, 0x67), as::store(2, 8, 6, 0x7f4), as::addi(9, 0, 0),
+    as::op(0, 0, 7, 7, 12), as::store(2, 7, 6, 0x7f0), as::addi(9, 9, 1), as::store(3, 9, 6, 0),
+    as::load(3, 11, 6, 8), as::b_type(-4, 9, 11, 1), as::addi(13, 9, -50),
+    as::b_type(-28, 0, 13, 1), as::jal(0, 0),
+    // Hart 1.
+    as::addi(9, 0, 0), as::addi(14, 6, 0x7f0), as::load(3, 11, 6, 0), as::b_type(-4, 9, 11, 0),
+    as::addi(9, 11, 0), as::kFenceI, as::i_type(0, 14, 0, 1, 0x67), as::store(3, 9, 6, 8),
+    as::jal(0, -24)};
+
+TEST_P(HartsTest, OneWritesTheCodeThatTheOtherRuns) {
+  boot(kOneWritesTheOthersCode);
+  EXPECT_EQ(machine_->run(1'000'000), StopReason::kBudget);
+  EXPECT_EQ(x(0, 9), 50u);
+  EXPECT_EQ(x(1, 5), 50u * 51 / 2);
+  const Jit* const jit = machine_->hart(1).jit();
+  if (jit == nullptr) return;
+  EXPECT_GE(jit->statistics().invalidated, 49u);
+  EXPECT_EQ(jit->statistics().interpreted, 0u);  // no page was in use elsewhere
+}
+
+TEST_P(HartsTest, TurnsEndAtTheSameInstructionsHoweverTheyRun) {
+  const auto other = two_harts(Execution::kInterpreted).value();
+  boot(kOneWritesTheOthersCode);
+  ASSERT_TRUE(other->boot({.firmware = file("firmware", kOneWritesTheOthersCode)}).ok());
+  for (const std::uint64_t instructions : {1u, 999u, 7u, 20'001u, 4'999u, 100'000u}) {
+    static_cast<void>(machine_->run(instructions));
+    static_cast<void>(other->run(instructions));
+    for (std::size_t hart = 0; hart < 2; ++hart) {
+      HartState &got = machine_->hart(hart).state(), &want = other->hart(hart).state();
+      EXPECT_EQ(got.pc, want.pc);
+      EXPECT_EQ(got.clock.retired(), want.clock.retired());
+      EXPECT_EQ(got.clock.ticks(), want.clock.ticks());
+      EXPECT_TRUE(std::equal(&got.x[0], &got.x[32], &want.x[0])) << "registers of hart " << hart;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Executions, HartsTest, both_executions(), name_of_execution);
 
 TEST(MachineCreateTest, RefusesHartsThatItCannotHave) {
   for (const unsigned harts : {0u, kMostHarts + 1}) {

@@ -76,18 +76,12 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 
 TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
   const std::vector<std::vector<const char*>> wrong = {
-      {"--bogus"},          {"extra"},
-      {"--memory"},         {"--memory", "many"},
-      {"--memory", "1M"},   {"--memory", "65G"},
-      {"--timeout", "0"},   {"--timeout", "-1"},
-      {"--timeout", "x"},   {"--stats", "xml"},
-      {"--timeout", "nan"}, {"--script", ""},
-      {"--disk"},           {"--disk", ""},
-      {"--firmware", ""},   {"--stats-file", ""},
-      {"--iommu", "on"},    {"--kernel", ""},
-      {"--initrd", "i"},    {"--append", "a"},
-      {"--harts", "0"},     {"--harts", "9"},
-      {"--harts", "x"},     {"--harts", "2", "--cpu", "jit"}};
+      {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
+      {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
+      {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
+      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""},
+      {"--iommu", "on"},  {"--kernel", ""},    {"--initrd", "i"},    {"--append", "a"},
+      {"--harts", "0"},   {"--harts", "9"},    {"--harts", "x"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tools/vmrun/block.h"
@@ -54,6 +55,9 @@ struct JitOptions {
   // What kFastmem shows, from its first guest physical address on.
   std::uint64_t ram_base = 0;
   std::uint64_t ram_bytes = 0;
+  // vCPUs that the hart's thread runs as well, one at a time: they cannot come by while
+  // watching code waits for them, and are parked before that.
+  std::vector<vme_cpu*> neighbours = {};
 };
 
 class Hart;

@@ -51,6 +51,7 @@ JitBlock* JitBlocks::find(std::uint64_t pc, JitRegime regime, std::uint64_t host
 JitBlock& JitBlocks::add(std::unique_ptr<JitBlock> block) {
   JitBlock& added = *block;
   blocks_.emplace(key_of(added), std::move(block));
+  ++host_pages_[added.host >> VME_PAGE_BITS];
   for_each_page(added, [&](std::uint64_t page) {
     added.pages.push_back(page);
     pages_[page].push_back(&added);
@@ -65,6 +66,8 @@ void JitBlocks::remove(vme_tc* tc, JitBlock& block) {
   for (JitLink& link : block.links) unlink(link);
   for (const std::uint64_t page : block.pages) std::erase(pages_[page], &block);
   release(tc, block);
+  const auto page = host_pages_.find(block.host >> VME_PAGE_BITS);
+  if (--page->second == 0) host_pages_.erase(page);
   blocks_.erase(key_of(block));
 }
 
@@ -72,6 +75,7 @@ void JitBlocks::remove_all(vme_tc* tc) {
   for (auto& [key, block] : blocks_) release(tc, *block);
   blocks_.clear();
   pages_.clear();
+  host_pages_.clear();
   forget_jumps();
 }
 

@@ -32,6 +32,10 @@ class JitBlocks {
   void remove(vme_tc* tc, JitBlock& block);
   void remove_all(vme_tc* tc);
   std::vector<JitBlock*> made_from(const vme_tc_range& written) const;
+  // Whether one of them begins on the page of this place in memory.
+  bool has_some_on_page_of(std::uint64_t host) const {
+    return host_pages_.contains(host >> VME_PAGE_BITS);
+  }
   JitBlock* with_sites(const vme_code* sites) const;
 
   // Makes a jump direct.
@@ -69,6 +73,7 @@ class JitBlocks {
   const std::byte* code_;
   std::unordered_map<Key, std::unique_ptr<JitBlock>, Hash> blocks_;
   Pages pages_;
+  std::unordered_map<std::uint64_t, std::uint64_t> host_pages_;  // how many begin there
   std::vector<std::pair<JitRegime, std::unique_ptr<Jumps>>> jumps_;
 };
 

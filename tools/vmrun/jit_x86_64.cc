@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "tools/vmrun/execute.h"
@@ -53,9 +54,11 @@ bool is_locked(const HartState& state) {
 
 class X86Jit : public Jit {
  public:
-  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory)
+  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory,
+         std::vector<vme_cpu*> neighbours)
       : hart_(&hart),
         engine_(&engine),
+        neighbours_(std::move(neighbours)),
         memory_(std::move(memory)),
         buffer_{.bytes = memory_.writable()},
         blocks_(buffer_, memory_.executable().data()),
@@ -106,6 +109,7 @@ class X86Jit : public Jit {
 
   Hart* hart_;
   vme_engine* engine_;
+  std::vector<vme_cpu*> neighbours_;
   vm_engine::CodeMemory memory_;
   vm_engine::CodeBuffer buffer_;
   JitBlocks blocks_;
@@ -244,9 +248,12 @@ JitTarget X86Jit::target_for(JitRegime regime) {
 }
 
 // Watched before it is compared: what is written from then on is told. VME_INTR: it was
-// written meanwhile.
+// written meanwhile. A page that is watched already is open for stores nowhere.
 vme_rc X86Jit::watch(JitBlock& block, const Block& decoded) {
   std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
+  if (!blocks_.has_some_on_page_of(block.host)) {
+    for (vme_cpu* neighbour : neighbours_) vme_cpu_park(neighbour);
+  }
   const std::uint64_t left =
       vme_tc_fetch(watch_.tc(), &cpu(), block.pc, bytes.data(), code_bytes(decoded),
                    block.regime.fetch_mode, &block.watched);
@@ -366,7 +373,8 @@ absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
                                               JitOptions options) {
   auto memory = vm_engine::CodeMemory::create(kCodeBytes);
   if (!memory.ok()) return memory.status();
-  auto jit = std::make_unique<X86Jit>(hart, engine, *std::move(memory));
+  auto jit =
+      std::make_unique<X86Jit>(hart, engine, *std::move(memory), std::move(options.neighbours));
   if (options.memory_mode == MemoryMode::kFastmem) {
     const auto ram =
         vm_mem::GuestRange::make(vm_mem::GuestAddress{options.ram_base}, options.ram_bytes);

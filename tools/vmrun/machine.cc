@@ -49,6 +49,17 @@ absl::StatusOr<std::vector<std::unique_ptr<Hart>>> create_harts(vm_mem::MemoryMa
   return harts;
 }
 
+absl::Status translate_on(const std::vector<std::unique_ptr<Hart>>& harts, JitOptions options) {
+  for (const auto& hart : harts) {
+    options.neighbours.clear();
+    for (const auto& other : harts) {
+      if (other != hart) options.neighbours.push_back(&other->memory().cpu());
+    }
+    if (absl::Status status = hart->use_jit(options); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 constexpr std::uint64_t kA0 = 10;
 constexpr std::uint64_t kA1 = 11;
 constexpr std::uint64_t kA2 = 12;
@@ -70,11 +81,9 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   auto harts = create_harts(**memory, options.harts);
   if (!harts.ok()) return harts.status();
   if (options.jit) {
-    if (options.harts > 1) return absl::InvalidArgumentError("the JIT has one hart");
     options.jit->ram_base = kRamBase;
     options.jit->ram_bytes = options.memory_bytes;
-    const absl::Status status = harts->front()->use_jit(*options.jit);
-    if (!status.ok()) return status;
+    if (const absl::Status status = translate_on(*harts, *options.jit); !status.ok()) return status;
   }
   std::unique_ptr<Machine> machine(
       new Machine(std::move(options), *std::move(memory), *std::move(harts), *ram));

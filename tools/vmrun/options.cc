@@ -142,9 +142,6 @@ std::optional<Exit> read_cpu(const Typed& typed, Options& options) {
   if (typed.harts < 1 || typed.harts > static_cast<int>(kMostHarts)) {
     return usage_error(fmt::format("--harts {}: 1 to {} are possible", typed.harts, kMostHarts));
   }
-  if (typed.harts > 1 && options.cpu == CpuMode::kJit) {
-    return usage_error(fmt::format("--harts {}: the JIT has one hart", typed.harts));
-  }
   options.harts = static_cast<unsigned>(typed.harts);
   return std::nullopt;
 }
