@@ -10,6 +10,8 @@ import pty
 import re
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -82,8 +84,37 @@ def disk_of_odd_size():
 
 def disk_used_twice():
     write("disk", bytes(512))
+    options = ("--firmware", write("loop", LOOP), "--instructions", "100")
+    result = run(*options, "--disk", "disk,readonly", "--disk", "disk,readonly")
+    assert result.returncode == 0 and result.stderr == b"", result
     expect(run("--firmware", write("loop", LOOP), "--disk", "disk", "--disk", "disk"), 1,
            "disk: .*")
+
+
+def more_devices_than_slots():
+    expect(run("--firmware", write("loop", LOOP), *["--net", "none"] * 8, "--rng"), 1,
+           "9 virtio devices, but only 8 slots")
+
+
+def bad_network():
+    expect(run("--net", "tap0"), 2, "--net tap0: none, loop and dgram:LOCAL,PEER are possible")
+    expect(run("--firmware", write("loop", LOOP), "--net", "dgram:loop,peer"), 1, "loop: .*")
+    expect(run("--net", "dgram:no/such/folder,peer"), 1, "no/such/folder: No such file or directory")
+
+
+def bad_console():
+    expect(run("--console", "no/such/folder"), 1, "no/such/folder: No such file or directory")
+    expect(run("--console", "."), 1, r"\.: Is a directory")
+
+
+def initrd_of_more_than_the_memory():
+    kernel = write("loop", LOOP)
+    write("huge", b"")
+    os.truncate("huge", (1 << 30) + (8 << 20))
+    options = ("--firmware", kernel, "--kernel", kernel, "--initrd", "huge", "--instructions", "100")
+    expect(run(*options, "--memory", "128M"), 1, "huge: larger than 1024 MiB")
+    os.truncate("huge", 3 << 30)
+    expect(run(*options, "--memory", "2G"), 1, "huge: larger than 2048 MiB")
 
 
 def too_little_memory():
@@ -253,6 +284,48 @@ def uboot_runs_to_the_end_of_input():
     result = run("--timeout", "200")
     assert result.returncode == 0, result
     assert b"\n=> " in result.stdout and b"vmrun: end of input" in result.stdout, result.stdout
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF)
+
+
+def answer(frame):
+    """What a host at 10.0.0.1 sends in reply: to ARP requests and to pings."""
+    mac = b"\x02\0\0\0\0\x01"
+    if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\x01":
+        return (frame[6:12] + mac + frame[12:21] + b"\x02" + mac + frame[38:42] + frame[22:32]
+                + frame[42:])
+    if frame[12:14] == b"\x08\x00" and frame[23:24] == b"\x01" and frame[34:35] == b"\x08":
+        size = int.from_bytes(frame[16:18], "big")
+        echo = b"\0\0" + frame[38:14 + size]
+        echo = echo[:2] + checksum(b"\0\0\0\0" + frame[38:14 + size]) + echo[2:]
+        return frame[6:12] + mac + frame[12:26] + frame[30:34] + frame[26:30] + echo
+    return None
+
+
+def uboot_pings_through_sockets():
+    if not os.path.exists(UBOOT):
+        print("skipped: Debian's u-boot-qemu is not installed")
+        sys.exit(SKIPPED)
+    host = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    host.bind("host")
+    host.settimeout(100)
+    script = write("s", b"setenv ipaddr 10.0.0.2\nping 10.0.0.1\npoweroff\n")
+    with subprocess.Popen([VMRUN, "--net", "dgram:guest,host", "--script", script, "--timeout", "100"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+        echoes = 0
+        while echoes == 0:
+            frame = host.recv(2048)
+            reply = answer(frame)
+            if reply is not None:
+                host.sendto(reply, "guest")
+                echoes += frame[12:14] == b"\x08\x00"
+        console = child.communicate(timeout=100)[0]
+        assert child.returncode == 0 and b"host 10.0.0.1 is alive" in console, console
+    assert not os.path.exists("guest"), "the socket stays behind"
 
 
 def a_limit_on_the_size_of_files_is_an_io_error_of_the_guests():

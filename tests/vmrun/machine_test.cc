@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 
 #include "tests/vmrun/assembler.h"
 #include "tests/vmrun/bare_hart.h"
+#include "tools/vmrun/seed.h"
+#include "tools/vmrun/state_hash.h"
 
 namespace vmrun {
 namespace {
@@ -181,6 +184,59 @@ TEST_F(MachineTest, WrittenPagesAreDirty) {
   EXPECT_EQ(machine_->dirty_pages(), before + 1);
 }
 
+// A driver's part, played from outside: one buffer for the entropy device in slot 0.
+TEST_F(MachineTest, TheEntropyDeviceGivesTheSeedsBytes) {
+  const auto slots = HostSlots::create({.has_rng = true, .seed = 7}, [](char) {});
+  ASSERT_TRUE(slots.ok());
+  machine_ = Machine::create({.memory_bytes = kMemoryBytes,
+                              .disks = {},
+                              .console = [](char) {},
+                              .devices = (*slots)->take_devices()})
+                 .value();
+  constexpr std::uint64_t kRing = 0x8010'0000, kAvail = kRing + 0x100, kUsed = kRing + 0x200;
+  constexpr std::uint64_t kBuffer = kRing + 0x1000;
+  const auto poke = [this](std::uint64_t address, auto value) {
+    EXPECT_TRUE(machine_->memory().store(vm_mem::GuestAddress{address}, value).ok());
+  };
+  const auto set = [&](std::uint64_t offset, std::uint32_t value) {
+    poke(kVirtioBase + offset, value);
+  };
+  poke(kRing, kBuffer);
+  poke(kRing + 8, std::uint64_t{32} | std::uint64_t{2} << 32);  // to be written
+  poke(kAvail + 2, std::uint16_t{1});
+  set(0x70, 3);                               // there is a driver
+  set(0x24, 1), set(0x20, 1), set(0x70, 11);  // VIRTIO_F_VERSION_1
+  set(0x38, 8);                               // of queue 0
+  set(0x80, kRing & ~0u), set(0x90, kAvail & ~0u), set(0xa0, kUsed & ~0u);
+  set(0x44, 1), set(0x70, 15), set(0x50, 0);  // ready, and notified
+  EXPECT_EQ(at<std::uint16_t>(kUsed + 2), 1u);
+  EXPECT_EQ(at<std::uint32_t>(kUsed + 8), 32u);
+  std::array<std::byte, 32> expected;
+  SeededEntropy(7, ChanceUser::kEntropyDevice).take(expected);
+  std::array<std::byte, 32> given;
+  ASSERT_TRUE(machine_->memory().read(vm_mem::GuestAddress{kBuffer}, given).ok());
+  EXPECT_EQ(given, expected);
+}
+
+TEST_F(MachineTest, TheStateHashIsOfRegistersAndMemory) {
+  const Code code = {as::addi(5, 0, 7), as::jal(0, 0)};
+  const auto hash_after = [&](std::uint64_t address, std::uint64_t value, bool with_x5) {
+    machine_ = Machine::create({.memory_bytes = kMemoryBytes, .disks = {}, .console = [](char) {}})
+                   .value();
+    EXPECT_TRUE(start({.firmware = file("f", code)}).ok());
+    EXPECT_TRUE(machine_->memory().store(vm_mem::GuestAddress{address}, value).ok());
+    static_cast<void>(machine_->run(2));
+    if (!with_x5) machine_->hart().state().x[5] = 0;
+    return state_hash(*machine_).value();
+  };
+  const std::uint64_t hash = hash_after(0x8080'0000, 1, true);
+  EXPECT_EQ(hash_after(0x8080'0000, 1, true), hash);
+  EXPECT_NE(hash_after(0x8080'0000, 2, true), hash);
+  EXPECT_NE(hash_after(0x8080'1000, 1, true), hash);
+  EXPECT_NE(hash_after(0x8080'0000, 1, false), hash);
+  EXPECT_EQ(hash_after(0x8080'1000, 0, true), hash_after(0x8080'0000, 0, true));  // pages of zeros
+}
+
 class HartsTest : public MachineTest, public testing::WithParamInterface<Execution> {
  protected:
   static absl::StatusOr<std::unique_ptr<Machine>> two_harts(Execution execution) {
@@ -283,9 +339,8 @@ TEST(MachineCreateTest, RefusesHartsThatItCannotHave) {
 }
 
 TEST(MachineCreateTest, RefusesMoreDisksThanSlots) {
-  const auto machine = Machine::create({.memory_bytes = kMemoryBytes,
-                                        .disks = std::vector<std::string>(9, "disk"),
-                                        .console = [](char) {}});
+  const auto machine = Machine::create(
+      {.memory_bytes = kMemoryBytes, .disks = std::vector<DiskFile>(9), .console = [](char) {}});
   EXPECT_EQ(machine.status().code(), absl::StatusCode::kInvalidArgument);
 }
 

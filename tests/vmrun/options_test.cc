@@ -30,7 +30,9 @@ TEST(OptionsTest, TakesEverythingThatItNames) {
                                     "--stats-file", "out", "--iommu", "identity", "--harts", "2"});
   EXPECT_EQ(options.harts, 2u);
   EXPECT_EQ(options.firmware, "f");
-  EXPECT_THAT(options.disks, testing::ElementsAre("a", "b"));
+  ASSERT_EQ(options.disks.size(), 2u);
+  EXPECT_EQ(options.disks[0].path, "a");
+  EXPECT_EQ(options.disks[1].path, "b");
   EXPECT_EQ(options.memory_bytes, std::uint64_t{64} << 20);
   EXPECT_EQ(options.script, "s");
   EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
@@ -54,7 +56,33 @@ TEST(OptionsTest, TheProcessorIsTranslatedOnRequest) {
   EXPECT_EQ(options.cpu, CpuMode::kJit);
   EXPECT_EQ(options.memory_mode, MemoryMode::kFastmem);
   EXPECT_EQ(std::get<Exit>(parse({"--cpu", "none"})).status, 2);
-  EXPECT_EQ(std::get<Exit>(parse({"--memory-mode", "none"})).status, 2);
+  EXPECT_EQ(std::get<Exit>(parse({"--cpu", "jit", "--memory-mode", "none"})).status, 2);
+}
+
+TEST(OptionsTest, SlotsAreFilledInTheOrderGiven) {
+  const Options options = accepted({"--disk", "a,readonly", "--disk", "b", "--net", "loop", "--net",
+                                    "none", "--net", "dgram:x,y", "--rng", "--console", "-"});
+  EXPECT_EQ(options.disks[0].path, "a");
+  EXPECT_EQ(options.disks[0].access, vm_device::ImageAccess::kReadOnly);
+  EXPECT_EQ(options.disks[1].access, vm_device::ImageAccess::kReadWrite);
+  const auto& nets = options.slots.nets;
+  ASSERT_EQ(nets.size(), 3u);
+  EXPECT_EQ(nets[0].kind, NetKind::kLoop);
+  EXPECT_EQ(nets[1].kind, NetKind::kUnplugged);
+  EXPECT_EQ(nets[2].kind, NetKind::kSockets);
+  EXPECT_EQ(nets[2].local, "x");
+  EXPECT_EQ(nets[2].peer, "y");
+  EXPECT_TRUE(options.slots.has_rng);
+  EXPECT_EQ(options.slots.console, "-");
+  EXPECT_EQ(options.slots.seed, std::nullopt);
+}
+
+TEST(OptionsTest, ASeedIsOfEveryChance) {
+  const Options options = accepted({"--seed", "0x2a", "--instructions", "1000"});
+  EXPECT_EQ(options.seed, 42u);
+  EXPECT_EQ(options.slots.seed, 42u);
+  EXPECT_EQ(options.instructions, 1000u);
+  EXPECT_EQ(accepted({"--seed", "18446744073709551615"}).seed, UINT64_MAX);
 }
 
 TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
@@ -76,12 +104,25 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 
 TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
   const std::vector<std::vector<const char*>> wrong = {
-      {"--bogus"},        {"extra"},           {"--memory"},         {"--memory", "many"},
-      {"--memory", "1M"}, {"--memory", "65G"}, {"--timeout", "0"},   {"--timeout", "-1"},
-      {"--timeout", "x"}, {"--stats", "xml"},  {"--timeout", "nan"}, {"--script", ""},
-      {"--disk"},         {"--disk", ""},      {"--firmware", ""},   {"--stats-file", ""},
-      {"--iommu", "on"},  {"--kernel", ""},    {"--initrd", "i"},    {"--append", "a"},
-      {"--harts", "0"},   {"--harts", "9"},    {"--harts", "x"}};
+      {"--bogus"},          {"extra"},
+      {"--memory"},         {"--memory", "many"},
+      {"--memory", "1M"},   {"--memory", "65G"},
+      {"--timeout", "0"},   {"--timeout", "-1"},
+      {"--timeout", "x"},   {"--stats", "xml"},
+      {"--timeout", "nan"}, {"--script", ""},
+      {"--disk"},           {"--disk", ""},
+      {"--firmware", ""},   {"--stats-file", ""},
+      {"--iommu", "on"},    {"--kernel", ""},
+      {"--initrd", "i"},    {"--append", "a"},
+      {"--harts", "0"},     {"--harts", "9"},
+      {"--harts", "x"},     {"--harts", ""},
+      {"--seed", "-1"},     {"--seed", ""},
+      {"--seed", "0x"},     {"--seed", "18446744073709551616"},
+      {"--console", ""},    {"--instructions", "0"},
+      {"--net", "tap"},     {"--instructions", "1e6"},
+      {"--net", "dgram:"},  {"--net", "dgram:a"},
+      {"--net", "dgram:,"}, {"--memory-mode", "softtlb"},
+      {"--net", ""},        {"--disk", ",readonly"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

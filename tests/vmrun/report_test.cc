@@ -14,6 +14,8 @@ Report example() {
                 .wall_seconds = 0.5,
                 .pages_dirtied = 7,
                 .iommu_faults = std::nullopt,
+                .state_hash = std::nullopt,
+                .jit = std::nullopt,
                 .traffic = {}};
   report.traffic.counts[1][2] = {.operations = 3, .bytes = 4096};
   return report;
@@ -45,6 +47,29 @@ TEST(ReportTest, FaultsAreCountedWhereThereIsAnIommu) {
   report.iommu_faults = 3;
   EXPECT_THAT(as_json(report), testing::HasSubstr(R"("iommu_faults": 3,)"));
   EXPECT_THAT(as_text(report), testing::ContainsRegex("iommu faults +3\n"));
+}
+
+TEST(ReportTest, TheHashIsToldWhereItWasAskedFor) {
+  Report report = example();
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("state_hash": null,)"));
+  EXPECT_THAT(as_text(report), testing::Not(testing::HasSubstr("hash")));
+  report.state_hash = 0x2a;
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("state_hash": "000000000000002a",)"));
+  EXPECT_THAT(as_text(report), testing::ContainsRegex("state hash +000000000000002a\n"));
+}
+
+TEST(ReportTest, ATranslatorIsCounted) {
+  Report report = example();
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("jit": null,)"));
+  JitStatistics one, other;
+  one.translated = 2;
+  one.interpreted = 7;
+  other.translated = 3;
+  one += other;
+  report.jit = one;
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("translated": 5, "invalidated": 0,)"));
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("interpreted": 7}, "routes")"));
+  EXPECT_THAT(as_text(report), testing::ContainsRegex("jit interpreted +7\n"));
 }
 
 TEST(ReportTest, NoTimeIsNoSpeed) { EXPECT_EQ(Report{}.guest_mips(), 0); }

@@ -7,6 +7,7 @@
 #include "tools/vmrun/device_tree.h"
 #include "tools/vmrun/image.h"
 #include "tools/vmrun/layout.h"
+#include "tools/vmrun/seed.h"
 
 namespace vmrun {
 namespace {
@@ -158,6 +159,7 @@ absl::StatusOr<BootState> load_boot_files(vm_mem::MemoryManager& memory, std::ui
   BootState state{.pc = *firmware, .device_tree = tree_at};
   std::array<std::uint64_t, 6> info{};
   TreeOptions options{.memory_bytes = memory_bytes, .harts = harts};
+  if (files.seed) options.rng_seed = rng_seed(*files.seed);
   if (files.kernel) {
     const auto kernel = put_kernel(loader, files, tree_at, options);
     if (!kernel.ok()) return kernel.status();

@@ -24,7 +24,8 @@ struct BootFiles {
   BootFile firmware;
   std::optional<BootFile> kernel = std::nullopt;
   std::optional<BootFile> initrd = std::nullopt;
-  std::string append = {};  // the kernel's command line
+  std::string append = {};                           // the kernel's command line
+  std::optional<std::uint64_t> seed = std::nullopt;  // of what the device tree gives by chance
 };
 
 // What the firmware finds in its registers, as from QEMU's reset vector.

@@ -1,6 +1,7 @@
 #include "tools/vmrun/device_tree.h"
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -40,6 +41,9 @@ class Writer {
   void text(const char* name, std::string_view text) {
     const std::string value(text);
     note(fdt_property(bytes_.data(), name, value.c_str(), static_cast<int>(value.size() + 1)));
+  }
+  void bytes(const char* name, std::span<const std::byte> value) {
+    note(fdt_property(bytes_.data(), name, value.data(), static_cast<int>(value.size())));
   }
   void cells(const char* name, std::initializer_list<std::uint32_t> values) {
     cells(name, std::vector<std::uint32_t>(values));
@@ -97,6 +101,7 @@ void add_chosen(Writer& tree, const TreeOptions& options) {
                {high_cell(options.initrd_begin), low_cell(options.initrd_begin)});
     tree.cells("linux,initrd-end", {high_cell(options.initrd_end), low_cell(options.initrd_end)});
   }
+  if (options.rng_seed) tree.bytes("rng-seed", *options.rng_seed);
   tree.end();
 }
 

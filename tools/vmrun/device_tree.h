@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tools/vmrun/seed.h"
 
 namespace vmrun {
 
@@ -21,6 +23,7 @@ struct TreeOptions {
   std::string command_line = "";   // /chosen/bootargs; empty: none
   std::uint64_t initrd_begin = 0;  // equal to initrd_end: there is none
   std::uint64_t initrd_end = 0;
+  std::optional<RngSeed> rng_seed = std::nullopt;  // /chosen/rng-seed
 };
 
 // Needs:   a command line of at most kMostCommandLineBytes.

@@ -1,6 +1,7 @@
 #include "tools/vmrun/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,18 +24,26 @@ absl::Status refused(const std::string& path) {
   return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
 }
 
+absl::Status too_large(const std::string& path, std::uint64_t most) {
+  return absl::OutOfRangeError(absl::StrCat(path, ": larger than ", most >> 20, " MiB"));
+}
+
 }  // namespace
 
-absl::StatusOr<std::string> read_file(const std::string& path) {
+absl::StatusOr<std::string> read_file(const std::string& path, std::uint64_t most) {
   const File file(std::fopen(path.c_str(), "rb"));
   if (file == nullptr) return refused(path);
   std::string content;
+  struct stat about;
+  if (fstat(fileno(file.get()), &about) == 0 && S_ISREG(about.st_mode)) {
+    const auto bytes = static_cast<std::uint64_t>(about.st_size);
+    if (bytes > most) return too_large(path, most);
+    content.reserve(bytes);
+  }
   char buffer[65536];
   while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, file.get())) {
     content.append(buffer, got);
-    if (content.size() > kMostFileBytes) {
-      return absl::OutOfRangeError(absl::StrCat(path, ": larger than 1 GiB"));
-    }
+    if (content.size() > most) return too_large(path, most);
   }
   if (std::ferror(file.get()) != 0) return refused(path);
   return content;

@@ -2,6 +2,7 @@
 #ifndef VMRUN_FILE_H_
 #define VMRUN_FILE_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -10,13 +11,14 @@
 
 namespace vmrun {
 
-// Files larger than this are refused: scripts, firmware, kernels and initial RAM disks.
-inline constexpr std::size_t kMostFileBytes = std::size_t{1} << 30;
+// Larger files are refused: for those that go into guest memory its size is a better limit,
+// where it is larger.
+inline constexpr std::uint64_t kMostFileBytes = std::uint64_t{1} << 30;
 
 // Errors:  each message is "<path>: <reason>".
 //          kUnavailable  the host refused; errno in the text
-//          kOutOfRange   too large
-absl::StatusOr<std::string> read_file(const std::string& path);
+//          kOutOfRange   larger than `most`
+absl::StatusOr<std::string> read_file(const std::string& path, std::uint64_t most = kMostFileBytes);
 absl::Status write_file(const std::string& path, std::string_view content);
 
 // Opens each standard stream that the caller has closed, so that it gives and takes

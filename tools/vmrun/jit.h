@@ -27,6 +27,18 @@ struct JitStatistics {
   std::uint64_t flushes = 0;      // times that all of it was forgotten
   std::uint64_t hot = 0;          // accesses that fastmem is not used for any more
   std::uint64_t interpreted = 0;  // blocks that could not be translated, each time
+
+  JitStatistics& operator+=(const JitStatistics& other) {
+    decoded += other.decoded;
+    translated += other.translated;
+    invalidated += other.invalidated;
+    dispatches += other.dispatches;
+    links += other.links;
+    flushes += other.flushes;
+    hot += other.hot;
+    interpreted += other.interpreted;
+    return *this;
+  }
 };
 
 class Jit {

@@ -18,8 +18,8 @@ GuestRange range_of(std::uint64_t base, std::uint64_t bytes) {
   return GuestRange::make(GuestAddress{base}, bytes).value();
 }
 
-absl::StatusOr<std::unique_ptr<vm_device::VirtioDevice>> open_disk(const std::string& path) {
-  auto image = vm_device::RawImage::open(path, vm_device::ImageAccess::kReadWrite);
+absl::StatusOr<std::unique_ptr<vm_device::VirtioDevice>> open_disk(const DiskFile& disk) {
+  auto image = vm_device::RawImage::open(disk.path, disk.access);
   if (!image.ok()) return image.status();
   return vm_device::VirtioBlk::create(*std::move(image));
 }
@@ -68,7 +68,7 @@ constexpr std::uint64_t kA2 = 12;
 
 absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
   if (options.disks.size() + options.devices.size() > kVirtioSlots) {
-    return absl::InvalidArgumentError(absl::StrFormat("%d disks, but only %d slots",
+    return absl::InvalidArgumentError(absl::StrFormat("%d virtio devices, but only %d slots",
                                                       options.disks.size() + options.devices.size(),
                                                       kVirtioSlots));
   }
@@ -87,6 +87,9 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   }
   std::unique_ptr<Machine> machine(
       new Machine(std::move(options), *std::move(memory), *std::move(harts), *ram));
+  const auto writes = machine->memory_->add_dirty_client("state");
+  if (!writes.ok()) return writes.status();
+  machine->writes_ = *writes;
   if (const absl::Status status = machine->create_iommu(); !status.ok()) return status;
   if (const absl::Status status = machine->attach_devices(); !status.ok()) return status;
   return machine;
@@ -269,6 +272,10 @@ std::optional<std::uint64_t> Machine::iommu_faults() {
   std::array<vm_device::IommuFault, 64> faults;
   while (const std::size_t polled = iommu_->poll_faults(faults)) polled_faults_ += polled;
   return polled_faults_ + iommu_->lost_faults();
+}
+
+absl::Status Machine::written_pages(vm_mem::DirtyPages& out) {
+  return memory_->harvest_dirty(writes_, ram_, out);
 }
 
 std::uint64_t Machine::dirty_pages() const { return memory_->dirty_page_count(ram_).value_or(0); }

@@ -20,6 +20,7 @@
 #include "tools/vmrun/hart.h"
 #include "tools/vmrun/layout.h"
 #include "tools/vmrun/plic.h"
+#include "tools/vmrun/slots.h"
 #include "tools/vmrun/uart.h"
 #include "vm_device/mmio_bus.h"
 #include "vm_device/virtio_mmio.h"
@@ -36,7 +37,7 @@ inline constexpr std::uint64_t kTurnInstructions = 5000;
 struct MachineOptions {
   std::uint64_t memory_bytes = 0;     // a multiple of 4096
   unsigned harts = 1;                 // up to kMostHarts
-  std::vector<std::string> disks;     // image files, for the virtio slots in this order
+  std::vector<DiskFile> disks;        // for the virtio slots in this order
   std::function<void(char)> console;  // what the guest prints
   // kIdentity: an IOMMU that maps RAM to itself, and nothing else.
   SlotIommu iommu = SlotIommu::kNone;
@@ -82,7 +83,12 @@ class Machine {
   std::size_t hart_count() const { return harts_.size(); }
   Uart& uart() { return uart_; }
   vm_mem::MemoryManager& memory() { return *memory_; }
+  // By all harts.
+  std::uint64_t retired() const;
   std::uint64_t dirty_pages() const;
+  // The pages of RAM that were written since the last call, or ever.
+  // Errors:  those of MemoryManager::harvest_dirty.
+  absl::Status written_pages(vm_mem::DirtyPages& out);
   // DMA that the IOMMU has refused; nullopt: there is none.
   std::optional<std::uint64_t> iommu_faults();
 
@@ -94,7 +100,6 @@ class Machine {
   absl::Status attach_virtio(unsigned slot);
   std::vector<Clint::Port> clint_ports() const;
   std::vector<InterruptPins*> pins() const;
-  std::uint64_t retired() const;
   std::uint64_t turn_budget(std::uint64_t instructions) const;
   StopReason take_turns(std::uint64_t budget);
   void align_clocks();
@@ -105,6 +110,7 @@ class Machine {
   std::array<bool, kMostHarts> waiting_{};  // in WFI
   std::size_t running_ = 0;
   vm_mem::RegionId ram_;
+  vm_mem::DirtyClient writes_{};
   std::optional<Finish> finish_;
   Clint clint_;
   Plic plic_;

@@ -1,8 +1,10 @@
 // vmrun: the reference emulator. Reads the command line, builds the machine, runs it,
 // reports.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +21,8 @@
 #include "tools/vmrun/script.h"
 #include "tools/vmrun/session.h"
 #include "tools/vmrun/signals.h"
+#include "tools/vmrun/slots.h"
+#include "tools/vmrun/state_hash.h"
 #include "tools/vmrun/terminal.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -61,7 +65,7 @@ absl::StatusOr<BootContent> read_boot_files(const Options& options) {
   BootContent out;
   for (const auto& [path, content] : files) {
     if (path.empty()) continue;
-    auto read = read_file(path);
+    auto read = read_file(path, std::max(kMostFileBytes, options.memory_bytes));
     if (!read.ok()) return read.status();
     out.*content = *std::move(read);
   }
@@ -75,27 +79,27 @@ BootFiles boot_files(const Options& options, const BootContent& content) {
   BootFiles files{.firmware = file(options.firmware, content.firmware),
                   .kernel = std::nullopt,
                   .initrd = std::nullopt,
-                  .append = options.append};
+                  .append = options.append,
+                  .seed = options.seed};
   if (!options.kernel.empty()) files.kernel = file(options.kernel, content.kernel);
   if (!options.initrd.empty()) files.initrd = file(options.initrd, content.initrd);
   return files;
 }
 
-absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Output& output,
-                                                      ConsolePeer*& peer) {
+// What the guest prints, on whichever of its consoles, is shown and heard.
+using Print = std::function<void(char)>;
+
+absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, HostSlots& slots,
+                                                      const Print& print) {
   const auto content = read_boot_files(options);
   if (!content.ok()) return content.status();
   auto machine = Machine::create(
       {.memory_bytes = options.memory_bytes,
        .harts = options.harts,
        .disks = options.disks,
-       .console =
-           [&output, &peer](char byte) {
-             output.put(byte);
-             peer->hear(byte);
-           },
+       .console = print,
        .iommu = options.iommu == IommuMode::kIdentity ? SlotIommu::kIdentity : SlotIommu::kNone,
-       .devices = {},
+       .devices = slots.take_devices(),
        .jit = options.cpu == CpuMode::kJit
                   ? std::optional(JitOptions{.memory_mode = options.memory_mode})
                   : std::nullopt});
@@ -105,22 +109,31 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ou
   return machine;
 }
 
+std::optional<JitStatistics> jit_statistics(Machine& machine) {
+  if (machine.hart().jit() == nullptr) return std::nullopt;
+  JitStatistics sum;
+  for (std::size_t number = 0; number < machine.hart_count(); ++number) {
+    sum += machine.hart(number).jit()->statistics();
+  }
+  return sum;
+}
+
 Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elapsed) {
-  std::uint64_t instructions = 0;
   AccessCount scalar;
   for (std::size_t number = 0; number < machine.hart_count(); ++number) {
     Hart& hart = machine.hart(number);
-    instructions += hart.state().clock.retired();
     scalar.operations += hart.memory().accesses().operations;
     scalar.bytes += hart.memory().accesses().bytes;
   }
   Report report{.end = end_name(end.kind),
                 .message = end.message,
                 .isa = std::string(vm_mem::active_isa()),
-                .instructions = instructions,
+                .instructions = machine.retired(),
                 .wall_seconds = std::chrono::duration<double>(elapsed).count(),
                 .pages_dirtied = machine.dirty_pages(),
                 .iommu_faults = machine.iommu_faults(),
+                .state_hash = std::nullopt,
+                .jit = jit_statistics(machine),
                 .traffic = machine.memory().statistics()};
   auto& count = report.traffic.counts[static_cast<std::size_t>(vm_mem::Route::kCpu)]
                                      [static_cast<std::size_t>(vm_mem::CopyPath::kInline)];
@@ -139,9 +152,10 @@ absl::Status publish(const Options& options, const Report& report, Output& outpu
 }
 
 // The peer, and with it the terminal's raw mode, is gone before anything is reported.
-SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, Output& output,
-                       const Options& options) {
-  SessionEnd end = Session(machine, *peer, output, options.timeout).run();
+SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, HostSlots& slots,
+                       Output& output, const Options& options) {
+  SessionEnd end =
+      Session(machine, *peer, slots, output, {options.timeout, options.instructions}).run();
   output.flush();
   peer.reset();
   return end;
@@ -152,7 +166,13 @@ int run(const Options& options) {
   if (const auto status = vm_mem::startup_status(); !status.ok()) complain(status);
   Output output(STDOUT_FILENO);
   ConsolePeer* heard_by = nullptr;
-  auto machine = make_machine(options, output, heard_by);
+  const Print print = [&](char byte) {
+    output.put(byte);
+    heard_by->hear(byte);
+  };
+  const auto slots = HostSlots::create(options.slots, print);
+  if (!slots.ok()) return complain(slots.status()), 1;
+  auto machine = make_machine(options, **slots, print);
   if (!machine.ok()) return complain(machine.status()), 1;
   const Jit* const jit = (*machine)->hart().jit();
   if (jit != nullptr && !jit->fallback_reason().empty()) {
@@ -163,8 +183,13 @@ int run(const Options& options) {
   if (!peer.ok()) return complain(peer.status()), 1;
   heard_by = peer->get();
   const auto start = Clock::now();
-  const SessionEnd end = run_session(**machine, *peer, output, options);
-  const Report report = make_report(**machine, end, Clock::now() - start);
+  const SessionEnd end = run_session(**machine, *peer, **slots, output, options);
+  Report report = make_report(**machine, end, Clock::now() - start);
+  if (options.seed || options.instructions) {
+    const auto hash = state_hash(**machine);
+    if (!hash.ok()) return complain(hash.status()), 1;
+    report.state_hash = *hash;
+  }
   const absl::Status published = publish(options, report, output);
   if (!published.ok()) complain(published);
   if (is_failure(end.kind)) complain(end.message);

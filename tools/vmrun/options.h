@@ -12,6 +12,7 @@
 
 #include "tools/command_line/command_line.h"
 #include "tools/vmrun/jit.h"
+#include "tools/vmrun/slots.h"
 
 namespace vmrun {
 
@@ -31,14 +32,17 @@ struct Options {
   std::string kernel;                      // empty: none
   std::string initrd;                      // empty: none
   std::string append;
-  std::vector<std::string> disks;
+  std::vector<DiskFile> disks;
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
   CpuMode cpu = CpuMode::kInterpreter;
   MemoryMode memory_mode = MemoryMode::kSoftTlb;
   unsigned harts = 1;
   IommuMode iommu = IommuMode::kOff;
-  std::string script;  // empty: none
+  SlotOptions slots;                  // but for the disks
+  std::optional<std::uint64_t> seed;  // of every source of chance
+  std::string script;                 // empty: none
   std::optional<std::chrono::milliseconds> timeout;
+  std::optional<std::uint64_t> instructions;  // to execute at most
   StatsFormat stats = StatsFormat::kText;
   std::string stats_file;  // empty: standard output
 };
@@ -50,6 +54,8 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
 // "4096", "64K", "128M", "2G", also as "128MiB"; nullopt where it is no size, or not a
 // multiple of 4096, or too large.
 std::optional<std::uint64_t> parse_size(std::string_view text);
+// "42" or "0x2a"; nullopt where it is no number of 64 bits.
+std::optional<std::uint64_t> parse_number(std::string_view text);
 
 }  // namespace vmrun
 

@@ -40,6 +40,36 @@ std::string route_json(const Report& report, Route route) {
   return fmt::format(R"("{}": {{{}}})", vm_mem::route_name(route), out);
 }
 
+struct JitCounter {
+  const char* name;
+  std::uint64_t JitStatistics::*value;
+};
+constexpr std::array kJitCounters = {JitCounter{"decoded", &JitStatistics::decoded},
+                                     JitCounter{"translated", &JitStatistics::translated},
+                                     JitCounter{"invalidated", &JitStatistics::invalidated},
+                                     JitCounter{"dispatches", &JitStatistics::dispatches},
+                                     JitCounter{"links", &JitStatistics::links},
+                                     JitCounter{"flushes", &JitStatistics::flushes},
+                                     JitCounter{"hot", &JitStatistics::hot},
+                                     JitCounter{"interpreted", &JitStatistics::interpreted}};
+
+std::string jit_json(const std::optional<JitStatistics>& jit) {
+  if (!jit) return "null";
+  std::string out;
+  for (const auto& [name, value] : kJitCounters) {
+    out += fmt::format(R"({}"{}": {})", out.empty() ? "" : ", ", name, *jit.*value);
+  }
+  return "{" + out + "}";
+}
+
+std::string jit_text(const JitStatistics& jit) {
+  std::string out;
+  for (const auto& [name, value] : kJitCounters) {
+    out += fmt::format("jit {:<11}{:>14}\n", name, jit.*value);
+  }
+  return out;
+}
+
 }  // namespace
 
 double Report::guest_mips() const {
@@ -54,6 +84,8 @@ std::string as_text(const Report& report) {
   if (report.iommu_faults.has_value()) {
     out += fmt::format("iommu faults   {:>14}\n", *report.iommu_faults);
   }
+  if (report.state_hash) out += fmt::format("state hash   {:016x}\n", *report.state_hash);
+  if (report.jit) out += jit_text(*report.jit);
   out += fmt::format("copy core      {:>14}\n", report.isa);
   out += fmt::format("{:<8} {:<8} {:>14} {:>16}\n", "route", "path", "operations", "bytes");
   for (const Route route : kRoutes) {
@@ -74,11 +106,14 @@ std::string as_json(const Report& report) {
   }
   return fmt::format(
       R"({{"end": {}, "message": {}, "isa": {}, "instructions": {}, "wall_seconds": {:.6f}, )"
-      R"("guest_mips": {:.3f}, "pages_dirtied": {}, "iommu_faults": {}, "routes": {{{}}}}})"
+      R"("guest_mips": {:.3f}, "pages_dirtied": {}, "iommu_faults": {}, "state_hash": {}, )"
+      R"("jit": {}, "routes": {{{}}}}})"
       "\n",
       quoted(report.end), quoted(report.message), quoted(report.isa), report.instructions,
       report.wall_seconds, report.guest_mips(), report.pages_dirtied,
-      report.iommu_faults.has_value() ? fmt::to_string(*report.iommu_faults) : "null", routes);
+      report.iommu_faults.has_value() ? fmt::to_string(*report.iommu_faults) : "null",
+      report.state_hash ? fmt::format("\"{:016x}\"", *report.state_hash) : "null",
+      jit_json(report.jit), routes);
 }
 
 }  // namespace vmrun

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "tools/vmrun/jit.h"
 #include "vm_mem/statistics.h"
 
 namespace vmrun {
@@ -18,6 +19,8 @@ struct Report {
   double wall_seconds = 0;
   std::uint64_t pages_dirtied = 0;            // of 4096 bytes
   std::optional<std::uint64_t> iommu_faults;  // nullopt: there is no IOMMU
+  std::optional<std::uint64_t> state_hash;    // nullopt: not asked for
+  std::optional<JitStatistics> jit;           // of all harts; nullopt: they interpret
   // The scalar loads and stores of the hart are cpu, inline.
   vm_mem::Statistics traffic;
 
@@ -27,8 +30,10 @@ struct Report {
 std::string as_text(const Report& report);
 
 // One line, with a line feed. Keys: end, message, isa, instructions, wall_seconds,
-// guest_mips, pages_dirtied, iommu_faults (null: no IOMMU), and routes: an object of cpu, dma,
-// engine and snapshot, each an object of inline, vector and stream, each of operations and bytes.
+// guest_mips, pages_dirtied, iommu_faults (null: no IOMMU), state_hash (a string of
+// hexadecimal digits; null: not asked for), jit (null: there is none): an object of the
+// counters of JitStatistics, and routes: an object of cpu, dma, engine and snapshot, each an
+// object of inline, vector and stream, each of operations and bytes.
 std::string as_json(const Report& report);
 
 }  // namespace vmrun

@@ -16,10 +16,18 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kIdleWait{10};
+constexpr milliseconds kTurn{1};  // where two may be heard
 constexpr std::uint64_t kTicksPerMillisecond = kTicksPerSecond / 1000;
+
+std::uint64_t ticks_of(milliseconds time) {
+  return static_cast<std::uint64_t>(time.count()) * kTicksPerMillisecond;
+}
+
 // A guest may poll the console while it does something else; after this many slices
-// with nothing but polling it waits for us.
+// with nothing but polling it waits for us. One with a network may wait for that: U-Boot
+// asks for seconds, and looks for Ctrl-C meanwhile.
 constexpr std::uint64_t kStuckSlices = 100;
+constexpr std::uint64_t kStuckSlicesOfNetwork = 5000;
 
 }  // namespace
 
@@ -29,6 +37,7 @@ const char* end_name(EndKind kind) {
     case EndKind::kReset: return "reset";
     case EndKind::kScriptEnd: return "end of script";
     case EndKind::kInputEnd: return "end of input";
+    case EndKind::kInstructions: return "end of instructions";
     case EndKind::kQuit: return "quit";
     case EndKind::kGuestFailure: return "guest failure";
     case EndKind::kTrapLoop: return "trap loop";
@@ -41,14 +50,15 @@ const char* end_name(EndKind kind) {
   return "unknown";
 }
 
-Session::Session(Machine& machine, ConsolePeer& peer, Output& output,
-                 std::optional<milliseconds> timeout)
+Session::Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& output,
+                 SessionLimits limits)
     : machine_(&machine),
       peer_(&peer),
+      slots_(&slots),
       output_(&output),
       start_(std::chrono::steady_clock::now()),
-      timeout_(timeout) {
-  if (timeout_) output_->set_deadline(start_ + *timeout_);
+      limits_(limits) {
+  if (limits_.timeout) output_->set_deadline(start_ + *limits_.timeout);
 }
 
 SessionEnd Session::run() {
@@ -59,12 +69,20 @@ SessionEnd Session::run() {
 
 std::optional<SessionEnd> Session::step() {
   feed();
-  const StopReason reason = machine_->run(kSliceInstructions);
+  const StopReason reason = machine_->run(slice());
   output_->flush();
   if (auto end = check_finish()) return end;
   if (auto end = check_peer()) return end;
   if (auto end = check_outside()) return end;
+  if (limits_.instructions && machine_->retired() >= *limits_.instructions) {
+    return SessionEnd{EndKind::kInstructions, ""};
+  }
   return after(reason);
+}
+
+std::uint64_t Session::slice() const {
+  if (!limits_.instructions) return kSliceInstructions;
+  return std::min(kSliceInstructions, *limits_.instructions - machine_->retired());
 }
 
 std::optional<SessionEnd> Session::after(StopReason reason) {
@@ -78,7 +96,12 @@ std::optional<SessionEnd> Session::after(StopReason reason) {
 }
 
 void Session::feed() {
+  slots_->attend();
   peer_->attend();
+  while (slots_->is_typed_to()) {
+    const auto byte = peer_->say();
+    if (!byte || !slots_->type(*byte)) return;
+  }
   Uart& uart = machine_->uart();
   while (uart.space() > 0) {
     const auto byte = peer_->say();
@@ -119,21 +142,32 @@ std::optional<SessionEnd> Session::check_outside() const {
     return SessionEnd{EndKind::kSignal, fmt::format("ended by signal: {}", strsignal(number))};
   }
   const auto elapsed = std::chrono::steady_clock::now() - start_;
-  if (timeout_ && elapsed >= *timeout_) {
-    return SessionEnd{
-        EndKind::kTimeout,
-        fmt::format("timeout: the guest still runs after {} s, at pc 0x{:x}",
-                    static_cast<double>(timeout_->count()) / 1000, machine_->hart().state().pc)};
+  if (limits_.timeout && elapsed >= *limits_.timeout) {
+    return SessionEnd{EndKind::kTimeout,
+                      fmt::format("timeout: the guest still runs after {} s, at pc 0x{:x}",
+                                  static_cast<double>(limits_.timeout->count()) / 1000,
+                                  machine_->hart().state().pc)};
   }
   if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
   return std::nullopt;
 }
 
-// Where nobody is there to type, the time until the timer passes at once.
+bool Session::can_hear() const { return peer_->state() == PeerState::kOpen || slots_->can_hear(); }
+
+// For whichever may come first; where both may, by turns. Returns how long, at most.
+milliseconds Session::wait(milliseconds limit) {
+  const bool both = peer_->state() == PeerState::kOpen && slots_->can_hear();
+  if (both) limit = std::min(limit, kTurn);
+  if (slots_->can_hear()) slots_->wait(both ? milliseconds(0) : limit);
+  if (peer_->state() == PeerState::kOpen) peer_->wait(limit);
+  return limit;
+}
+
+// Where nothing can come from outside, the time until the timer passes at once.
 std::optional<SessionEnd> Session::wait_for_interrupt() {
   if (machine_->can_wake()) return std::nullopt;
   const std::uint64_t ticks = machine_->ticks_to_timer();
-  if (peer_->state() != PeerState::kOpen) {
+  if (!can_hear()) {
     if (ticks == UINT64_MAX) {
       return SessionEnd{
           EndKind::kNoWakeup,
@@ -143,20 +177,22 @@ std::optional<SessionEnd> Session::wait_for_interrupt() {
     machine_->skip(ticks);
     return std::nullopt;
   }
-  const std::uint64_t most = static_cast<std::uint64_t>(kIdleWait.count()) * kTicksPerMillisecond;
-  const std::uint64_t skipped = std::min(ticks, most);
-  peer_->wait(milliseconds(skipped / kTicksPerMillisecond));
-  machine_->skip(skipped);
+  const std::uint64_t skipped = std::min(ticks, ticks_of(kIdleWait));
+  const milliseconds whole(skipped / kTicksPerMillisecond);
+  const milliseconds waited = wait(whole);
+  machine_->skip(waited < whole ? ticks_of(waited) : skipped);
   return std::nullopt;
 }
 
 std::optional<SessionEnd> Session::wait_for_input() {
   if (peer_->state() == PeerState::kOpen) {
-    peer_->wait(kIdleWait);
-    machine_->skip(static_cast<std::uint64_t>(kIdleWait.count()) * kTicksPerMillisecond);
+    machine_->skip(ticks_of(wait(kIdleWait)));
     return std::nullopt;
   }
-  if (idle_slices_ < kStuckSlices) return std::nullopt;
+  if (slots_->can_hear()) slots_->wait(kIdleWait);
+  if (idle_slices_ < (slots_->has_network() ? kStuckSlicesOfNetwork : kStuckSlices)) {
+    return std::nullopt;
+  }
   if (peer_->state() == PeerState::kClosed) return SessionEnd{EndKind::kInputEnd, ""};
   return SessionEnd{EndKind::kNoPrompt,
                     "the guest waits for input, but does not show the prompt '=> '"};

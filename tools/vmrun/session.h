@@ -10,6 +10,7 @@
 #include "tools/vmrun/console_peer.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/output.h"
+#include "tools/vmrun/slots.h"
 
 namespace vmrun {
 
@@ -18,6 +19,7 @@ enum class EndKind : std::uint8_t {
   kReset,         // the guest asked for a reset; the machine stops instead
   kScriptEnd,     // all lines typed, and the prompt came back
   kInputEnd,      // standard input has ended, and the guest waits for more
+  kInstructions,  // those that were asked for are executed
   kQuit,          // the user typed the escape
   kGuestFailure,  // from here on, failures: the guest reported one
   kTrapLoop,
@@ -41,12 +43,17 @@ struct SessionEnd {
 inline constexpr std::uint64_t kSliceInstructions = 200'000;
 inline constexpr std::uint64_t kIdlePollsPerSlice = 500;
 
+// What ends it from outside; nullopt: nothing.
+struct SessionLimits {
+  std::optional<std::chrono::milliseconds> timeout;
+  std::optional<std::uint64_t> instructions;
+};
+
 class Session {
  public:
-  // Units:  no timeout: nullopt.
   // Needs:  all of them outlive the session.
-  Session(Machine& machine, ConsolePeer& peer, Output& output,
-          std::optional<std::chrono::milliseconds> timeout);
+  Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& output,
+          SessionLimits limits);
 
   SessionEnd run();
 
@@ -58,15 +65,19 @@ class Session {
   std::optional<SessionEnd> check_outside() const;
   std::optional<SessionEnd> wait_for_interrupt();
   std::optional<SessionEnd> wait_for_input();
+  std::uint64_t slice() const;
+  bool can_hear() const;
+  std::chrono::milliseconds wait(std::chrono::milliseconds limit);
   SessionEnd trap_loop() const;
   void feed();
   bool guest_polls();
 
   Machine* machine_;
   ConsolePeer* peer_;
+  HostSlots* slots_;
   Output* output_;
   std::chrono::steady_clock::time_point start_;
-  std::optional<std::chrono::milliseconds> timeout_;
+  SessionLimits limits_;
   std::uint64_t polls_before_ = 0;
   std::uint64_t idle_slices_ = 0;
 };
