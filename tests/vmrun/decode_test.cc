@@ -53,7 +53,11 @@ TEST(DecodeTest, KnowsEncodingsOfTheGnuAssembler) {
       {0x30200073, Op::kMret, 0, 0, 0, 0},
       {0x10500073, Op::kWfi, 0, 0, 0, 0},
       {0x0000100f, Op::kFenceI, 0, 0, 0, 0},
-      {0x8330000f, Op::kFence, 0, 0, 0, 0},  // fence.tso
+      {0x8330000f, Op::kFence, 0, 0, 0, 0},      // fence.tso
+      {0x00c5850b, Op::kVmCpy, 10, 11, 12, 0},   // .insn r CUSTOM_0,0,0,a0,a1,a2
+      {0x00c5950b, Op::kVmCpyf, 10, 11, 12, 0},  // .insn r CUSTOM_0,1,0,a0,a1,a2
+      {0x00c5a50b, Op::kVmCpyb, 10, 11, 12, 0},  // .insn r CUSTOM_0,2,0,a0,a1,a2
+      {0x00c0350b, Op::kVmSet, 10, 0, 12, 0},    // .insn r CUSTOM_0,3,0,a0,zero,a2
   };
   for (const Expected& want : cases) expect_op(decode(want.raw), want, 4);
 }
@@ -109,6 +113,14 @@ TEST(DecodeTest, RefusesReservedEncodings) {
       0x20003053,  // fsgnj with funct3 3
       0xe0002053,  // fclass with funct3 2
       0x00001007,  // flh
+      0x00c5c50b,  // custom-0 with funct3 4
+      0x02c5850b,  // vm.cpy with a funct7
+      0x00c5800b,  // vm.cpy with rd x0
+      0x00c0050b,  // vm.cpy with rs1 x0
+      0x0005850b,  // vm.cpy with rs2 x0
+      0x00c5050b,  // vm.cpy with rd = rs1
+      0x00c5860b,  // vm.cpy with rd = rs2
+      0x00b5850b,  // vm.cpy with rs1 = rs2
   };
   for (const std::uint32_t raw : reserved) {
     EXPECT_EQ(decode(raw).op, Op::kIllegal) << std::hex << raw;

@@ -153,6 +153,7 @@ DecodedOp decode(std::uint32_t raw) {
     case 0x2f: return decode_amo(raw);
     case 0x73: return decode_system(raw);
     case 0x0f: return decode_fence(raw);
+    case 0x0b: return decode_bulk(raw);
     default: return decode_float(raw);
   }
 }

@@ -1,5 +1,5 @@
-// Encodings to operations: RV64GC, Zba, Zbb, Zicbom, Zicboz, and the privileged
-// instructions.
+// Encodings to operations: RV64GC, Zba, Zbb, Zicbom, Zicboz, the privileged instructions, and
+// the bulk copies in custom-0.
 #ifndef VMRUN_DECODE_H_
 #define VMRUN_DECODE_H_
 
@@ -23,6 +23,9 @@ DecodedOp decode(std::uint32_t raw);
 // is none of I and M.
 DecodedOp decode_float(std::uint32_t raw);
 Op bit_manipulation_op(std::uint32_t raw);
+
+// Bulk copies: the major opcode custom-0. docs/vmrun.md has the tables.
+DecodedOp decode_bulk(std::uint32_t raw);
 
 // Source:  the same, chapter 16 (the C extension), tables 16.5 to 16.7.
 DecodedOp decode_compressed(std::uint16_t raw);

@@ -48,12 +48,14 @@ enum class Op : std::uint8_t {
   // Zifencei, Zicsr, privileged
   kFenceI, kCsrrw, kCsrrs, kCsrrc, kCsrrwi, kCsrrsi, kCsrrci,
   kMret, kSret, kWfi, kSfenceVma,
+  // Bulk copies (docs/vmrun.md)
+  kVmCpy, kVmCpyf, kVmCpyb, kVmSet,
 };
 // clang-format on
 // Whether rd names a floating-point register.
 constexpr bool writes_float(Op op) { return op >= Op::kFlw && op <= Op::kFmvDX; }
 
-inline constexpr int kOpCount = static_cast<int>(Op::kSfenceVma) + 1;
+inline constexpr int kOpCount = static_cast<int>(Op::kVmSet) + 1;
 
 inline constexpr std::uint8_t kDynamicRounding = 7;
 

@@ -10,7 +10,7 @@ namespace {
 Handler find_handler(Op op) {
   for (const auto group :
        {integer_handler, control_handler, memory_handler, muldiv_handler, atomic_handler,
-        bits_handler, float_handler, cache_handler, system_handler}) {
+        bits_handler, float_handler, cache_handler, bulk_handler, system_handler}) {
     if (const Handler handler = group(op); handler != nullptr) return handler;
   }
   return illegal;

@@ -39,6 +39,7 @@ Handler atomic_handler(Op op);
 Handler bits_handler(Op op);
 Handler float_handler(Op op);
 Handler cache_handler(Op op);
+Handler bulk_handler(Op op);
 Handler system_handler(Op op);
 
 }  // namespace vmrun

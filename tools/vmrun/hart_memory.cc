@@ -24,4 +24,16 @@ vme_rc HartMemory::zero_block(std::uint64_t address) {
   return left == 0 ? VME_OK : static_cast<vme_rc>(cpu_->fault.rc);
 }
 
+std::uint64_t HartMemory::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
+                               ByteOrder order) {
+  std::uint32_t flags =
+      (mode_ << VME_MMU_SRC_SHIFT) | (mode_ << VME_MMU_DST_SHIFT) | VME_OVERLAP_PROPAGATE;
+  if (order == ByteOrder::kDescending) flags |= VME_BACKWARD;
+  return vme_copy(cpu_, to, from, bytes, flags);
+}
+
+std::uint64_t HartMemory::fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes) {
+  return vme_fill(cpu_, to, value, bytes, mode_ << VME_MMU_DST_SHIFT);
+}
+
 }  // namespace vmrun

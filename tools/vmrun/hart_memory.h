@@ -11,6 +11,8 @@
 namespace vmrun {
 
 enum class AccessKind : std::uint8_t { kLoad, kStore };
+// Of a copy: from the lowest byte up, from the highest down.
+enum class ByteOrder : std::uint8_t { kAscending, kDescending };
 
 // The exception that a failed access raises: a page fault where no translation permits it.
 // LR is a load, SC and AMO are stores.
@@ -59,6 +61,12 @@ class HartMemory {
   vme_rc check_block(std::uint64_t address);
   vme_rc zero_block(std::uint64_t address);
 
+  // In bulk, byte by byte in this order as the guest sees it. The bytes not done, from the
+  // end in that order: where there are any, fault() says why.
+  std::uint64_t copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes, ByteOrder order);
+  std::uint64_t fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes);
+
+  const vme_fault& fault() const { return cpu_->fault; }
   std::uint64_t fault_address() const { return cpu_->fault.gva; }
   const AccessCount& accesses() const { return accesses_; }
   vme_cpu& cpu() { return *cpu_; }
