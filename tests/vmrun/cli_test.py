@@ -22,6 +22,7 @@ VMRUN = sys.argv[1]
 UBOOT = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin"
 LOOP = b"\x6f\x00\x00\x00"  # jal x0, 0
 SKIPPED = 77
+HAS_JIT = os.uname().machine == "x86_64"
 
 
 def run(*arguments, **options):
@@ -233,9 +234,13 @@ def initrd_without_kernel():
     expect(run("--initrd", "nope"), 2, "--initrd: needs --kernel")
 
 
-def stats_file():
+def write_power_off(name):
     words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
-    image = write("off", b"".join(word.to_bytes(4, "little") for word in words))
+    return write(name, b"".join(word.to_bytes(4, "little") for word in words))
+
+
+def stats_file():
+    image = write_power_off("off")
     result = run("--firmware", image, "--stats", "json", "--stats-file", "stats")
     assert result.returncode == 0 and result.stdout == b"" and result.stderr == b"", result
     with open("stats", encoding="ascii") as file:
@@ -243,6 +248,29 @@ def stats_file():
     assert stats["instructions"] == 4 and stats["end"] == "power off", stats
     expect(run("--firmware", image, "--stats-file", "no/such"), 1,
            "no/such: No such file or directory")
+
+
+def a_trace_that_cannot_be_written_is_one_line():
+    loop = write("loop", LOOP)
+    expect(run("--firmware", loop, "--trace", "no/such"), 1, "no/such: No such file or directory")
+    expect(run("--firmware", loop, "--trace", "/dev/full"), 1, "/dev/full: No space left on device")
+    # Little enough to be written at the end.
+    expect(run("--firmware", write_power_off("off"), "--trace", "/dev/full"), 1,
+           "/dev/full: No space left on device")
+
+
+def traces_end_with_the_run():
+    image = write_power_off("off")
+    for what in ([], ["--cpu", "jit"] if HAS_JIT else []):
+        result = run("--firmware", image, "--trace", "t", "--trace-what", "insn,mmio", *what)
+        assert result.returncode == 0 and result.stderr == b"", result
+        with open("t", encoding="ascii") as file:
+            lines = file.read().splitlines()
+        assert lines[0] == "insn 0 0 M 0x80000000 001002b7 t0=0x100000", lines
+        assert lines[3:] == ["mmio 0 0 write 0x100000 4 0x5555 finisher",
+                             "insn 0 3 M 0x8000000c 0062a023"], lines
+    result = run("--firmware", image, "--trace", "-", "--trace-what", "block")
+    assert result.stderr == b"block 0 0 M 0x80000000 4\n", result
 
 
 def on_terminal(keys):

@@ -85,6 +85,13 @@ TEST(OptionsTest, ASeedIsOfEveryChance) {
   EXPECT_EQ(accepted({"--seed", "18446744073709551615"}).seed, UINT64_MAX);
 }
 
+TEST(OptionsTest, ATraceIsOfInstructionsUnlessToldOtherwise) {
+  EXPECT_EQ(accepted({"--trace", "t"}).trace_kinds, TraceKinds{.instructions = true});
+  const Options options = accepted({"--trace", "-", "--trace-what", "mmio,block,trap"});
+  EXPECT_EQ(options.trace, "-");
+  EXPECT_EQ(options.trace_kinds, (TraceKinds{.blocks = true, .traps = true, .mmio = true}));
+}
+
 TEST(OptionsTest, TheLastOfARepeatedOptionCounts) {
   const Options options = accepted({"--timeout", "120", "--firmware", "f", "--stats", "json",
                                     "--timeout", "5", "--firmware", "g", "--stats", "text"});
@@ -103,7 +110,7 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 }
 
 TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
-  const std::vector<std::vector<const char*>> wrong = {
+  std::vector<std::vector<const char*>> wrong = {
       {"--bogus"},          {"extra"},
       {"--memory"},         {"--memory", "many"},
       {"--memory", "1M"},   {"--memory", "65G"},
@@ -122,7 +129,11 @@ TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
       {"--net", "tap"},     {"--instructions", "1e6"},
       {"--net", "dgram:"},  {"--net", "dgram:a"},
       {"--net", "dgram:,"}, {"--memory-mode", "softtlb"},
-      {"--net", ""},        {"--disk", ",readonly"}};
+      {"--net", ""},        {"--disk", ",readonly"},
+      {"--trace", ""},      {"--trace-what", "insn"}};
+  for (const char* kinds : {"", "all", "insn,"}) {
+    wrong.push_back({"--trace", "t", "--trace-what", kinds});
+  }
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments[0];

@@ -80,18 +80,22 @@ std::uint64_t BlockCache::find_host(std::uint64_t pc) {
   return reinterpret_cast<std::uintptr_t>(host);
 }
 
+bool BlockCache::must_close(const Block& block, std::uint64_t at, std::size_t most_ops) const {
+  if (block.ops.empty()) return false;
+  if (block.ops.size() == most_ops || at / kPageBytes != block.pc / kPageBytes) return true;
+  return breakpoints_ != nullptr && breakpoints_->contains(at);
+}
+
 // An instruction that reaches into the next page is a block of its own, which is not
 // found again: that page may be another one by then.
-void BlockCache::fill(Block& block, std::uint64_t pc, std::uint64_t host) {
+void BlockCache::fill(Block& block, std::uint64_t pc, std::uint64_t host, std::size_t most_ops) {
   block.pc = pc;
   block.host = host;
   block.epoch = epoch_;
   block.ops.clear();
   Window window(fetcher_, pc);
-  const std::uint64_t page = pc / kPageBytes;
   for (std::uint64_t at = pc;;) {
-    const bool full = block.ops.size() == kMaxBlockOps || at / kPageBytes != page;
-    if (full) return close(block, at);
+    if (must_close(block, at, most_ops)) return close(block, at);
     const Fetched next = fetch_op(window, at);
     const bool first = block.ops.empty();
     const bool straddles =

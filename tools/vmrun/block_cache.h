@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tools/vmrun/block.h"
+#include "tools/vmrun/breakpoints.h"
 #include "vm_engine/code_fetcher.h"
 
 namespace vmrun {
@@ -46,14 +47,14 @@ class BlockCache {
     const std::uint64_t host = host_of(pc);
     Block& block = blocks_[(host >> 1) % kSlots];
     if (block.host != host || block.pc != pc || block.epoch != epoch_ || host == 0) [[unlikely]]
-      fill(block, pc, host);
+      fill(block, pc, host, kMaxBlockOps);
     return block;
   }
   // The same from what memory holds now.
   const Block& decode_anew(std::uint64_t pc) {
     const std::uint64_t host = host_of(pc);
     Block& block = blocks_[(host >> 1) % kSlots];
-    fill(block, pc, host);
+    fill(block, pc, host, kMaxBlockOps);
     return block;
   }
 
@@ -61,15 +62,26 @@ class BlockCache {
   // Another one after each flush().
   std::uint64_t epoch() const { return epoch_; }
 
+  // Blocks end before these. Needs: flush() after a change; null, or it outlives this object.
+  void set_breakpoints(const Breakpoints* breakpoints) { breakpoints_ = breakpoints; }
+  // The instruction at `pc` alone, breakpoint or not. Valid until the next call.
+  const Block& single(std::uint64_t pc) {
+    fill(single_, pc, host_of(pc), 1);
+    return single_;
+  }
+
  private:
   std::uint64_t find_host(std::uint64_t pc);
-  void fill(Block& block, std::uint64_t pc, std::uint64_t host);
+  void fill(Block& block, std::uint64_t pc, std::uint64_t host, std::size_t most_ops);
+  bool must_close(const Block& block, std::uint64_t at, std::size_t most_ops) const;
 
   vme_cpu* cpu_;
   unsigned mode_ = 0;
   vm_engine::CodeFetcher fetcher_;
   std::vector<Block> blocks_;
   std::uint64_t epoch_ = 1;
+  const Breakpoints* breakpoints_ = nullptr;
+  Block single_;
 };
 
 }  // namespace vmrun

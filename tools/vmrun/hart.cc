@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "tools/vmrun/jit_watch.h"
+#include "tools/vmrun/trace.h"
 #include "tools/vmrun/trap.h"
 
 namespace vmrun {
@@ -48,19 +49,24 @@ void Hart::yield() {
 StopReason Hart::run(std::uint64_t instructions) {
   follow_privilege();
   const std::uint64_t end = state_.clock.retired() + instructions;
+  return is_inspected() ? run_until<true>(end) : run_until<false>(end);
+}
+
+template <bool kInspected>
+StopReason Hart::run_until(std::uint64_t end) {
   while (state_.clock.retired() < end) {
     if (yield_.load(std::memory_order_relaxed)) [[unlikely]] {
       yield_.store(false, std::memory_order_relaxed);
       return StopReason::kYield;
     }
-    if (has_wakeup(state_)) {
-      if (const auto interrupt = takeable_interrupt(state_)) {
-        enter_interrupt(state_, *interrupt);
-        follow_privilege();
+    if (has_wakeup(state_)) take_interrupt();
+    follow_map();
+    if constexpr (kInspected) {
+      if (breakpoints_ != nullptr && breakpoints_->contains(state_.pc)) {
+        return StopReason::kBreakpoint;
       }
     }
-    follow_map();
-    switch (jit_ ? jit_->run(end) : run_block()) {
+    switch (kInspected ? run_inspected(end) : run_plain(end)) {
       case Flow::kWait: return StopReason::kWait;
       case Flow::kTrap:
         if (take_exception()) return StopReason::kTrapLoop;
@@ -71,8 +77,10 @@ StopReason Hart::run(std::uint64_t instructions) {
   return StopReason::kBudget;
 }
 
-Flow Hart::run_block() {
-  const BlockOp* op = blocks_.find(state_.pc).ops.data();
+Flow Hart::run_block() { return run_ops(blocks_.find(state_.pc)); }
+
+Flow Hart::run_ops(const Block& block) {
+  const BlockOp* op = block.ops.data();
   Flow flow = op->run(*this, *op);
   while (flow == Flow::kNext) {
     ++op;
@@ -82,17 +90,24 @@ Flow Hart::run_block() {
   return flow;
 }
 
-void Hart::follow_map() {
-  vm_engine::refresh(*cpu_);
-  const std::uint64_t generation = manager_->generation();
-  if (generation == map_generation_) [[likely]]
-    return;
-  map_generation_ = generation;
+void Hart::take_interrupt() {
+  const auto interrupt = takeable_interrupt(state_);
+  if (!interrupt) return;
+  const std::uint64_t pc = state_.pc;
+  const Privilege from = state_.privilege;
+  enter_interrupt(state_, *interrupt);
+  follow_privilege();
+  if (trace_ != nullptr && trace_->kinds().traps) {
+    trace_->note_interrupt(state_, *interrupt, pc, from);
+  }
+}
+
+void Hart::follow_new_map() {
+  map_generation_ = manager_->generation();
   // The soft TLB has entries by now where a helper has followed the map earlier, within a
   // block: they may only go together with what the Mmu knows of their size.
   forget_translations();
-  blocks_.flush();
-  if (jit_) jit_->forget();
+  forget_blocks();
 }
 
 bool Hart::take_exception() {
@@ -100,8 +115,10 @@ bool Hart::take_exception() {
                           .cause = pending_.cause,
                           .tval = pending_.tval,
                           .retired = state_.clock.retired()};
+  const Privilege from = state_.privilege;
   enter_exception(state_, pending_.cause, pending_.tval);
   follow_privilege();
+  if (trace_ != nullptr && trace_->kinds().traps) trace_->note_exception(state_, record, from);
   return trap_watch_.note_exception(record);
 }
 

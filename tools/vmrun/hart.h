@@ -17,12 +17,18 @@
 
 namespace vmrun {
 
+class Trace;
+
 enum class StopReason : std::uint8_t {
-  kBudget,    // the instructions asked for have been executed
-  kYield,     // somebody asked for it
-  kWait,      // WFI, and nothing to wake up for
-  kTrapLoop,  // the guest traps for ever; trap_watch() says where it began
+  kBudget,      // the instructions asked for have been executed
+  kYield,       // somebody asked for it
+  kWait,        // WFI, and nothing to wake up for
+  kTrapLoop,    // the guest traps for ever; trap_watch() says where it began
+  kBreakpoint,  // pc is at one, and what is there was not executed
 };
+
+// Whether an interrupt that is due comes first.
+enum class StepInterrupts : std::uint8_t { kHeld, kTaken };
 
 class Hart {
  public:
@@ -34,6 +40,17 @@ class Hart {
   // reached. Interrupts are looked at before each block, that is at most
   // BlockCache::kMaxBlockOps instructions apart.
   StopReason run(std::uint64_t instructions);
+
+  // Executes one instruction, interpreted, breakpoint or not; an exception that it raises
+  // is entered. kWait: it was WFI.
+  StopReason step(StepInterrupts interrupts);
+
+  // Where run() stops; null: nowhere. Needs: it outlives the hart; forget_blocks() after a change.
+  void set_breakpoints(const Breakpoints* breakpoints);
+  // Blocks are decoded and translated anew.
+  void forget_blocks();
+  // What is told of all that happens; null: nothing. Needs: it outlives the hart.
+  void set_trace(Trace* trace) { trace_ = trace; }
 
   // Has run() return at the end of the current block. Any thread, and signal handlers.
   void yield();
@@ -74,8 +91,22 @@ class Hart {
 
   Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::EnginePtr engine,
        vm_engine::CpuPtr cpu);
-  void follow_map();
+  void follow_map() {
+    vm_engine::refresh(*cpu_);
+    if (manager_->generation() != map_generation_) [[unlikely]]
+      follow_new_map();
+  }
+  void follow_new_map();
   bool take_exception();
+  void take_interrupt();
+  Flow run_ops(const Block& block);
+  bool is_inspected() const;
+  template <bool kInspected>
+  StopReason run_until(std::uint64_t end);
+  Flow run_plain(std::uint64_t end) { return jit_ ? jit_->run(end) : run_block(); }
+  Flow run_inspected(std::uint64_t end);
+  Flow run_noted(std::uint64_t end);
+  Flow run_traced(const Block& block);
 
   vm_mem::MemoryManager* manager_;
   std::unique_ptr<Mmu> mmu_;
@@ -89,6 +120,8 @@ class Hart {
   std::uint64_t map_generation_ = 0;
   std::atomic<bool> yield_{false};
   std::unique_ptr<Jit> jit_;
+  const Breakpoints* breakpoints_ = nullptr;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace vmrun

@@ -108,7 +108,12 @@ Machine::Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> 
         finish_ = finish;
         hart().yield();
       }),
-      bus_(*memory_) {}
+      bus_(*memory_) {
+  for (const auto& hart : harts_) {
+    hart->set_breakpoints(&breakpoints_);
+    hart->set_trace(options_.trace);
+  }
+}
 
 absl::Status Machine::create_iommu() {
   if (options_.iommu == SlotIommu::kNone) return absl::OkStatus();
@@ -135,7 +140,7 @@ absl::Status Machine::attach_devices() {
                {kFlashBase, kFlashBytes, &flash_[0], "flash0"},
                {kFlashBase + kFlashBytes, kFlashBytes, &flash_[1], "flash1"}};
   for (const auto& [base, bytes, device, name] : fixed) {
-    if (const auto status = bus_.attach(range_of(base, bytes), device, name); !status.ok()) {
+    if (const auto status = attach(range_of(base, bytes), device, name); !status.ok()) {
       return status;
     }
   }
@@ -143,6 +148,16 @@ absl::Status Machine::attach_devices() {
     if (const auto status = attach_virtio(slot); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status Machine::attach(GuestRange range, vm_mem::MmioHandler* device, std::string name) {
+  if (options_.trace == nullptr || !options_.trace->kinds().mmio) {
+    return bus_.attach(range, device, name);
+  }
+  traced_.push_back(std::make_unique<TracedDevice>(
+      *device, *options_.trace, TracedDevice::Place{name, range.begin().value},
+      [this]() -> const HartState& { return hart().state(); }));
+  return bus_.attach(range, traced_.back().get(), name);
 }
 
 absl::Status Machine::attach_virtio(unsigned slot) {
@@ -162,8 +177,8 @@ absl::Status Machine::attach_virtio(unsigned slot) {
   }
   virtio_.push_back(std::make_unique<vm_device::VirtioMmio>(
       *memory_, std::move(device), plic_.line(kVirtioFirstInterrupt + slot), options));
-  return bus_.attach(range_of(kVirtioBase + slot * kVirtioBytes, kVirtioBytes),
-                     virtio_.back().get(), absl::StrFormat("virtio%d", slot));
+  return attach(range_of(kVirtioBase + slot * kVirtioBytes, kVirtioBytes), virtio_.back().get(),
+                absl::StrFormat("virtio%d", slot));
 }
 
 absl::Status Machine::boot(const BootFiles& files) {
@@ -208,21 +223,44 @@ std::uint64_t Machine::turn_budget(std::uint64_t instructions) const {
   return budget;
 }
 
-// kWait: all of them wait.
+Hart& Machine::turn_to(std::size_t number) {
+  Hart& hart = *harts_[number];
+  running_ = number;
+  clint_.run_on(number);
+  if (harts_.size() > 1) hart.state().reservation = {};
+  return hart;
+}
+
+// kWait: all of them wait. After a breakpoint the others come first, so that none starves.
 StopReason Machine::take_turns(std::uint64_t budget) {
   bool all_wait = true;
-  for (std::size_t number = 0; number < harts_.size() && !finish_; ++number) {
-    Hart& next = *harts_[number];
-    if (waiting_[number] && !has_wakeup(next.state())) continue;
-    running_ = number;
-    clint_.run_on(number);
-    if (harts_.size() > 1) next.state().reservation = {};
-    const StopReason reason = next.run(budget);
+  const std::size_t first = std::exchange(first_, 0);
+  for (std::size_t turn = 0; turn < harts_.size() && !finish_; ++turn) {
+    const std::size_t number = (first + turn) % harts_.size();
+    const bool waits = waiting_[number] && !has_wakeup(harts_[number]->state());
+    if (waits || held_[number]) continue;
+    const StopReason reason = turn_to(number).run(budget);
     waiting_[number] = reason == StopReason::kWait;
-    if (reason == StopReason::kTrapLoop) return reason;
+    if (reason == StopReason::kBreakpoint) first_ = number + 1;
+    if (reason == StopReason::kTrapLoop || reason == StopReason::kBreakpoint) return reason;
     if (reason != StopReason::kWait) all_wait = false;
   }
   return all_wait ? StopReason::kWait : StopReason::kBudget;
+}
+
+void Machine::set_breakpoints(Breakpoints breakpoints) {
+  if (breakpoints == breakpoints_) return;
+  breakpoints_ = std::move(breakpoints);
+  for (const auto& hart : harts_) hart->forget_blocks();
+}
+
+StopReason Machine::step(std::size_t number, StepInterrupts interrupts) {
+  clint_.update();
+  const StopReason reason = turn_to(number).step(interrupts);
+  waiting_[number] = false;
+  align_clocks();
+  clint_.update();
+  return reason;
 }
 
 // A hart that has waited, or has executed less, was idle meanwhile.
@@ -242,7 +280,7 @@ StopReason Machine::run(std::uint64_t instructions) {
     const StopReason reason = take_turns(turn_budget(end - retired()));
     align_clocks();
     clint_.update();
-    if (reason == StopReason::kTrapLoop) return reason;
+    if (reason == StopReason::kTrapLoop || reason == StopReason::kBreakpoint) return reason;
     if (reason == StopReason::kWait && !can_wake()) return reason;
   }
   return StopReason::kBudget;

@@ -3,6 +3,7 @@
 #define VMRUN_MACHINE_H_
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tools/vmrun/boot.h"
+#include "tools/vmrun/breakpoints.h"
 #include "tools/vmrun/clint.h"
 #include "tools/vmrun/finisher.h"
 #include "tools/vmrun/flash.h"
@@ -21,6 +23,7 @@
 #include "tools/vmrun/layout.h"
 #include "tools/vmrun/plic.h"
 #include "tools/vmrun/slots.h"
+#include "tools/vmrun/traced_device.h"
 #include "tools/vmrun/uart.h"
 #include "vm_device/mmio_bus.h"
 #include "vm_device/virtio_mmio.h"
@@ -45,7 +48,11 @@ struct MachineOptions {
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices = {};
   // Translates with these; else the hart interprets.
   std::optional<JitOptions> jit = std::nullopt;
+  // What is told of all that happens; it outlives the machine. Null: nothing.
+  Trace* trace = nullptr;
 };
+
+using HartSet = std::bitset<kMostHarts>;
 
 class Machine {
  public:
@@ -62,10 +69,16 @@ class Machine {
   // Errors:  those of load_boot_files
   absl::Status boot(const BootFiles& files);
 
-  // Runs until the instructions are executed, all harts wait, one traps for ever, or the
-  // guest has finished. Harts take turns on this thread: their clocks agree when a round of
-  // turns begins, and no reservation outlives a turn.
+  // Runs until the instructions are executed, all harts wait, one traps for ever or is at a
+  // breakpoint, or the guest has finished. Harts take turns on this thread: their clocks agree when
+  // a round of turns begins, and no reservation outlives a turn.
   StopReason run(std::uint64_t instructions);
+
+  // From here on: where harts stop, and which of them run() runs.
+  void set_breakpoints(Breakpoints breakpoints);
+  void let_run(HartSet harts) { held_ = ~harts; }
+  // One instruction of one hart; WFI does not wait. kTrapLoop as run().
+  StopReason step(std::size_t number, StepInterrupts interrupts);
 
   // What the guest told the finisher.
   const std::optional<Finish>& finish() const { return finish_; }
@@ -97,10 +110,12 @@ class Machine {
           std::vector<std::unique_ptr<Hart>> harts, vm_mem::RegionId ram);
   absl::Status create_iommu();
   absl::Status attach_devices();
+  absl::Status attach(vm_mem::GuestRange range, vm_mem::MmioHandler* device, std::string name);
   absl::Status attach_virtio(unsigned slot);
   std::vector<Clint::Port> clint_ports() const;
   std::vector<InterruptPins*> pins() const;
   std::uint64_t turn_budget(std::uint64_t instructions) const;
+  Hart& turn_to(std::size_t number);
   StopReason take_turns(std::uint64_t budget);
   void align_clocks();
 
@@ -109,6 +124,9 @@ class Machine {
   std::vector<std::unique_ptr<Hart>> harts_;
   std::array<bool, kMostHarts> waiting_{};  // in WFI
   std::size_t running_ = 0;
+  std::size_t first_ = 0;  // of a round of turns
+  HartSet held_;
+  Breakpoints breakpoints_;
   vm_mem::RegionId ram_;
   vm_mem::DirtyClient writes_{};
   std::optional<Finish> finish_;
@@ -121,6 +139,7 @@ class Machine {
   std::optional<vm_device::IommuDomainId> identity_;
   std::uint64_t polled_faults_ = 0;
   std::vector<std::unique_ptr<vm_device::VirtioMmio>> virtio_;
+  std::vector<std::unique_ptr<TracedDevice>> traced_;
   vm_device::MmioBus bus_;  // last: it takes its regions away before the devices go
 };
 

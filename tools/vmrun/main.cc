@@ -24,6 +24,7 @@
 #include "tools/vmrun/slots.h"
 #include "tools/vmrun/state_hash.h"
 #include "tools/vmrun/terminal.h"
+#include "tools/vmrun/trace_file.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vmrun {
@@ -86,11 +87,17 @@ BootFiles boot_files(const Options& options, const BootContent& content) {
   return files;
 }
 
+// Null where none was asked for.
+absl::StatusOr<std::unique_ptr<TraceFile>> open_trace(const Options& options) {
+  if (options.trace.empty()) return nullptr;
+  return TraceFile::open(options.trace, options.trace_kinds);
+}
+
 // What the guest prints, on whichever of its consoles, is shown and heard.
 using Print = std::function<void(char)>;
 
 absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, HostSlots& slots,
-                                                      const Print& print) {
+                                                      const Print& print, TraceFile* trace) {
   const auto content = read_boot_files(options);
   if (!content.ok()) return content.status();
   auto machine = Machine::create(
@@ -102,7 +109,8 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
        .devices = slots.take_devices(),
        .jit = options.cpu == CpuMode::kJit
                   ? std::optional(JitOptions{.memory_mode = options.memory_mode})
-                  : std::nullopt});
+                  : std::nullopt,
+       .trace = trace == nullptr ? nullptr : &trace->trace()});
   if (!machine.ok()) return machine.status();
   const absl::Status booted = (*machine)->boot(boot_files(options, *content));
   if (!booted.ok()) return booted;
@@ -153,10 +161,15 @@ absl::Status publish(const Options& options, const Report& report, Output& outpu
 
 // The peer, and with it the terminal's raw mode, is gone before anything is reported.
 SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, HostSlots& slots,
-                       Output& output, const Options& options) {
-  SessionEnd end =
-      Session(machine, *peer, slots, output, {options.timeout, options.instructions}).run();
+                       Output& output, TraceFile* trace, const Options& options) {
+  Session session(machine, *peer, slots, output, {options.timeout, options.instructions});
+  if (trace != nullptr) session.follow_trace(*trace);
+  SessionEnd end = session.run();
   output.flush();
+  const absl::Status traced = trace == nullptr ? absl::OkStatus() : trace->finish();
+  if (!traced.ok() && !is_failure(end.kind)) {
+    end = {EndKind::kTraceLost, std::string(traced.message())};
+  }
   peer.reset();
   return end;
 }
@@ -170,9 +183,11 @@ int run(const Options& options) {
     output.put(byte);
     heard_by->hear(byte);
   };
+  const auto trace = open_trace(options);
+  if (!trace.ok()) return complain(trace.status()), 1;
   const auto slots = HostSlots::create(options.slots, print);
   if (!slots.ok()) return complain(slots.status()), 1;
-  auto machine = make_machine(options, **slots, print);
+  auto machine = make_machine(options, **slots, print, trace->get());
   if (!machine.ok()) return complain(machine.status()), 1;
   const Jit* const jit = (*machine)->hart().jit();
   if (jit != nullptr && !jit->fallback_reason().empty()) {
@@ -183,7 +198,7 @@ int run(const Options& options) {
   if (!peer.ok()) return complain(peer.status()), 1;
   heard_by = peer->get();
   const auto start = Clock::now();
-  const SessionEnd end = run_session(**machine, *peer, **slots, output, options);
+  const SessionEnd end = run_session(**machine, *peer, **slots, output, trace->get(), options);
   Report report = make_report(**machine, end, Clock::now() - start);
   if (options.seed || options.instructions) {
     const auto hash = state_hash(**machine);

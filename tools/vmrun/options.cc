@@ -53,6 +53,7 @@ struct Typed {
   std::string memory_mode = "softtlb";
   std::string iommu = "off";
   std::string stats = "text";
+  std::string trace_what = "insn";
 };
 
 void add_cpu_options(CLI::App& app, Typed& typed) {
@@ -143,6 +144,18 @@ void add_run_options(CLI::App& app, Typed& typed) {
       ->take_last();
 }
 
+void add_inspection_options(CLI::App& app, Typed& typed) {
+  app.add_option("--trace", typed.options.trace,
+                 "write what the guest does there, a line an event; - is standard error")
+      ->type_name("FILE")
+      ->take_last();
+  app.add_option("--trace-what", typed.trace_what,
+                 "a list of insn (interpreted, then), block, trap and mmio")
+      ->type_name("LIST")
+      ->take_last()
+      ->capture_default_str();
+}
+
 std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmrun");
   app->footer(kFooter);
@@ -151,6 +164,7 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   add_cpu_options(*app, typed);
   add_device_options(*app, typed);
   add_run_options(*app, typed);
+  add_inspection_options(*app, typed);
   return app;
 }
 
@@ -167,6 +181,7 @@ const char* option_without_file(const Options& options, const CLI::App& app) {
   if (app.count("--initrd") != 0 && options.initrd.empty()) return "--initrd";
   if (app.count("--script") != 0 && options.script.empty()) return "--script";
   if (app.count("--stats-file") != 0 && options.stats_file.empty()) return "--stats-file";
+  if (app.count("--trace") != 0 && options.trace.empty()) return "--trace";
   return nullptr;
 }
 
@@ -186,6 +201,21 @@ std::optional<Exit> read_cpu(const Typed& typed, Options& options) {
     return usage_error(fmt::format("--harts {}: 1 to {} are possible", typed.harts, kMostHarts));
   }
   options.harts = static_cast<unsigned>(typed.harts);
+  return std::nullopt;
+}
+
+// How to look inside; the error where that cannot be.
+std::optional<Exit> read_inspection(const Typed& typed, const CLI::App& app, Options& options) {
+  if (app.count("--trace-what") != 0 && options.trace.empty()) {
+    return usage_error("--trace-what: needs --trace");
+  }
+  const auto kinds = parse_trace_kinds(typed.trace_what);
+  if (!kinds) {
+    return usage_error(fmt::format(
+        "--trace-what {}: a list such as insn,trap of insn, block, trap and mmio is needed",
+        typed.trace_what));
+  }
+  options.trace_kinds = *kinds;
   return std::nullopt;
 }
 
@@ -268,6 +298,7 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   }
   if (auto refused = read_slots(typed, app, options)) return *std::move(refused);
   if (auto refused = read_limits(typed, app, options)) return *std::move(refused);
+  if (auto refused = read_inspection(typed, app, options)) return *std::move(refused);
   if (typed.stats != "text" && typed.stats != "json") {
     return usage_error(fmt::format("--stats {}: text and json are possible", typed.stats));
   }

@@ -13,6 +13,7 @@
 #include "tools/command_line/command_line.h"
 #include "tools/vmrun/jit.h"
 #include "tools/vmrun/slots.h"
+#include "tools/vmrun/trace.h"
 
 namespace vmrun {
 
@@ -45,6 +46,8 @@ struct Options {
   std::optional<std::uint64_t> instructions;  // to execute at most
   StatsFormat stats = StatsFormat::kText;
   std::string stats_file;  // empty: standard output
+  std::string trace;       // empty: none; "-": standard error
+  TraceKinds trace_kinds{.instructions = true};
 };
 
 using command_line::Exit;

@@ -29,14 +29,19 @@ void Output::flush() {
   std::size_t done = 0;
   while (done < pending_.size() && !broken_) {
     if (!wait_for_room()) {
-      broken_ = true;
+      fail(EPIPE);
       break;
     }
     const ssize_t wrote = write(descriptor_, pending_.data() + done, pending_.size() - done);
     if (wrote > 0) done += static_cast<std::size_t>(wrote);
-    broken_ = wrote < 0 && errno != EINTR && errno != EAGAIN;
+    if (wrote < 0 && errno != EINTR && errno != EAGAIN) fail(errno);
   }
   pending_.clear();
+}
+
+void Output::fail(int error) {
+  broken_ = true;
+  error_ = error;
 }
 
 // A plain write() would wait for ever, past the timeout and any signal.

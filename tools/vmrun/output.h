@@ -27,10 +27,13 @@ class Output {
   void flush();
   // The reader has gone away; everything written since is lost.
   bool broken() const { return broken_; }
+  // Why: an errno; EPIPE where the reader has stopped reading.
+  int error() const { return error_; }
   // Whether the last byte ended a line, or there was none.
   bool at_line_start() const { return last_ == '\n'; }
 
  private:
+  void fail(int error);
   bool wait_for_room() const;
   bool waited_enough() const;
 
@@ -39,6 +42,7 @@ class Output {
   std::string pending_;
   char last_ = '\n';
   bool broken_ = false;
+  int error_ = 0;
 };
 
 }  // namespace vmrun

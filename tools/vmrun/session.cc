@@ -46,6 +46,7 @@ const char* end_name(EndKind kind) {
     case EndKind::kNoPrompt: return "no prompt";
     case EndKind::kSignal: return "signal";
     case EndKind::kOutputLost: return "output lost";
+    case EndKind::kTraceLost: return "trace lost";
   }
   return "unknown";
 }
@@ -59,6 +60,11 @@ Session::Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& 
       start_(std::chrono::steady_clock::now()),
       limits_(limits) {
   if (limits_.timeout) output_->set_deadline(start_ + *limits_.timeout);
+}
+
+void Session::follow_trace(TraceFile& trace) {
+  trace_ = &trace;
+  if (limits_.timeout) trace.output().set_deadline(start_ + *limits_.timeout);
 }
 
 SessionEnd Session::run() {
@@ -149,6 +155,9 @@ std::optional<SessionEnd> Session::check_outside() const {
                                   machine_->hart().state().pc)};
   }
   if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
+  if (trace_ != nullptr && !trace_->state().ok()) {
+    return SessionEnd{EndKind::kTraceLost, std::string(trace_->state().message())};
+  }
   return std::nullopt;
 }
 

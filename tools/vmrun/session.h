@@ -11,6 +11,7 @@
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/output.h"
 #include "tools/vmrun/slots.h"
+#include "tools/vmrun/trace_file.h"
 
 namespace vmrun {
 
@@ -28,6 +29,7 @@ enum class EndKind : std::uint8_t {
   kNoPrompt,  // the guest waits for input, but not at the prompt
   kSignal,
   kOutputLost,  // nobody reads standard output any more
+  kTraceLost,   // the trace cannot be written
 };
 
 // "power off" and the like.
@@ -55,6 +57,9 @@ class Session {
   Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& output,
           SessionLimits limits);
 
+  // The run ends where it cannot be written. Needs: it outlives the session.
+  void follow_trace(TraceFile& trace);
+
   SessionEnd run();
 
  private:
@@ -76,6 +81,7 @@ class Session {
   ConsolePeer* peer_;
   HostSlots* slots_;
   Output* output_;
+  TraceFile* trace_ = nullptr;
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;
   std::uint64_t polls_before_ = 0;
