@@ -299,6 +299,42 @@ def escape_quits_and_restores_the_terminal():
     assert status == 0 and before == after, (status, before, after)
 
 
+def progress_is_shown_on_a_terminal():
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:
+        print(f"skipped: this machine gives no pseudo-terminal: {error}")
+        sys.exit(SKIPPED)
+    script = write("s", b"anything\n")
+    child = subprocess.Popen([VMRUN, "--firmware", write("loop", LOOP), "--script", script,
+                              "--instructions", "100000000000"], stdout=slave, stderr=subprocess.PIPE)
+    shown = b""
+    while b"s left" not in shown:
+        shown += os.read(master, 4096)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=30) == 1
+    while b"signal after" not in shown:
+        shown += os.read(master, 4096)
+    lines = shown.replace(b"\r\n", b"\n").split(b"\r\x1b[K")
+    assert re.match(rb"\d+ s, \d+ M instructions, \d+ MIPS, .* % done, \d+ s left", lines[1]), lines
+    assert lines[-1].startswith(b"--- vmrun: signal after"), lines
+
+
+def a_profile_is_in_the_report():
+    words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
+    image = write("off", b"".join(word.to_bytes(4, "little") for word in words))
+    result = run("--firmware", image, "--profile", "--stats", "json")
+    assert result.returncode == 0, result
+    profile = json.loads(result.stdout)["profile"]
+    assert set(profile) == {"samples", "copies_share", "copies_error", "seconds"}, profile
+    assert {"cpu", "dma", "engine", "translated", "machine"} <= set(profile["seconds"]), profile
+    stripped = os.path.abspath("stripped")
+    if subprocess.run(["strip", "-o", stripped, VMRUN], check=False).returncode == 0:
+        result = subprocess.run([stripped, "--firmware", image, "--profile"], capture_output=True,
+                                stdin=subprocess.DEVNULL, timeout=250)
+        expect(result, 1, "no profile: the program is stripped of its symbols")
+
+
 def signals_restore_the_terminal():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         status, before, after = on_terminal(number)

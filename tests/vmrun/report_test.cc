@@ -16,6 +16,7 @@ Report example() {
                 .iommu_faults = std::nullopt,
                 .state_hash = std::nullopt,
                 .jit = std::nullopt,
+                .profile = std::nullopt,
                 .traffic = {}};
   report.traffic.counts[1][2] = {.operations = 3, .bytes = 4096};
   return report;
@@ -68,8 +69,24 @@ TEST(ReportTest, ATranslatorIsCounted) {
   one += other;
   report.jit = one;
   EXPECT_THAT(as_json(report), testing::HasSubstr(R"("translated": 5, "invalidated": 0,)"));
-  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("interpreted": 7}, "routes")"));
+  EXPECT_THAT(as_json(report),
+              testing::HasSubstr(R"("interpreted": 7}, "profile": null, "routes")"));
   EXPECT_THAT(as_text(report), testing::ContainsRegex("jit interpreted +7\n"));
+}
+
+TEST(ReportTest, AProfileIsInSecondsAndShares) {
+  Report report = example();  // of half a second
+  report.profile = Profile{};
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("copies_share": 0.000000)"));
+  report.profile->samples[static_cast<std::size_t>(Activity::kDma)] = 300;
+  report.profile->samples[static_cast<std::size_t>(Activity::kMachine)] = 100;
+  report.profile->copies = 80;
+  EXPECT_THAT(as_json(report),
+              testing::HasSubstr(
+                  R"("samples": 400, "copies_share": 0.200000, "copies_error": 0.020000, )"));
+  EXPECT_THAT(as_json(report), testing::HasSubstr(R"("dma": 0.375000)"));
+  EXPECT_THAT(as_text(report), testing::ContainsRegex("time dma +0.38 s +75.0 %\n"));
+  EXPECT_THAT(as_text(report), testing::ContainsRegex("in copies +20.0 % \\(\\+- 2.0\\)\n"));
 }
 
 TEST(ReportTest, NoTimeIsNoSpeed) { EXPECT_EQ(Report{}.guest_mips(), 0); }

@@ -17,6 +17,8 @@
 #include "tools/vmrun/file.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/options.h"
+#include "tools/vmrun/profile.h"
+#include "tools/vmrun/progress.h"
 #include "tools/vmrun/report.h"
 #include "tools/vmrun/script.h"
 #include "tools/vmrun/session.h"
@@ -142,6 +144,7 @@ Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elap
                 .iommu_faults = machine.iommu_faults(),
                 .state_hash = std::nullopt,
                 .jit = jit_statistics(machine),
+                .profile = std::nullopt,
                 .traffic = machine.memory().statistics()};
   auto& count = report.traffic.counts[static_cast<std::size_t>(vm_mem::Route::kCpu)]
                                      [static_cast<std::size_t>(vm_mem::CopyPath::kInline)];
@@ -159,12 +162,22 @@ absl::Status publish(const Options& options, const Report& report, Output& outpu
   return absl::OkStatus();
 }
 
+// Where keys go to the guest, the terminal is the guest's.
+bool shows_progress(const Options& options) {
+  return isatty(STDOUT_FILENO) != 0 && (!options.script.empty() || isatty(STDIN_FILENO) == 0);
+}
+
 // The peer, and with it the terminal's raw mode, is gone before anything is reported.
 SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, HostSlots& slots,
                        Output& output, TraceFile* trace, const Options& options) {
   Session session(machine, *peer, slots, output, {options.timeout, options.instructions});
   if (trace != nullptr) session.follow_trace(*trace);
+  std::optional<Progress> progress;
+  if (shows_progress(options)) {
+    session.show_progress(progress.emplace(machine, output, options.instructions));
+  }
   SessionEnd end = session.run();
+  output.clear_status();
   output.flush();
   const absl::Status traced = trace == nullptr ? absl::OkStatus() : trace->finish();
   if (!traced.ok() && !is_failure(end.kind)) {
@@ -197,9 +210,16 @@ int run(const Options& options) {
   auto peer = make_peer(options);
   if (!peer.ok()) return complain(peer.status()), 1;
   heard_by = peer->get();
+  std::unique_ptr<Profiler> profiler;
+  if (options.profiling == Profiling::kOn) {
+    auto started = Profiler::start();
+    if (!started.ok()) return complain(started.status()), 1;
+    profiler = *std::move(started);
+  }
   const auto start = Clock::now();
   const SessionEnd end = run_session(**machine, *peer, **slots, output, trace->get(), options);
   Report report = make_report(**machine, end, Clock::now() - start);
+  if (profiler != nullptr) report.profile = profiler->stop();
   if (options.seed || options.instructions) {
     const auto hash = state_hash(**machine);
     if (!hash.ok()) return complain(hash.status()), 1;

@@ -54,6 +54,7 @@ struct Typed {
   std::string iommu = "off";
   std::string stats = "text";
   std::string trace_what = "insn";
+  bool profile = false;
 };
 
 void add_cpu_options(CLI::App& app, Typed& typed) {
@@ -139,6 +140,8 @@ void add_run_options(CLI::App& app, Typed& typed) {
       ->type_name("FORMAT")
       ->take_last()
       ->capture_default_str();
+  app.add_flag("--profile", typed.profile,
+               "sample where the time goes: by route, and how much of it into copies");
   app.add_option("--stats-file", typed.options.stats_file, "write the report there")
       ->type_name("FILE")
       ->take_last();
@@ -302,6 +305,7 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
   if (typed.stats != "text" && typed.stats != "json") {
     return usage_error(fmt::format("--stats {}: text and json are possible", typed.stats));
   }
+  options.profiling = typed.profile ? Profiling::kOn : Profiling::kOff;
   options.stats = typed.stats == "json" ? StatsFormat::kJson : StatsFormat::kText;
   if (const char* name = option_without_file(options, app)) {
     return usage_error(fmt::format("{}: a file name is needed", name));

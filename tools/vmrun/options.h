@@ -26,6 +26,7 @@ inline constexpr std::uint64_t kMostMemoryBytes = std::uint64_t{64} << 30;
 
 enum class StatsFormat : std::uint8_t { kText, kJson };
 enum class CpuMode : std::uint8_t { kInterpreter, kJit };
+enum class Profiling : std::uint8_t { kOff, kOn };
 enum class IommuMode : std::uint8_t { kOff, kIdentity };
 
 struct Options {
@@ -45,6 +46,7 @@ struct Options {
   std::optional<std::chrono::milliseconds> timeout;
   std::optional<std::uint64_t> instructions;  // to execute at most
   StatsFormat stats = StatsFormat::kText;
+  Profiling profiling = Profiling::kOff;
   std::string stats_file;  // empty: standard output
   std::string trace;       // empty: none; "-": standard error
   TraceKinds trace_kinds{.instructions = true};

@@ -13,11 +13,13 @@ namespace {
 // A pipe that poll() calls writable takes so much at once.
 constexpr std::size_t kFlushBytes = 4096;
 constexpr int kLookAroundMs = 50;
+constexpr std::string_view kEraseLine = "\r\x1b[K";
 }  // namespace
 
 void Output::put(char byte) {
   pending_.push_back(byte);
   last_ = byte;
+  ++bytes_put_;
   if (pending_.size() >= kFlushBytes) flush();
 }
 
@@ -26,6 +28,28 @@ void Output::put(std::string_view text) {
 }
 
 void Output::flush() {
+  if (pending_.empty()) return;
+  if (has_status_) pending_.insert(0, kEraseLine);
+  has_status_ = false;
+  write_pending();
+}
+
+void Output::show_status(std::string_view line) {
+  flush();
+  pending_ = kEraseLine;
+  pending_ += line;
+  has_status_ = true;
+  write_pending();
+}
+
+void Output::clear_status() {
+  if (!has_status_) return;
+  pending_.insert(0, kEraseLine);
+  has_status_ = false;
+  write_pending();
+}
+
+void Output::write_pending() {
   std::size_t done = 0;
   while (done < pending_.size() && !broken_) {
     if (!wait_for_room()) {

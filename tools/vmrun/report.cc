@@ -70,6 +70,34 @@ std::string jit_text(const JitStatistics& jit) {
   return out;
 }
 
+std::string profile_json(const Report& report) {
+  if (!report.profile) return "null";
+  const Profile& profile = *report.profile;
+  std::string out;
+  for (std::size_t i = 0; i < kActivities; ++i) {
+    const auto activity = static_cast<Activity>(i);
+    out += fmt::format(R"({}"{}": {:.6f})", out.empty() ? "" : ", ", activity_name(activity),
+                       profile.share(activity) * report.wall_seconds);
+  }
+  return fmt::format(
+      R"({{"samples": {}, "copies_share": {:.6f}, "copies_error": {:.6f}, "seconds": {{{}}}}})",
+      profile.total(), profile.copies_share(), profile.copies_error(), out);
+}
+
+std::string profile_text(const Report& report) {
+  const Profile& profile = *report.profile;
+  std::string out = fmt::format("samples        {:>14}\n", profile.total());
+  for (std::size_t i = 0; i < kActivities; ++i) {
+    const auto activity = static_cast<Activity>(i);
+    if (profile.samples[i] == 0) continue;
+    out +=
+        fmt::format("time {:<12}{:>12.2f} s {:>6.1f} %\n", activity_name(activity),
+                    profile.share(activity) * report.wall_seconds, profile.share(activity) * 100);
+  }
+  return out + fmt::format("in copies      {:>14.1f} % (+- {:.1f})\n", profile.copies_share() * 100,
+                           profile.copies_error() * 100);
+}
+
 }  // namespace
 
 double Report::guest_mips() const {
@@ -86,6 +114,7 @@ std::string as_text(const Report& report) {
   }
   if (report.state_hash) out += fmt::format("state hash   {:016x}\n", *report.state_hash);
   if (report.jit) out += jit_text(*report.jit);
+  if (report.profile) out += profile_text(report);
   out += fmt::format("copy core      {:>14}\n", report.isa);
   out += fmt::format("{:<8} {:<8} {:>14} {:>16}\n", "route", "path", "operations", "bytes");
   for (const Route route : kRoutes) {
@@ -107,13 +136,13 @@ std::string as_json(const Report& report) {
   return fmt::format(
       R"({{"end": {}, "message": {}, "isa": {}, "instructions": {}, "wall_seconds": {:.6f}, )"
       R"("guest_mips": {:.3f}, "pages_dirtied": {}, "iommu_faults": {}, "state_hash": {}, )"
-      R"("jit": {}, "routes": {{{}}}}})"
+      R"("jit": {}, "profile": {}, "routes": {{{}}}}})"
       "\n",
       quoted(report.end), quoted(report.message), quoted(report.isa), report.instructions,
       report.wall_seconds, report.guest_mips(), report.pages_dirtied,
       report.iommu_faults.has_value() ? fmt::to_string(*report.iommu_faults) : "null",
       report.state_hash ? fmt::format("\"{:016x}\"", *report.state_hash) : "null",
-      jit_json(report.jit), routes);
+      jit_json(report.jit), profile_json(report), routes);
 }
 
 }  // namespace vmrun

@@ -77,6 +77,7 @@ std::optional<SessionEnd> Session::step() {
   feed();
   const StopReason reason = machine_->run(slice());
   output_->flush();
+  if (progress_ != nullptr) progress_->attend(Progress::Clock::now());
   if (auto end = check_finish()) return end;
   if (auto end = check_peer()) return end;
   if (auto end = check_outside()) return end;

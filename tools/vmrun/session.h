@@ -10,6 +10,7 @@
 #include "tools/vmrun/console_peer.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/output.h"
+#include "tools/vmrun/progress.h"
 #include "tools/vmrun/slots.h"
 #include "tools/vmrun/trace_file.h"
 
@@ -59,6 +60,8 @@ class Session {
 
   // The run ends where it cannot be written. Needs: it outlives the session.
   void follow_trace(TraceFile& trace);
+  // Needs: it outlives the session.
+  void show_progress(Progress& progress) { progress_ = &progress; }
 
   SessionEnd run();
 
@@ -84,6 +87,7 @@ class Session {
   TraceFile* trace_ = nullptr;
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;
+  Progress* progress_ = nullptr;  // null: none is shown
   std::uint64_t polls_before_ = 0;
   std::uint64_t idle_slices_ = 0;
 };
