@@ -1,7 +1,5 @@
-// The disk, as sectors and as a file system, one process at a time and several at once; random
-// numbers from the device. What was read is told as CRC-32s, for those who have the image.
-
-#include <linux/errno.h>
+// The disk, as sectors and as a file system, one process at a time and several at once. What
+// was read is told as CRC-32s, for those who have the image.
 
 #include "guest.h"
 
@@ -104,20 +102,7 @@ static int file_system(void) {
   return my_syscall2(__NR_umount2, "/mnt", 0) == 0 && first != 0 && first == second;
 }
 
-static int random_numbers(void) {
-  unsigned char bytes[64] = {0};
-  const int source = open("/dev/hwrng", O_RDONLY);
-  if (source < 0) return -1;
-  const long done = my_syscall3(__NR_read, source, bytes, sizeof bytes);
-  close(source);
-  if (done == -ENODEV) return -1;
-  unsigned char seen = 0;
-  for (size_t i = 0; i < sizeof bytes; ++i) seen |= bytes[i];
-  return done == sizeof bytes && seen != 0;
-}
-
 const struct check kDiskChecks[] = {{"disk sectors", sectors},
                                     {"disk sectors of several processes", writers},
                                     {"file system", file_system},
-                                    {"random numbers", random_numbers},
                                     {0, 0}};

@@ -15,6 +15,7 @@ struct check {
 extern const struct check kMemoryChecks[];  // each list ends with an entry without a name
 extern const struct check kProcessChecks[];
 extern const struct check kDiskChecks[];
+extern const struct check kDeviceChecks[];
 
 unsigned next_random(unsigned* state);
 void fill(unsigned char* at, size_t bytes, unsigned seed);

@@ -66,6 +66,7 @@ int main(int count, char** arguments) {
   make(kMemoryChecks);
   make(kProcessChecks);
   make(kDiskChecks);
+  make(kDeviceChecks);
   echo_line();
   printf("init: %d of %d checks passed\n", passed, done);
   my_syscall0(__NR_sync);

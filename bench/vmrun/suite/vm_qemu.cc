@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "bench/harness/process.h"
 #include "bench/harness/suite.h"
 #include "bench/vm_mem/suite/started_session.h"
-#include "bench/harness/process.h"
 
 namespace vm_bench {
 namespace {
