@@ -28,7 +28,8 @@ class BareHart {
       : memory_(vm_mem::MemoryManager::create({}).value()), hart_(Hart::create(*memory_).value()) {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kCode}, kEnd - kCode);
     static_cast<void>(memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).value());
-    is_ready_ = execution == Execution::kInterpreted || hart_->use_jit({}).ok();
+    is_ready_ =
+        execution == Execution::kInterpreted || hart_->use_jit({.interpreted_runs = 0}).ok();
     hart_->state().pc = kCode;
     hart_->state().csrs.mtvec = kHandler;
     poke<std::uint32_t>(kHandler, 0x0000006f);  // jumps to itself

@@ -42,7 +42,10 @@ class Guest {
     static_cast<void>(memory_->add_rom(*rom, std::vector<std::byte>(4096)).value());
     if (cpu != Cpu::kInterpreter) {
       const auto mode = cpu == Cpu::kFastmem ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
-      EXPECT_EQ(hart_->use_jit({.memory_mode = mode, .ram_base = kCode, .ram_bytes = kRamBytes}),
+      EXPECT_EQ(hart_->use_jit({.interpreted_runs = 0,
+                                .memory_mode = mode,
+                                .ram_base = kCode,
+                                .ram_bytes = kRamBytes}),
                 absl::OkStatus());
     }
     state().pc = kCode;

@@ -242,7 +242,7 @@ class HartsTest : public MachineTest, public testing::WithParamInterface<Executi
   static absl::StatusOr<std::unique_ptr<Machine>> two_harts(Execution execution) {
     MachineOptions options{
         .memory_bytes = kMemoryBytes, .harts = 2, .disks = {}, .console = [](char) {}};
-    if (execution == Execution::kTranslated) options.jit = JitOptions{};
+    if (execution == Execution::kTranslated) options.jit = JitOptions{.interpreted_runs = 0};
     return Machine::create(std::move(options));
   }
   void SetUp() override {

@@ -70,7 +70,7 @@ TEST(ReportTest, ATranslatorIsCounted) {
   report.jit = one;
   EXPECT_THAT(as_json(report), testing::HasSubstr(R"("translated": 5, "invalidated": 0,)"));
   EXPECT_THAT(as_json(report),
-              testing::HasSubstr(R"("interpreted": 7}, "profile": null, "routes")"));
+              testing::HasSubstr(R"("interpreted": 7, "cold": 0}, "profile": null, "routes")"));
   EXPECT_THAT(as_text(report), testing::ContainsRegex("jit interpreted +7\n"));
 }
 

@@ -138,7 +138,7 @@ class Ours {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kCode}, kRamBytes);
     EXPECT_TRUE(memory_->add_ram(*range, {.code_watch = vm_mem::CodeWatching::kOn}).ok());
     if (execution == Execution::kTranslated) {
-      EXPECT_EQ(hart_->use_jit({}), absl::OkStatus());
+      EXPECT_EQ(hart_->use_jit({.interpreted_runs = 0}), absl::OkStatus());
     }
     write(kSetUpAt, std::as_bytes(std::span(kSetUp)));
     hart_->state().x[5] = kSatp;

@@ -104,6 +104,7 @@ void Hart::take_interrupt() {
 
 void Hart::follow_new_map() {
   map_generation_ = manager_->generation();
+  mmu_->follow_map();
   // The soft TLB has entries by now where a helper has followed the map earlier, within a
   // block: they may only go together with what the Mmu knows of their size.
   forget_translations();
@@ -123,15 +124,16 @@ bool Hart::take_exception() {
 }
 
 void Hart::forget_translations() {
-  mmu_->forget();
+  mmu_->forget_pages();
   vme_tlb_flush(cpu_.get());
   if (jit_) jit_->forget_translations();
 }
 
 void Hart::forget_translation(std::uint64_t address) {
   const std::uint64_t bytes = mmu_->largest_page();
-  vme_tlb_flush_range(cpu_.get(), address & ~(bytes - 1), bytes);
-  if (jit_) jit_->forget_translations();
+  const std::uint64_t begin = address & ~(bytes - 1);
+  vme_tlb_flush_range(cpu_.get(), begin, bytes);
+  if (jit_) jit_->forget_translations_of(begin, bytes);
 }
 
 void Hart::follow_privilege() {

@@ -14,6 +14,7 @@
 namespace vmrun {
 
 struct JitBlock;
+struct JitJump;
 
 // A jump to a guest address that is known: to `cold`, which asks for the block, until it
 // is made to go there. Offsets count from the beginning of the code memory.
@@ -45,6 +46,7 @@ struct JitBlock {
   std::array<JitLink, 2> links;
   std::size_t link_count = 0;
   std::vector<JitLink*> incoming;
+  JitJump* jump = nullptr;  // where indirect jumps look for it
   vme_translation watched{};
   std::vector<std::uint64_t> pages;  // of memory that it was made from, as JitBlocks has them
   vme_code* sites = nullptr;

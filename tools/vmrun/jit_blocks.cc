@@ -43,13 +43,21 @@ void for_each_page(const JitBlock& block, Function function) {
 
 }  // namespace
 
-JitBlock* JitBlocks::find(std::uint64_t pc, JitRegime regime, std::uint64_t host) const {
-  const auto found = blocks_.find({pc, regime, host});
-  return found == blocks_.end() ? nullptr : found->second.get();
+JitBlocks::JitBlocks(vm_engine::CodeBuffer& buffer, const std::byte* code)
+    : buffer_(&buffer), code_(code), recent_(kRecent) {
+  blocks_.reserve(kRecent);
+}
+
+JitBlock* JitBlocks::find_anywhere(const Key& key) {
+  const auto found = blocks_.find(key);
+  if (found == blocks_.end()) return nullptr;
+  return slot_of(key.host) = found->second.get();
 }
 
 JitBlock& JitBlocks::add(std::unique_ptr<JitBlock> block) {
   JitBlock& added = *block;
+  added.jump = &jump_of(added.pc, added.regime);
+  slot_of(added.host) = &added;
   blocks_.emplace(key_of(added), std::move(block));
   ++host_pages_[added.host >> VME_PAGE_BITS];
   for_each_page(added, [&](std::uint64_t page) {
@@ -60,8 +68,8 @@ JitBlock& JitBlocks::add(std::unique_ptr<JitBlock> block) {
 }
 
 void JitBlocks::remove(vme_tc* tc, JitBlock& block) {
-  JitJump& jump = jump_of(block.pc, block.regime);
-  if (jump.code == code_ + block.entry) jump = {};
+  if (block.jump->code == code_ + block.entry) *block.jump = {};
+  if (slot_of(block.host) == &block) slot_of(block.host) = nullptr;
   while (!block.incoming.empty()) unlink(*block.incoming.back());
   for (JitLink& link : block.links) unlink(link);
   for (const std::uint64_t page : block.pages) std::erase(pages_[page], &block);
@@ -76,11 +84,17 @@ void JitBlocks::remove_all(vme_tc* tc) {
   blocks_.clear();
   pages_.clear();
   host_pages_.clear();
-  forget_jumps();
+  until_fence_.clear();
+  std::fill(recent_.begin(), recent_.end(), nullptr);
+  for (auto& [regime, jumps] : jumps_) jumps->fill({});
 }
 
-void JitBlocks::forget_jumps() {
-  for (auto& [regime, jumps] : jumps_) jumps->fill({});
+void JitBlocks::forget_jumps(std::uint64_t begin, std::uint64_t bytes) {
+  std::erase_if(until_fence_, [&](JitJump* jump) {
+    const bool forgotten = jump->code == nullptr || jump->pc - begin < bytes;
+    if (forgotten) *jump = {};
+    return forgotten;
+  });
 }
 
 void JitBlocks::release(vme_tc* tc, JitBlock& block) {
@@ -138,8 +152,13 @@ JitJump& JitBlocks::jump_of(std::uint64_t pc, JitRegime regime) {
   return table(regime)[(pc >> 1) % kJitJumps];
 }
 
-void JitBlocks::enter_jump(JitBlock& block) {
-  jump_of(block.pc, block.regime) = {.pc = block.pc, .code = code_ + block.entry};
+void JitBlocks::enter_jump(JitBlock& block, JumpLife life) {
+  JitJump& jump = *block.jump;
+  if (life == JumpLife::kFence && jump.code == nullptr) {
+    if (until_fence_.size() > kJitJumps * jumps_.size()) forget_jumps();
+    until_fence_.push_back(&jump);
+  }
+  jump = {.pc = block.pc, .code = code_ + block.entry};
 }
 
 }  // namespace vmrun

@@ -21,11 +21,16 @@ namespace vmrun {
 class JitBlocks {
  public:
   // Both outlive it. `code` is where `buffer` is run.
-  JitBlocks(vm_engine::CodeBuffer& buffer, const std::byte* code) : buffer_(&buffer), code_(code) {}
+  JitBlocks(vm_engine::CodeBuffer& buffer, const std::byte* code);
   JitBlocks(const JitBlocks&) = delete;
   JitBlocks& operator=(const JitBlocks&) = delete;
 
-  JitBlock* find(std::uint64_t pc, JitRegime regime, std::uint64_t host) const;
+  JitBlock* find(std::uint64_t pc, JitRegime regime, std::uint64_t host) {
+    JitBlock* const recent = slot_of(host);
+    const bool is_it =
+        recent != nullptr && recent->host == host && recent->pc == pc && recent->regime == regime;
+    return is_it ? recent : find_anywhere({pc, regime, host});
+  }
   // Needs:  none is there for its pc, regime and place.
   JitBlock& add(std::unique_ptr<JitBlock> block);
   // Nothing jumps there any more. Its watch and its sites are released.
@@ -40,11 +45,19 @@ class JitBlocks {
 
   // Makes a jump direct.
   void link(JitLink& link, JitBlock& to);
-  // Has indirect jumps find it.
-  void enter_jump(JitBlock& block);
-  void forget_jumps();
+  // Has indirect jumps find it: until the next fence, or as long as it is there.
+  enum class JumpLife : std::uint8_t { kFence, kBlock };
+  void enter_jump(JitBlock& block, JumpLife life);
+  // A fence, of all guest addresses or of these.
+  void forget_jumps() { forget_jumps(0, ~std::uint64_t{0}); }
+  void forget_jumps(std::uint64_t begin, std::uint64_t bytes);
   // What they look into; stays where it is.
   const JitJump* jumps(JitRegime regime) { return table(regime).data(); }
+  // Where an indirect jump goes; null where it finds none.
+  const std::byte* target_of(std::uint64_t pc, JitRegime regime) {
+    const JitJump& jump = jump_of(pc, regime);
+    return jump.pc == pc ? jump.code : nullptr;
+  }
 
  private:
   using Jumps = std::array<JitJump, kJitJumps>;
@@ -63,6 +76,10 @@ class JitBlocks {
   };
   using Pages = std::unordered_map<std::uint64_t, std::vector<JitBlock*>>;
 
+  static constexpr std::size_t kRecent = 8192;
+
+  JitBlock* find_anywhere(const Key& key);
+  JitBlock*& slot_of(std::uint64_t host) { return recent_[(host >> 1) % kRecent]; }
   static Key key_of(const JitBlock& block) { return {block.pc, block.regime, block.host}; }
   Jumps& table(JitRegime regime);
   JitJump& jump_of(std::uint64_t pc, JitRegime regime);
@@ -72,9 +89,11 @@ class JitBlocks {
   vm_engine::CodeBuffer* buffer_;
   const std::byte* code_;
   std::unordered_map<Key, std::unique_ptr<JitBlock>, Hash> blocks_;
+  std::vector<JitBlock*> recent_;  // by where they are in memory
   Pages pages_;
   std::unordered_map<std::uint64_t, std::uint64_t> host_pages_;  // how many begin there
   std::vector<std::pair<JitRegime, std::unique_ptr<Jumps>>> jumps_;
+  std::vector<JitJump*> until_fence_;  // some more than once, or empty by now
 };
 
 }  // namespace vmrun

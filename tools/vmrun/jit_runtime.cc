@@ -18,6 +18,13 @@ extern "C" Flow vmrun_jit_interpret(JitContext* context, const BlockOp* op) {
   return context->flow;
 }
 
+// The code to go on with; null where it has to be left.
+extern "C" const std::byte* vmrun_jit_finish(JitContext* context, const BlockOp* op) {
+  context->op = op;
+  context->flow = op->run(*context->hart, *op);
+  return context->flow == Flow::kJump ? context->next(context->jit) : nullptr;
+}
+
 template <typename Function>
 std::uint64_t address_of(Function* function) {
   return reinterpret_cast<std::uint64_t>(function);
@@ -80,6 +87,28 @@ std::size_t emit_interpret(JitCode& code, const JitLayout& layout, std::size_t l
   return begin;
 }
 
+// What comes next may be of another regime.
+std::size_t emit_finish(JitCode& code, const JitLayout& layout, std::size_t leave) {
+  const std::size_t begin = code.here();
+  const asmjit::Label stop = code->newLabel();
+  code.store_fixed();
+  code->mov(at(x86::rbp, layout.retired), x86::r13);
+  code->mov(x86::rdi, at(x86::rsp, kFrameContext));
+  code->mov(x86::rsi, x86::rax);
+  code->mov(x86::rax, asmjit::Imm(address_of(vmrun_jit_finish)));
+  code->call(x86::rax);
+  code->mov(x86::r13, at(x86::rbp, layout.retired));
+  code.load_fixed();
+  code->test(x86::rax, x86::rax);
+  code->jz(stop);
+  code->mov(x86::r14, at(x86::r15, VME_CPU_FASTMEM_BASE_OFFSET));
+  code->jmp(x86::rax);
+  code->bind(stop);
+  code->mov(x86::eax, static_cast<std::uint32_t>(JitReason::kFlow));
+  code.jump(leave);
+  return begin;
+}
+
 // A device may look at the clock.
 std::size_t emit_thunk(JitCode& code, const JitLayout& layout, std::uint64_t helper) {
   const std::size_t begin = code.here();
@@ -109,6 +138,7 @@ JitRuntime emit_runtime(JitCode& code, const JitLayout& layout) {
   runtime.leave = emit_leave(code, layout);
   runtime.indirect = emit_indirect(code, layout, runtime.leave);
   runtime.interpret = emit_interpret(code, layout, runtime.leave);
+  runtime.finish = emit_finish(code, layout, runtime.leave);
   runtime.load = emit_thunk(code, layout, address_of(vme_load));
   runtime.store = emit_thunk(code, layout, address_of(vme_store));
   code.here();
@@ -124,6 +154,11 @@ void emit_exit(JitCode& code, const JitRuntime& runtime, JitReason reason, const
 void emit_interpreted(JitCode& code, const JitRuntime& runtime, const BlockOp& op) {
   code->mov(x86::rax, asmjit::Imm(reinterpret_cast<std::uint64_t>(&op)));
   code.call(runtime.interpret);
+}
+
+void emit_interpreted_end(JitCode& code, const JitRuntime& runtime, const BlockOp& op) {
+  code->mov(x86::rax, asmjit::Imm(reinterpret_cast<std::uint64_t>(&op)));
+  code.jump(runtime.finish);
 }
 
 }  // namespace vmrun

@@ -31,8 +31,11 @@ struct JitExit {
 // What an interpreted instruction inside of a block leaves.
 struct JitContext {
   Hart* hart = nullptr;
-  const BlockOp* op = nullptr;
+  const BlockOp* op = nullptr;  // null: it has retired
   Flow flow = Flow::kNext;
+  // Has `op` retired. The code at the hart's pc, where that may be gone on with; else null.
+  void* jit = nullptr;
+  const std::byte* (*next)(void* jit) = nullptr;
 };
 
 // Where the hart's state is, in bytes from rbp.
@@ -48,6 +51,7 @@ struct JitRuntime {
   std::size_t leave = 0;      // reason in eax, value in rdx
   std::size_t indirect = 0;   // resumes at rax
   std::size_t interpret = 0;  // called with a BlockOp in rax
+  std::size_t finish = 0;     // the same for the last of a block, jumped to
   std::size_t load = 0;       // vme_load and vme_store, with the clock up to date
   std::size_t store = 0;
 };
@@ -67,6 +71,8 @@ inline constexpr std::int32_t kFrameContext = 8;
 void emit_exit(JitCode& code, const JitRuntime& runtime, JitReason reason, const void* value);
 // Goes to C++ for one instruction, and comes back where that went on to the next.
 void emit_interpreted(JitCode& code, const JitRuntime& runtime, const BlockOp& op);
+// The same for an instruction that never goes on to the next, but to another block.
+void emit_interpreted_end(JitCode& code, const JitRuntime& runtime, const BlockOp& op);
 
 }  // namespace vmrun
 

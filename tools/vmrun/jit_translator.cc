@@ -153,7 +153,8 @@ void Translation::emit(const BlockOp& op) {
   vm_engine::EmitConfig config = config_;
   if (target_->slow->contains(op.pc)) config.address_mode = vm_engine::AddressMode::kGuest;
   if (emit_memory(code_, one, config, *buffer_)) return;
-  emit_interpreted(code_, target_->runtime, op);
+  const bool last = &op == &block_->ops.back();
+  (last ? emit_interpreted_end : emit_interpreted)(code_, target_->runtime, op);
 }
 
 void Translation::emit_cold_links() {

@@ -14,10 +14,12 @@
 #include "tools/vmrun/jit_blocks.h"
 #include "tools/vmrun/jit_code.h"
 #include "tools/vmrun/jit_fastmem.h"
+#include "tools/vmrun/jit_heat.h"
 #include "tools/vmrun/jit_refused.h"
 #include "tools/vmrun/jit_runtime.h"
 #include "tools/vmrun/jit_translator.h"
 #include "tools/vmrun/jit_watch.h"
+#include "tools/vmrun/trap.h"
 #include "vm_engine/code_memory.h"
 #include "vm_engine/emit.h"
 
@@ -54,16 +56,15 @@ bool is_locked(const HartState& state) {
 
 class X86Jit : public Jit {
  public:
-  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory,
-         std::vector<vme_cpu*> neighbours)
+  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory, JitOptions options)
       : hart_(&hart),
         engine_(&engine),
-        neighbours_(std::move(neighbours)),
+        options_(std::move(options)),
         memory_(std::move(memory)),
         buffer_{.bytes = memory_.writable()},
         blocks_(buffer_, memory_.executable().data()),
         watch_(cpu()),
-        context_{.hart = &hart} {}
+        context_{.hart = &hart, .jit = this, .next = next_code} {}
   ~X86Jit() override {
     fastmem_.reset();
     blocks_.remove_all(watch_.tc());
@@ -73,7 +74,8 @@ class X86Jit : public Jit {
   void use_fastmem(std::unique_ptr<JitFastmem> fastmem) { fastmem_ = std::move(fastmem); }
   Flow run(std::uint64_t end) override;
   void forget() override;
-  void forget_translations() override;
+  void forget_translations() override { forget_translations_of(0, ~std::uint64_t{0}); }
+  void forget_translations_of(std::uint64_t begin, std::uint64_t bytes) override;
   const JitStatistics& statistics() const override { return statistics_; }
   std::string fallback_reason() const override {
     return fastmem_ == nullptr ? std::string() : fastmem_->reason();
@@ -94,7 +96,6 @@ class X86Jit : public Jit {
   static void note_hot(void* opaque, const vme_hot_site* site);
   void take_up_requests();
   void drop_blocks();
-  void drop_translations();
   JitBlock* find_block();
   std::unique_ptr<JitBlock> new_block(std::uint64_t host) const;
   JitBlock* make_block(std::uint64_t host);
@@ -106,13 +107,15 @@ class X86Jit : public Jit {
   Flow finish(const JitExit& exit);
   Flow finish_fault(const JitBlock& block);
   Flow finish_flow();
+  static const std::byte* next_code(void* jit);
 
   Hart* hart_;
   vme_engine* engine_;
-  std::vector<vme_cpu*> neighbours_;
+  JitOptions options_;
   vm_engine::CodeMemory memory_;
   vm_engine::CodeBuffer buffer_;
   JitBlocks blocks_;
+  JitHeat heat_;
   JitRefused refused_;
   JitWatch watch_;
   JitContext context_;
@@ -122,7 +125,6 @@ class X86Jit : public Jit {
   JitEnter enter_ = nullptr;
   JitLink* followed_ = nullptr;  // the way that the last exit went
   bool forget_ = false;
-  bool forget_translations_ = false;
   bool locked_ = false;  // physical memory protection binds M-mode too
   std::unordered_set<std::uint64_t> slow_;
   std::unique_ptr<JitFastmem> fastmem_;
@@ -149,9 +151,12 @@ void X86Jit::forget() {
   request_exit(cpu());
 }
 
-void X86Jit::forget_translations() {
-  forget_translations_ = true;
-  request_exit(cpu());
+// Translated code may be running: what it is tied to otherwise than by these jumps is in
+// the same page, or does not depend on translations.
+void X86Jit::forget_translations_of(std::uint64_t begin, std::uint64_t bytes) {
+  followed_ = nullptr;
+  blocks_.forget_jumps(begin, bytes);
+  if (locked_ != is_locked(hart_->state())) forget();
 }
 
 // Whether every address is what it says.
@@ -159,16 +164,9 @@ bool X86Jit::is_physical() const {
   return hart_->state().privilege == Privilege::kMachine && !locked_;
 }
 
-void X86Jit::drop_translations() {
-  forget_translations_ = false;
-  followed_ = nullptr;
-  blocks_.forget_jumps();
-  const bool was_locked = std::exchange(locked_, is_locked(hart_->state()));
-  if (locked_ != was_locked) drop_blocks();
-}
-
 void X86Jit::drop_blocks() {
   forget_ = false;
+  locked_ = is_locked(hart_->state());
   followed_ = nullptr;
   blocks_.remove_all(watch_.tc());
   buffer_.used = runtime_end_;
@@ -177,14 +175,15 @@ void X86Jit::drop_blocks() {
 
 // In this order: what is told after the request was cleared sets it again.
 void X86Jit::take_up_requests() {
+  if (has_fastmem()) vme_hot_take(engine_, note_hot, this);
+  if (__atomic_load_n(&cpu().exit_request, __ATOMIC_ACQUIRE) == 0) return;
   __atomic_fetch_and(&cpu().exit_request, ~(kExitNow | std::uint32_t{VME_EXIT_CODE}),
                      __ATOMIC_SEQ_CST);
   if (forget_) drop_blocks();
-  if (forget_translations_) drop_translations();
-  if (has_fastmem()) vme_hot_take(engine_, note_hot, this);
   for (const vme_tc_range& written : watch_.take()) {
     for (JitBlock* block : blocks_.made_from(written)) {
       followed_ = nullptr;
+      heat_.cool(block->host);
       blocks_.remove(watch_.tc(), *block);
       ++statistics_.invalidated;
     }
@@ -252,7 +251,7 @@ JitTarget X86Jit::target_for(JitRegime regime) {
 vme_rc X86Jit::watch(JitBlock& block, const Block& decoded) {
   std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
   if (!blocks_.has_some_on_page_of(block.host)) {
-    for (vme_cpu* neighbour : neighbours_) vme_cpu_park(neighbour);
+    for (vme_cpu* neighbour : options_.neighbours) vme_cpu_park(neighbour);
   }
   const std::uint64_t left =
       vme_tc_fetch(watch_.tc(), &cpu(), block.pc, bytes.data(), code_bytes(decoded),
@@ -295,14 +294,21 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
   return nullptr;
 }
 
+// Null where the code is interpreted, this time or each time.
 JitBlock* X86Jit::find_block() {
   const std::uint64_t host = hart_->find_code();
-  if (host == 0) return nullptr;
   const std::uint64_t pc = hart_->state().pc;
-  JitBlock* const block = blocks_.find(pc, regime(), host);
+  JitBlock* block = host == 0 ? nullptr : blocks_.find(pc, regime(), host);
   if (block != nullptr) return block;
-  const bool refused = refused_.has({.pc = pc, .host = host, .epoch = hart_->code_epoch()});
-  return refused ? nullptr : make_block(host);
+  const bool refused =
+      host == 0 || refused_.has({.pc = pc, .host = host, .epoch = hart_->code_epoch()});
+  if (!refused && !heat_.note_run(host, options_.interpreted_runs)) {
+    ++statistics_.cold;
+    return nullptr;
+  }
+  if (!refused) block = make_block(host);
+  if (block == nullptr) ++statistics_.interpreted;
+  return block;
 }
 
 // Direct jumps within a page outlive fences, and stay right as both ends are in the same
@@ -328,11 +334,11 @@ Flow X86Jit::run(std::uint64_t end) {
   const bool may_run = !has_fastmem() || fastmem_->enter_thread();
   if (block == nullptr || !may_run) {
     followed_ = nullptr;
-    ++statistics_.interpreted;
     return hart_->run_block();
   }
   follow_link(*block);
-  blocks_.enter_jump(*block);
+  blocks_.enter_jump(*block,
+                     is_physical() ? JitBlocks::JumpLife::kBlock : JitBlocks::JumpLife::kFence);
   ++statistics_.dispatches;
   HartState& state = hart_->state();
   return finish(
@@ -360,7 +366,17 @@ Flow X86Jit::finish_fault(const JitBlock& block) {
                              writes ? AccessKind::kStore : AccessKind::kLoad);
 }
 
+// Null where something is to be done first. The code itself looks whether to stop.
+const std::byte* X86Jit::next_code(void* jit) {
+  auto& self = *static_cast<X86Jit*>(jit);
+  HartState& state = self.hart_->state();
+  state.clock.retire(std::exchange(self.context_.op, nullptr)->index + 1u);
+  if (self.has_fastmem()) vme_hot_take(self.engine_, note_hot, &self);
+  return has_wakeup(state) ? nullptr : self.blocks_.target_of(state.pc, self.regime());
+}
+
 Flow X86Jit::finish_flow() {
+  if (context_.op == nullptr) return Flow::kJump;
   const unsigned retired = context_.flow == Flow::kTrap ? 0 : 1;
   hart_->state().clock.retire(context_.op->index + retired);
   return context_.flow;
@@ -373,8 +389,7 @@ absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
                                               JitOptions options) {
   auto memory = vm_engine::CodeMemory::create(kCodeBytes);
   if (!memory.ok()) return memory.status();
-  auto jit =
-      std::make_unique<X86Jit>(hart, engine, *std::move(memory), std::move(options.neighbours));
+  auto jit = std::make_unique<X86Jit>(hart, engine, *std::move(memory), options);
   if (options.memory_mode == MemoryMode::kFastmem) {
     const auto ram =
         vm_mem::GuestRange::make(vm_mem::GuestAddress{options.ram_base}, options.ram_bytes);

@@ -89,11 +89,6 @@ Mmu::View Mmu::view_of(unsigned mmu_mode) {
   return {Privilege::kSupervisor, (bits & 1) != 0, (bits & 2) != 0};
 }
 
-void Mmu::forget() {
-  reader_.park();
-  largest_page_ = std::uint64_t{1} << kPageBits;
-}
-
 vme_rc Mmu::translate(void* opaque, std::uint64_t gva, std::uint32_t access, std::uint32_t mmu_mode,
                       std::uint64_t* page, std::uint32_t* permitted) {
   const Page found = static_cast<Mmu*>(opaque)->find(gva, access, view_of(mmu_mode));

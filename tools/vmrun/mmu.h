@@ -41,10 +41,12 @@ class Mmu {
   static vme_rc translate(void* opaque, std::uint64_t gva, std::uint32_t access,
                           std::uint32_t mmu_mode, std::uint64_t* page, std::uint32_t* permitted);
 
-  // The largest page that was translated since forget(): what one address of SFENCE.VMA
+  // The largest page that was translated since forget_pages(): what one address of SFENCE.VMA
   // stands for, since the TLB cuts large pages up.
   std::uint64_t largest_page() const { return largest_page_; }
-  void forget();
+  void forget_pages() { largest_page_ = std::uint64_t{1} << VME_PAGE_BITS; }
+  // After a change of the memory map.
+  void follow_map() { reader_.park(); }
 
  private:
   struct View;

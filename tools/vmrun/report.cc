@@ -51,7 +51,8 @@ constexpr std::array kJitCounters = {JitCounter{"decoded", &JitStatistics::decod
                                      JitCounter{"links", &JitStatistics::links},
                                      JitCounter{"flushes", &JitStatistics::flushes},
                                      JitCounter{"hot", &JitStatistics::hot},
-                                     JitCounter{"interpreted", &JitStatistics::interpreted}};
+                                     JitCounter{"interpreted", &JitStatistics::interpreted},
+                                     JitCounter{"cold", &JitStatistics::cold}};
 
 std::string jit_json(const std::optional<JitStatistics>& jit) {
   if (!jit) return "null";

@@ -99,6 +99,8 @@ void TlbMode::forget_page(std::uint64_t gva) {
 }
 
 void TlbMode::forget_range(std::uint64_t first_page, std::uint64_t last_page) {
+  if (!used_) return;
+  if (first_page == last_page) return forget_page(first_page);
   const auto holds = [&](const TlbDetail& detail) {
     return detail.gva_page != kEmptyComparator &&
            detail.gva_page - first_page <= last_page - first_page;
