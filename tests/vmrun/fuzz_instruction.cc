@@ -1,0 +1,112 @@
+#include "tests/vmrun/fuzz_instruction.h"
+
+#include <iterator>
+
+#include "tests/vmrun/assembler.h"
+
+namespace vmrun {
+namespace {
+
+namespace as = assembler;
+using Code = std::vector<std::uint16_t>;
+
+constexpr std::uint32_t kSfenceVma = 0x12000073;
+
+Code halves(std::initializer_list<std::uint32_t> words) {
+  Code out;
+  for (const std::uint32_t word : words) {
+    out.push_back(static_cast<std::uint16_t>(word));
+    out.push_back(static_cast<std::uint16_t>(word >> 16));
+  }
+  return out;
+}
+
+template <typename T, std::size_t kCount>
+T pick(const T (&from)[kCount], std::uint64_t bits) {
+  return from[bits % kCount];
+}
+
+std::uint32_t with_opcode(std::uint64_t bits, unsigned opcode) {
+  return (static_cast<std::uint32_t>(bits) & ~0x7fu) | opcode;
+}
+
+// Register, immediate, floating point and bulk operations; upper 25 bits as they come.
+std::uint32_t any_operation(std::uint64_t bits) {
+  constexpr unsigned kOpcodes[] = {0x33, 0x3b, 0x13, 0x1b, 0x13, 0x37, 0x17, 0x53,
+                                   0x43, 0x47, 0x4b, 0x4f, 0x2f, 0x0f, 0x0b, 0x33};
+  return with_opcode(bits, pick(kOpcodes, bits));
+}
+
+// Funct7 as the base set and the extensions of bits have it.
+std::uint32_t register_operation(std::uint64_t bits) {
+  constexpr unsigned kFunct7[] = {0, 0, 1, 0x20, 4, 5, 0x10, 0x30};
+  constexpr unsigned kOpcodes[] = {0x33, 0x3b};
+  const std::uint32_t rest = static_cast<std::uint32_t>(bits) & 0x01ff'ff80;
+  return pick(kFunct7, bits >> 32) << 25 | rest | pick(kOpcodes, bits);
+}
+
+std::uint32_t access(std::uint64_t bits) {
+  constexpr unsigned kOpcodes[] = {0x03, 0x23, 0x03, 0x23, 0x07, 0x27, 0x2f, 0x0b};
+  constexpr unsigned kBases[] = {kDataRegister, kDataRegister, kDataRegister, kAliasRegister};
+  const std::uint32_t raw = with_opcode(bits, pick(kOpcodes, bits));
+  return (raw & ~(31u << 15)) | pick(kBases, bits >> 32) << 15;
+}
+
+std::uint32_t jump(std::uint64_t bits) {
+  const int offset = 2 * (static_cast<int>(bits & 127) - 64);
+  const auto rs1 = static_cast<unsigned>(bits >> 7 & 31),
+             rs2 = static_cast<unsigned>(bits >> 12 & 31);
+  switch (bits >> 32 & 7) {
+    case 0: return as::jal(rs1 & 1, offset);
+    case 1: return as::i_type(0, 1, 0, rs2 & 1, 0x67);  // a return
+    default: return as::b_type(offset, rs2, rs1, bits >> 17 & 7);
+  }
+}
+
+std::uint32_t system(std::uint64_t bits) {
+  constexpr std::uint32_t kWords[] = {as::kFenceI, kSfenceVma,  kSfenceVma | kDataRegister << 15,
+                                      as::kEcall,  as::kEbreak, as::kMret,
+                                      0x10200073,  as::kWfi};
+  constexpr unsigned kCsrs[] = {0x100, 0x300, 0x300, 0x104, 0x304, 0x141, 0x341, 0x140,
+                                0x340, 0x180, 0x3a0, 0x3b0, 0x30a, 0x003, 0xc01, 0xb00,
+                                0xb02, 0x302, 0x303, 0x105, 0x144, 0x344};
+  const unsigned funct3 = bits >> 12 & 7;
+  if ((bits >> 32 & 3) == 0 || (funct3 & 3) == 0) return pick(kWords, bits >> 20);
+  return as::csr(funct3, bits >> 7 & 31, bits >> 15 & 31, pick(kCsrs, bits >> 20));
+}
+
+// Changes an entry of the page table, then fences all or the page of data.
+Code remap(std::uint64_t bits) {
+  const unsigned value = bits & 31;
+  const std::uint32_t fence = (bits & 64) != 0 ? kSfenceVma : kSfenceVma | kDataRegister << 15;
+  const int entry = 8 * static_cast<int>(bits >> 8 & 63);
+  return halves({as::load(3, value, kEntryRegister, entry),
+                 as::i_type(1 << (bits >> 16 & 7), value, 4, value, 0x13),  // xori
+                 as::store(3, value, kEntryRegister, entry), fence});
+}
+
+}  // namespace
+
+std::vector<std::uint16_t> fuzz_instruction(vm_mem::ByteSource& source) {
+  const std::uint64_t kind = source.below(16);
+  const std::uint64_t bits = source.take(5);
+  switch (kind) {
+    case 0:
+    case 1:
+    case 2: return halves({register_operation(bits)});
+    case 3:
+    case 4: return halves({any_operation(bits)});
+    case 5:
+    case 6:
+    case 7: return halves({access(bits)});
+    case 8:
+    case 9: return halves({jump(bits)});
+    case 10:
+    case 11: return halves({system(bits)});
+    case 12: return remap(bits);
+    case 13: return halves({static_cast<std::uint32_t>(bits)});
+    default: return {static_cast<std::uint16_t>(bits)};
+  }
+}
+
+}  // namespace vmrun
