@@ -55,6 +55,9 @@ TEST(OptionsTest, TheProcessorIsTranslatedOnRequest) {
   const Options options = accepted({"--cpu", "jit", "--memory-mode", "fastmem"});
   EXPECT_EQ(options.cpu, CpuMode::kJit);
   EXPECT_EQ(options.memory_mode, MemoryMode::kFastmem);
+  EXPECT_EQ(options.loops, LoopMode::kRecognised);
+  EXPECT_EQ(accepted({"--loops", "plain"}).loops, LoopMode::kPlain);
+  EXPECT_EQ(std::get<Exit>(parse({"--loops", "none"})).status, 2);
   EXPECT_EQ(std::get<Exit>(parse({"--cpu", "none"})).status, 2);
   EXPECT_EQ(std::get<Exit>(parse({"--cpu", "jit", "--memory-mode", "none"})).status, 2);
 }

@@ -4,6 +4,7 @@
 #define VMRUN_BLOCK_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "tools/vmrun/decoded_op.h"
@@ -12,6 +13,7 @@ namespace vmrun {
 
 class Hart;
 struct BlockOp;
+struct Loop;
 
 // How an instruction ended.
 enum class Flow : std::uint8_t {
@@ -39,12 +41,16 @@ struct BlockOp {
   std::uint16_t index = 0;  // in its block
 };
 
+// Whether loops that copy or fill memory are looked for.
+enum class LoopMode : std::uint8_t { kRecognised, kPlain };
+
 // The last op never gives kNext.
 struct Block {
   std::uint64_t pc = 0;
   std::uint64_t host = 0;   // where its first instruction is
   std::uint64_t epoch = 0;  // valid while it is the cache's; 0: decoded each time
   std::vector<BlockOp> ops;
+  std::shared_ptr<const Loop> loop;  // null where it is none
 
   // Whether one page holds all of it, and no fetch failed.
   bool lasts() const { return epoch != 0; }

@@ -7,6 +7,7 @@
 #include "tools/vmrun/decode.h"
 #include "tools/vmrun/execute.h"
 #include "tools/vmrun/hart_state.h"
+#include "tools/vmrun/loop.h"
 
 namespace vmrun {
 namespace {
@@ -70,6 +71,13 @@ void close(Block& block, std::uint64_t pc) {
   block.ops.back().index = static_cast<std::uint16_t>(block.ops.size() - 2);
 }
 
+bool is_loop_branch(const BlockOp& op, std::uint64_t target) {
+  const Op kind =
+      op.bytes == 2 ? decode_compressed(static_cast<std::uint16_t>(op.raw)).op : decode(op.raw).op;
+  return kind >= Op::kBeq && kind <= Op::kBgeu &&
+         op.pc + static_cast<std::uint64_t>(std::int64_t{op.imm}) == target;
+}
+
 Handler fault_handler(vme_rc rc) { return rc == VME_XLAT ? fetch_page_fault : fetch_access_fault; }
 
 }  // namespace
@@ -86,13 +94,27 @@ bool BlockCache::must_close(const Block& block, std::uint64_t at, std::size_t mo
   return breakpoints_ != nullptr && breakpoints_->contains(at);
 }
 
-// An instruction that reaches into the next page is a block of its own, which is not
-// found again: that page may be another one by then.
+// A breakpoint at its beginning is one in each iteration.
+bool BlockCache::may_be_loop(const Block& block) const {
+  if (loop_mode_ == LoopMode::kPlain || !block.lasts() || block.ops.size() == 1) return false;
+  if (breakpoints_ != nullptr && breakpoints_->contains(block.pc)) return false;
+  return is_loop_branch(block.ops.back(), block.pc);
+}
+
 void BlockCache::fill(Block& block, std::uint64_t pc, std::uint64_t host, std::size_t most_ops) {
   block.pc = pc;
   block.host = host;
   block.epoch = epoch_;
   block.ops.clear();
+  block.loop.reset();
+  decode_into(block, most_ops);
+  if (may_be_loop(block)) block.loop = recognise_loop(block.ops);
+}
+
+// An instruction that reaches into the next page is a block of its own, which is not
+// found again: that page may be another one by then.
+void BlockCache::decode_into(Block& block, std::size_t most_ops) {
+  const std::uint64_t pc = block.pc;
   Window window(fetcher_, pc);
   for (std::uint64_t at = pc;;) {
     if (must_close(block, at, most_ops)) return close(block, at);

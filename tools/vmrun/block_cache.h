@@ -25,6 +25,9 @@ class BlockCache {
   // Needs:  `cpu` outlives this object.
   explicit BlockCache(vme_cpu& cpu) : cpu_(&cpu), fetcher_(cpu), blocks_(kSlots) {}
 
+  // Of blocks that are decoded from here on.
+  void set_loop_mode(LoopMode mode) { loop_mode_ = mode; }
+
   // What fetch_mode() says of the hart.
   void set_mode(unsigned mmu_mode) {
     mode_ = mmu_mode;
@@ -73,10 +76,13 @@ class BlockCache {
  private:
   std::uint64_t find_host(std::uint64_t pc);
   void fill(Block& block, std::uint64_t pc, std::uint64_t host, std::size_t most_ops);
+  void decode_into(Block& block, std::size_t most_ops);
+  bool may_be_loop(const Block& block) const;
   bool must_close(const Block& block, std::uint64_t at, std::size_t most_ops) const;
 
   vme_cpu* cpu_;
   unsigned mode_ = 0;
+  LoopMode loop_mode_ = LoopMode::kRecognised;
   vm_engine::CodeFetcher fetcher_;
   std::vector<Block> blocks_;
   std::uint64_t epoch_ = 1;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "tools/vmrun/jit_watch.h"
+#include "tools/vmrun/loop.h"
 #include "tools/vmrun/trace.h"
 #include "tools/vmrun/trap.h"
 
@@ -77,7 +78,14 @@ StopReason Hart::run_until(std::uint64_t end) {
   return StopReason::kBudget;
 }
 
-Flow Hart::run_block() { return run_ops(blocks_.find(state_.pc)); }
+Flow Hart::run_block() {
+  const Block& block = blocks_.find(state_.pc);
+  if (block.loop != nullptr) {
+    run_loop(*this, *block.loop);
+    if (state_.clock.retired() >= limit_) return Flow::kJump;
+  }
+  return run_ops(block);
+}
 
 Flow Hart::run_ops(const Block& block) {
   const BlockOp* op = block.ops.data();

@@ -30,6 +30,12 @@ enum class StopReason : std::uint8_t {
 // Whether an interrupt that is due comes first.
 enum class StepInterrupts : std::uint8_t { kHeld, kTaken };
 
+// Loops that were done at once.
+struct LoopCount {
+  std::uint64_t runs = 0;        // calls that did some
+  std::uint64_t iterations = 0;  // of the guest's
+};
+
 class Hart {
  public:
   // Needs:   `memory` outlives the hart.
@@ -61,6 +67,10 @@ class Hart {
   // Null where the hart interprets.
   const Jit* jit() const { return jit_.get(); }
 
+  // Before the first run(). Loops are recognised otherwise.
+  void set_loop_mode(LoopMode mode) { blocks_.set_loop_mode(mode); }
+  const LoopCount& loops() const { return loops_; }
+
   HartState& state() { return state_; }
   HartMemory& memory() { return memory_; }
   TrapWatch& trap_watch() { return trap_watch_; }
@@ -68,6 +78,12 @@ class Hart {
   // For the functions that execute operations.
   Flow raise(const BlockOp& op, Cause cause, std::uint64_t tval);
   Flow raise_access(const BlockOp& op, vme_rc rc, AccessKind kind);
+  // How far the clock may go on.
+  std::uint64_t limit() const { return limit_; }
+  void count_loop(std::uint64_t iterations) {
+    ++loops_.runs;
+    loops_.iterations += iterations;
+  }
   void forget_code() { blocks_.flush(); }
   // After a change of what translations depend on: satp, PMP, menvcfg; SFENCE.VMA.
   void forget_translations();
@@ -103,7 +119,10 @@ class Hart {
   bool is_inspected() const;
   template <bool kInspected>
   StopReason run_until(std::uint64_t end);
-  Flow run_plain(std::uint64_t end) { return jit_ ? jit_->run(end) : run_block(); }
+  Flow run_plain(std::uint64_t end) {
+    limit_ = end;
+    return jit_ ? jit_->run(end) : run_block();
+  }
   Flow run_inspected(std::uint64_t end);
   Flow run_noted(std::uint64_t end);
   Flow run_traced(const Block& block);
@@ -118,6 +137,8 @@ class Hart {
   TrapWatch trap_watch_;
   Pending pending_;
   std::uint64_t map_generation_ = 0;
+  std::uint64_t limit_ = 0;
+  LoopCount loops_;
   std::atomic<bool> yield_{false};
   std::unique_ptr<Jit> jit_;
   const Breakpoints* breakpoints_ = nullptr;

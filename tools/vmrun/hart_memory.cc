@@ -26,14 +26,34 @@ vme_rc HartMemory::zero_block(std::uint64_t address) {
 
 std::uint64_t HartMemory::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
                                ByteOrder order) {
-  std::uint32_t flags =
-      (mode_ << VME_MMU_SRC_SHIFT) | (mode_ << VME_MMU_DST_SHIFT) | VME_OVERLAP_PROPAGATE;
-  if (order == ByteOrder::kDescending) flags |= VME_BACKWARD;
-  return vme_copy(cpu_, to, from, bytes, flags);
+  return vme_copy(cpu_, to, from, bytes, copy_flags(order));
 }
 
 std::uint64_t HartMemory::fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes) {
   return vme_fill(cpu_, to, value, bytes, mode_ << VME_MMU_DST_SHIFT);
+}
+
+std::uint64_t HartMemory::copy_elements(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
+                                        ByteOrder order, unsigned log2_element) {
+  return vme_copy(cpu_, to, from, bytes,
+                  copy_flags(order) | (log2_element << VME_ELEM_SHIFT) | VME_NO_MMIO);
+}
+
+std::uint64_t HartMemory::fill_elements(std::uint64_t to, std::uint64_t pattern,
+                                        std::uint64_t bytes, unsigned log2_element) {
+  return vme_fill(cpu_, to, pattern, bytes,
+                  (mode_ << VME_MMU_DST_SHIFT) | (log2_element << VME_ELEM_SHIFT) | VME_NO_MMIO);
+}
+
+const std::byte* HartMemory::host_of(std::uint64_t address, std::uint32_t access) {
+  void* host = nullptr;
+  static_cast<void>(vme_probe(cpu_, address, 1, access, mode_, &host));
+  return static_cast<const std::byte*>(host);
+}
+
+std::uint64_t HartMemory::peek(std::uint64_t address, unsigned log2_bytes) {
+  return vme_load(cpu_, address, (mode_ << VME_MMU_SRC_SHIFT) | (log2_bytes << VME_ELEM_SHIFT))
+      .value;
 }
 
 }  // namespace vmrun

@@ -3,6 +3,7 @@
 #ifndef VMRUN_HART_MEMORY_H_
 #define VMRUN_HART_MEMORY_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "tools/vmrun/hart_state.h"
@@ -66,12 +67,27 @@ class HartMemory {
   std::uint64_t copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes, ByteOrder order);
   std::uint64_t fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes);
 
+  // The same in elements of 2^log2_element bytes, none of them on a device.
+  std::uint64_t copy_elements(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
+                              ByteOrder order, unsigned log2_element);
+  std::uint64_t fill_elements(std::uint64_t to, std::uint64_t pattern, std::uint64_t bytes,
+                              unsigned log2_element);
+  // Where plain memory is on the host; null for all else.
+  const std::byte* host_of(std::uint64_t address, std::uint32_t access);
+  // 2^log2_bytes bytes of memory that can be read; 0 for all else.
+  std::uint64_t peek(std::uint64_t address, unsigned log2_bytes);
+
   const vme_fault& fault() const { return cpu_->fault; }
   std::uint64_t fault_address() const { return cpu_->fault.gva; }
   const AccessCount& accesses() const { return accesses_; }
   vme_cpu& cpu() { return *cpu_; }
 
  private:
+  std::uint32_t copy_flags(ByteOrder order) const {
+    const std::uint32_t modes = (mode_ << VME_MMU_SRC_SHIFT) | (mode_ << VME_MMU_DST_SHIFT);
+    const std::uint32_t flags = modes | VME_OVERLAP_PROPAGATE;
+    return order == ByteOrder::kDescending ? flags | VME_BACKWARD : flags;
+  }
   void count(std::uint64_t bytes) {
     ++accesses_.operations;
     accesses_.bytes += bytes;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "tools/vmrun/block.h"
@@ -40,6 +41,7 @@ struct JitBlock {
   JitRegime regime;
   std::uint64_t host = 0;  // where its first instruction is
   std::vector<BlockOp> ops;
+  std::shared_ptr<const Loop> loop;  // null where it is none
   std::size_t begin = 0;  // of all that belongs to it
   std::size_t entry = 0;
   std::size_t end = 0;

@@ -2,6 +2,7 @@
 
 #include "tools/vmrun/hart_state.h"
 #include "tools/vmrun/jit_code.h"
+#include "tools/vmrun/loop.h"
 
 namespace vmrun {
 namespace {
@@ -23,6 +24,10 @@ extern "C" const std::byte* vmrun_jit_finish(JitContext* context, const BlockOp*
   context->op = op;
   context->flow = op->run(*context->hart, *op);
   return context->flow == Flow::kJump ? context->next(context->jit) : nullptr;
+}
+
+extern "C" void vmrun_jit_loop(JitContext* context, const Loop* loop) {
+  run_loop(*context->hart, *loop);
 }
 
 template <typename Function>
@@ -65,18 +70,32 @@ std::size_t emit_leave(JitCode& code, const JitLayout& layout) {
   return begin;
 }
 
-std::size_t emit_interpret(JitCode& code, const JitLayout& layout, std::size_t leave) {
-  const std::size_t begin = code.here();
-  const asmjit::Label stop = code->newLabel();
+// To a function that is given the context and rax, from a subroutine; registers and clock are
+// in memory meanwhile.
+void call_out(JitCode& code, const JitLayout& layout, std::uint64_t function) {
   code.store_fixed();
   code->mov(at(x86::rbp, layout.retired), x86::r13);
   code->sub(x86::rsp, 8);
   code->mov(x86::rdi, at(x86::rsp, kFrameContext + 16));
   code->mov(x86::rsi, x86::rax);
-  code->mov(x86::rax, asmjit::Imm(address_of(vmrun_jit_interpret)));
+  code->mov(x86::rax, asmjit::Imm(function));
   code->call(x86::rax);
   code->add(x86::rsp, 8);
   code.load_fixed();
+}
+
+std::size_t emit_run_loop(JitCode& code, const JitLayout& layout) {
+  const std::size_t begin = code.here();
+  call_out(code, layout, address_of(vmrun_jit_loop));
+  code->mov(x86::r13, at(x86::rbp, layout.retired));
+  code->ret();
+  return begin;
+}
+
+std::size_t emit_interpret(JitCode& code, const JitLayout& layout, std::size_t leave) {
+  const std::size_t begin = code.here();
+  const asmjit::Label stop = code->newLabel();
+  call_out(code, layout, address_of(vmrun_jit_interpret));
   code->test(x86::al, x86::al);
   code->jnz(stop);
   code->ret();
@@ -139,6 +158,7 @@ JitRuntime emit_runtime(JitCode& code, const JitLayout& layout) {
   runtime.indirect = emit_indirect(code, layout, runtime.leave);
   runtime.interpret = emit_interpret(code, layout, runtime.leave);
   runtime.finish = emit_finish(code, layout, runtime.leave);
+  runtime.loop = emit_run_loop(code, layout);
   runtime.load = emit_thunk(code, layout, address_of(vme_load));
   runtime.store = emit_thunk(code, layout, address_of(vme_store));
   code.here();
@@ -159,6 +179,11 @@ void emit_interpreted(JitCode& code, const JitRuntime& runtime, const BlockOp& o
 void emit_interpreted_end(JitCode& code, const JitRuntime& runtime, const BlockOp& op) {
   code->mov(x86::rax, asmjit::Imm(reinterpret_cast<std::uint64_t>(&op)));
   code.jump(runtime.finish);
+}
+
+void emit_loop(JitCode& code, const JitRuntime& runtime, const Loop& loop) {
+  code->mov(x86::rax, asmjit::Imm(reinterpret_cast<std::uint64_t>(&loop)));
+  code.call(runtime.loop);
 }
 
 }  // namespace vmrun

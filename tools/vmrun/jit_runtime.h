@@ -52,6 +52,7 @@ struct JitRuntime {
   std::size_t indirect = 0;   // resumes at rax
   std::size_t interpret = 0;  // called with a BlockOp in rax
   std::size_t finish = 0;     // the same for the last of a block, jumped to
+  std::size_t loop = 0;       // called with a Loop in rax
   std::size_t load = 0;       // vme_load and vme_store, with the clock up to date
   std::size_t store = 0;
 };
@@ -73,6 +74,8 @@ void emit_exit(JitCode& code, const JitRuntime& runtime, JitReason reason, const
 void emit_interpreted(JitCode& code, const JitRuntime& runtime, const BlockOp& op);
 // The same for an instruction that never goes on to the next, but to another block.
 void emit_interpreted_end(JitCode& code, const JitRuntime& runtime, const BlockOp& op);
+// Goes to C++ for what run_loop() does.
+void emit_loop(JitCode& code, const JitRuntime& runtime, const Loop& loop);
 
 }  // namespace vmrun
 

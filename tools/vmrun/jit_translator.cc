@@ -9,6 +9,7 @@
 #include "tools/vmrun/hart_state.h"
 #include "tools/vmrun/jit_code.h"
 #include "tools/vmrun/jit_emit.h"
+#include "tools/vmrun/loop.h"
 #include "vm_engine/emit.h"
 
 namespace vmrun {
@@ -18,6 +19,9 @@ namespace x86 = asmjit::x86;
 
 constexpr unsigned kAboveOrEqual = 0x3;
 constexpr unsigned kNotEqual = 0x5;
+constexpr unsigned kBelowOrEqual = 0x6;
+// So many loads and stores take about as long as a call that does them all.
+constexpr std::uint64_t kLoopElements = 32;
 
 class Translation {
  public:
@@ -36,6 +40,7 @@ class Translation {
 
  private:
   void begin();
+  void begin_loop(const Loop& loop);
   void emit(const BlockOp& op);
   bool emit_control(const JitOp& op);
   void emit_jump_and_link(const JitOp& op);
@@ -66,6 +71,30 @@ void Translation::begin() {
   code_.jump_if(kAboveOrEqual, block_->begin);
   code_->cmp(x86::dword_ptr(x86::r15, VME_CPU_EXIT_REQUEST_OFFSET), 0);
   code_.jump_if(kNotEqual, block_->begin);
+  if (block_->loop != nullptr) begin_loop(*block_->loop);
+}
+
+// Many iterations at once, where the branch's operands are so far apart that it is worth a
+// call. The last one is always made here.
+void Translation::begin_loop(const Loop& loop) {
+  const LoopBranch& branch = loop.branch;
+  const auto size = static_cast<std::uint64_t>(branch.step < 0 ? -branch.step : branch.step);
+  const std::uint64_t least = kLoopElements / loop.elements * size;
+  code_.load_constant(x86::rax, branch.moving.constant - branch.fixed.constant + least);
+  for (const unsigned added : {branch.moving.first, branch.moving.second}) {
+    if (added != 0) code_->add(x86::rax, code_.in_register(added, x86::rcx));
+  }
+  for (const unsigned taken : {branch.fixed.first, branch.fixed.second}) {
+    if (taken != 0) code_->sub(x86::rax, code_.in_register(taken, x86::rcx));
+  }
+  code_.load_constant(x86::rcx, 2 * least);
+  code_->cmp(x86::rax, x86::rcx);
+  const std::size_t few = code_.open_jump_if(kBelowOrEqual);
+  emit_loop(code_, target_->runtime, loop);
+  code_->cmp(x86::r13, x86::qword_ptr(x86::rsp, kFrameLimit));
+  code_.jump_if(kAboveOrEqual, block_->begin);
+  const std::size_t body = code_.here();
+  if (code_.ok()) JitCode::set_target(*buffer_, few, body);
 }
 
 void Translation::retire() { code_->add(x86::r13, block_->ops.back().index + 1); }

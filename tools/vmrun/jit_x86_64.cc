@@ -284,6 +284,7 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
     return rc == VME_ENOTSUP ? refuse(host) : nullptr;
   }
   made->ops = decoded.ops;
+  made->loop = decoded.loop;
   JitBlock& block = blocks_.add(std::move(made));
   const bool translated = translate(block, target_for(block.regime), buffer_) &&
                           memory_.publish(block.begin, block.end - block.begin).ok() &&

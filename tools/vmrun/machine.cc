@@ -34,7 +34,7 @@ vm_mem::RamOptions ram_options(const MachineOptions& options) {
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<Hart>>> create_harts(vm_mem::MemoryManager& memory,
-                                                                unsigned count) {
+                                                                unsigned count, LoopMode loops) {
   if (count == 0 || count > kMostHarts) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%d harts: 1 to %d are possible", count, kMostHarts));
@@ -44,6 +44,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Hart>>> create_harts(vm_mem::MemoryMa
     auto hart = Hart::create(memory);
     if (!hart.ok()) return hart.status();
     (*hart)->state().number = number;
+    (*hart)->set_loop_mode(loops);
     harts.push_back(*std::move(hart));
   }
   return harts;
@@ -78,7 +79,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::create(MachineOptions options)
   if (!memory.ok()) return memory.status();
   const auto ram = (*memory)->add_ram(*range, ram_options(options));
   if (!ram.ok()) return ram.status();
-  auto harts = create_harts(**memory, options.harts);
+  auto harts = create_harts(**memory, options.harts, options.loops);
   if (!harts.ok()) return harts.status();
   if (options.jit) {
     options.jit->ram_base = kRamBase;

@@ -48,6 +48,7 @@ struct MachineOptions {
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices = {};
   // Translates with these; else the hart interprets.
   std::optional<JitOptions> jit = std::nullopt;
+  LoopMode loops = LoopMode::kRecognised;
   // What is told of all that happens; it outlives the machine. Null: nothing.
   Trace* trace = nullptr;
 };

@@ -112,6 +112,7 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
        .jit = options.cpu == CpuMode::kJit
                   ? std::optional(JitOptions{.memory_mode = options.memory_mode})
                   : std::nullopt,
+       .loops = options.loops,
        .trace = trace == nullptr ? nullptr : &trace->trace()});
   if (!machine.ok()) return machine.status();
   const absl::Status booted = (*machine)->boot(boot_files(options, *content));

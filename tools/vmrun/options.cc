@@ -51,6 +51,7 @@ struct Typed {
   double timeout = 0;
   std::string cpu = "interpreter";
   std::string memory_mode = "softtlb";
+  std::string loops = "recognise";
   std::string iommu = "off";
   std::string stats = "text";
   std::string trace_what = "insn";
@@ -64,6 +65,13 @@ void add_cpu_options(CLI::App& app, Typed& typed) {
       ->capture_default_str();
   app.add_option("--memory-mode", typed.memory_mode,
                  "how translated code reaches memory: softtlb, or fastmem where that is possible")
+      ->type_name("MODE")
+      ->take_last()
+      ->capture_default_str();
+  app.add_option(
+         "--loops", typed.loops,
+         "the guest's loops that copy or fill memory: recognise (many iterations at once),\n"
+         "or plain")
       ->type_name("MODE")
       ->take_last()
       ->capture_default_str();
@@ -200,6 +208,10 @@ std::optional<Exit> read_cpu(const Typed& typed, Options& options) {
   }
   options.memory_mode =
       typed.memory_mode == "fastmem" ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
+  if (typed.loops != "recognise" && typed.loops != "plain") {
+    return usage_error(fmt::format("--loops {}: recognise and plain are possible", typed.loops));
+  }
+  options.loops = typed.loops == "plain" ? LoopMode::kPlain : LoopMode::kRecognised;
   if (typed.harts < 1 || typed.harts > static_cast<int>(kMostHarts)) {
     return usage_error(fmt::format("--harts {}: 1 to {} are possible", typed.harts, kMostHarts));
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tools/command_line/command_line.h"
+#include "tools/vmrun/block.h"
 #include "tools/vmrun/jit.h"
 #include "tools/vmrun/slots.h"
 #include "tools/vmrun/trace.h"
@@ -38,6 +39,7 @@ struct Options {
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
   CpuMode cpu = CpuMode::kInterpreter;
   MemoryMode memory_mode = MemoryMode::kSoftTlb;
+  LoopMode loops = LoopMode::kRecognised;
   unsigned harts = 1;
   IommuMode iommu = IommuMode::kOff;
   SlotOptions slots;                  // but for the disks
