@@ -42,7 +42,7 @@ struct JitBlock {
   std::uint64_t host = 0;  // where its first instruction is
   std::vector<BlockOp> ops;
   std::shared_ptr<const Loop> loop;  // null where it is none
-  std::size_t begin = 0;  // of all that belongs to it
+  std::size_t begin = 0;             // of all that belongs to it
   std::size_t entry = 0;
   std::size_t end = 0;
   std::array<JitLink, 2> links;
