@@ -296,6 +296,48 @@ TEST_F(JitPagingTest, AnInstructionAcrossPagesIsThatOfBothAsTheyAre) {
   }
 }
 
+// A loop that two pages have, which do not lie side by side.
+TEST_F(JitPagingTest, ALoopWithAnInstructionAcrossPagesStaysInTranslatedCode) {
+  const std::uint32_t loop[] = {as::addi(10, 10, -1), as::addi(5, 5, 3), as::b_type(-8, 0, 10, 1),
+                                as::jal(0, 0)};
+  both([&](PagingHart& hart) {
+    std::uint64_t offset = 4094 - 4;
+    for (const std::uint32_t word : loop) {
+      for (const std::uint32_t half : {word & 0xffff, word >> 16}) {
+        const std::uint64_t page = offset < 4096 ? BareHart::kCode : kOther + 0x1000;
+        hart.poke(page + offset % 4096, static_cast<std::uint16_t>(half));
+        offset += 2;
+      }
+    }
+  });
+  map(kCode + 0x1000, kOther + 0x1000, kRx);
+  set(5, 0);
+  set(10, 1000);
+  go(3010, kCode + 4094 - 4);
+  EXPECT_EQ(jit.x(5), 3000u);
+  EXPECT_LE(statistics().interpreted, 2u);
+  EXPECT_LE(statistics().dispatches, 20u);
+}
+
+// Its second half is rewritten through another address.
+TEST_F(JitPagingTest, AnInstructionAcrossPagesIsWatchedInBoth) {
+  map(kCode + 0x1000, kOther, kRx);
+  map(kCode + 0x2000, kOther, kRw);
+  both([](PagingHart& hart) {
+    hart.poke(BareHart::kCode + 4094, static_cast<std::uint16_t>(as::addi(5, 5, 1)));
+    hart.poke(kOther, static_cast<std::uint16_t>(as::addi(5, 5, 1) >> 16));
+    hart.poke(kOther + 2, kReturn);
+  });
+  program({as::jal(1, 0xffe), as::store(1, 7, 6, 0), as::kFenceI, as::jal(1, 0xffe - 12),
+           as::addi(9, 9, -1), as::b_type(-20, 0, 9, 1), as::jal(0, 0)});
+  set(6, kCode + 0x2000);
+  set(7, as::addi(5, 5, 100) >> 16);
+  set(9, 50);
+  go(11 * 50);
+  EXPECT_EQ(jit.x(9), 0u);
+  EXPECT_EQ(jit.x(5), 1u + 99u * 100u);
+}
+
 struct Fault {
   std::uint32_t instruction;  // of the address in x6
   std::uint64_t offset;       // of that, from the present page on

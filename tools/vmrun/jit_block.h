@@ -17,6 +17,8 @@ namespace vmrun {
 struct JitBlock;
 struct JitJump;
 
+inline constexpr std::uint64_t kJitPageBytes = std::uint64_t{1} << VME_PAGE_BITS;
+
 // A jump to a guest address that is known: to `cold`, which asks for the block, until it
 // is made to go there. Offsets count from the beginning of the code memory.
 struct JitLink {
@@ -40,6 +42,8 @@ struct JitBlock {
   std::uint64_t pc = 0;
   JitRegime regime;
   std::uint64_t host = 0;  // where its first instruction is
+  // Where the second half of that is, which the next page has; 0: it has not.
+  std::uint64_t host_behind = 0;
   std::vector<BlockOp> ops;
   std::shared_ptr<const Loop> loop;  // null where it is none
   std::size_t begin = 0;             // of all that belongs to it

@@ -103,8 +103,10 @@ void Translation::link_to(std::uint64_t pc, std::size_t field) {
   block_->links[block_->link_count++] = {.owner = block_, .target = pc, .field = field};
 }
 
+// An instruction at the very end of a page may reach into the next one.
 bool Translation::links_to(std::uint64_t pc) const {
-  return target_->links_pages || pc >> VME_PAGE_BITS == block_->pc >> VME_PAGE_BITS;
+  const bool same_page = pc >> VME_PAGE_BITS == block_->pc >> VME_PAGE_BITS;
+  return target_->links_pages || (same_page && pc % kJitPageBytes != kJitPageBytes - 2);
 }
 
 void Translation::jump_to(std::uint64_t pc) {

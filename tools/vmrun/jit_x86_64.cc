@@ -46,6 +46,12 @@ bool was_decoded_from(const Block& block, const std::byte* bytes) {
   return true;
 }
 
+// An instruction that two pages have, as a block of its own.
+bool straddles(const Block& block) {
+  const BlockOp& op = block.ops.front();
+  return op.pc % kJitPageBytes == kJitPageBytes - 2 && op.bytes == 4;
+}
+
 // A locked entry binds M-mode too.
 bool is_locked(const HartState& state) {
   constexpr std::uint8_t kLocked = 0x80;
@@ -97,6 +103,8 @@ class X86Jit : public Jit {
   void take_up_requests();
   void drop_blocks();
   JitBlock* find_block();
+  JitBlock* known_block(std::uint64_t pc, std::uint64_t host);
+  std::uint64_t host_behind(std::uint64_t pc);
   std::unique_ptr<JitBlock> new_block(std::uint64_t host) const;
   JitBlock* make_block(std::uint64_t host);
   vme_rc watch(JitBlock& block, const Block& decoded);
@@ -250,7 +258,7 @@ JitTarget X86Jit::target_for(JitRegime regime) {
 // written meanwhile. A page that is watched already is open for stores nowhere.
 vme_rc X86Jit::watch(JitBlock& block, const Block& decoded) {
   std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
-  if (!blocks_.has_some_on_page_of(block.host)) {
+  if (block.host_behind != 0 || !blocks_.has_some_on_page_of(block.host)) {
     for (vme_cpu* neighbour : options_.neighbours) vme_cpu_park(neighbour);
   }
   const std::uint64_t left =
@@ -277,9 +285,13 @@ std::unique_ptr<JitBlock> X86Jit::new_block(std::uint64_t host) const {
 JitBlock* X86Jit::make_block(std::uint64_t host) {
   const Block& decoded = hart_->decode_block();
   ++statistics_.decoded;
-  if (!decoded.lasts()) return refuse(host);
+  if (!decoded.lasts() && !straddles(decoded)) return nullptr;
   if (buffer_.bytes.size() - buffer_.used < kJitBlockRoom) drop_blocks();
   auto made = new_block(host);
+  if (straddles(decoded)) {
+    made->host_behind = host_behind(made->pc);
+    if (made->host_behind == 0) return refuse(host);
+  }
   if (const vme_rc rc = watch(*made, decoded); rc != VME_OK) {
     return rc == VME_ENOTSUP ? refuse(host) : nullptr;
   }
@@ -295,11 +307,28 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
   return nullptr;
 }
 
+// Where an instruction goes on that begins with the last two bytes of its page.
+std::uint64_t X86Jit::host_behind(std::uint64_t pc) {
+  void* host = nullptr;
+  static_cast<void>(vme_probe(&cpu(), pc + 2, 2, VME_ACCESS_EXECUTE, regime().fetch_mode, &host));
+  return reinterpret_cast<std::uintptr_t>(host);
+}
+
+// An instruction that another page ends by now is another one.
+JitBlock* X86Jit::known_block(std::uint64_t pc, std::uint64_t host) {
+  JitBlock* const block = host == 0 ? nullptr : blocks_.find(pc, regime(), host);
+  if (block == nullptr || block->host_behind == 0) return block;
+  if (block->host_behind == host_behind(pc)) return block;
+  followed_ = nullptr;
+  blocks_.remove(watch_.tc(), *block);
+  return nullptr;
+}
+
 // Null where the code is interpreted, this time or each time.
 JitBlock* X86Jit::find_block() {
   const std::uint64_t host = hart_->find_code();
   const std::uint64_t pc = hart_->state().pc;
-  JitBlock* block = host == 0 ? nullptr : blocks_.find(pc, regime(), host);
+  JitBlock* block = known_block(pc, host);
   if (block != nullptr) return block;
   const bool refused =
       host == 0 || refused_.has({.pc = pc, .host = host, .epoch = hart_->code_epoch()});
