@@ -20,6 +20,7 @@ import time
 
 VMRUN = sys.argv[1]
 UBOOT = "/usr/lib/u-boot/qemu-riscv64/u-boot.bin"
+OPENSBI = "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
 LOOP = b"\x6f\x00\x00\x00"  # jal x0, 0
 SKIPPED = 77
 HAS_JIT = os.uname().machine == "x86_64"
@@ -211,6 +212,16 @@ def kernel_of_another_machine():
     x86 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(44)
     expect(run("--firmware", write("loop", LOOP), "--kernel", write("x86", x86)), 1,
            r"x86: an ELF program, but not for RISC-V with 64 bits \(machine 62, class 2\)")
+
+
+def a_kernel_that_is_none():
+    if not os.path.exists(OPENSBI):
+        print("skipped: Debian's opensbi is not installed")
+        sys.exit(SKIPPED)
+    # OpenSBI sends the exception to where the kernel begins, for ever.
+    expect(run("--kernel", write("text", b"no kernel\n" * 100), "--timeout", "0.3"), 1,
+           r"timeout: the guest still runs after 0\.3 s, at pc 0x[0-9a-f]+; its last exception was: "
+           r".* at pc 0x8020000[0-9a-f]")
 
 
 def missing_kernel():

@@ -236,10 +236,13 @@ std::vector<std::uint32_t> timer_program() {
 class HartsTest : public MachineTest, public testing::WithParamInterface<Execution> {
  protected:
   static absl::StatusOr<std::unique_ptr<Machine>> two_harts(Execution execution) {
-    MachineOptions options{
-        .memory_bytes = kMemoryBytes, .harts = 2, .disks = {}, .console = [](char) {}};
-    if (execution == Execution::kTranslated) options.jit = JitOptions{.interpreted_runs = 0};
-    return Machine::create(std::move(options));
+    const bool translated = execution == Execution::kTranslated;
+    return Machine::create(
+        {.memory_bytes = kMemoryBytes,
+         .harts = 2,
+         .disks = {},
+         .console = [](char) {},
+         .jit = translated ? std::optional(JitOptions{.interpreted_runs = 0}) : std::nullopt});
   }
   void SetUp() override {
     auto made = two_harts(GetParam());

@@ -29,6 +29,12 @@ std::uint64_t ticks_of(milliseconds time) {
 constexpr std::uint64_t kStuckSlices = 100;
 constexpr std::uint64_t kStuckSlicesOfNetwork = 5000;
 
+// What a guest does on purpose.
+bool is_call(Cause cause) {
+  return cause == Cause::kEcallUser || cause == Cause::kEcallSupervisor ||
+         cause == Cause::kEcallMachine;
+}
+
 }  // namespace
 
 const char* end_name(EndKind kind) {
@@ -151,9 +157,8 @@ std::optional<SessionEnd> Session::check_outside() const {
   const auto elapsed = std::chrono::steady_clock::now() - start_;
   if (limits_.timeout && elapsed >= *limits_.timeout) {
     return SessionEnd{EndKind::kTimeout,
-                      fmt::format("timeout: the guest still runs after {} s, at pc 0x{:x}",
-                                  static_cast<double>(limits_.timeout->count()) / 1000,
-                                  machine_->hart().state().pc)};
+                      fmt::format("timeout: the guest still runs after {} s, {}",
+                                  static_cast<double>(limits_.timeout->count()) / 1000, place())};
   }
   if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
   if (trace_ != nullptr && !trace_->state().ok()) {
@@ -171,6 +176,16 @@ milliseconds Session::wait(milliseconds limit) {
   if (slots_->can_hear()) slots_->wait(both ? milliseconds(0) : limit);
   if (peer_->state() == PeerState::kOpen) peer_->wait(limit);
   return limit;
+}
+
+// Where the guest is, and what befell it last: one that faults again and again shows.
+std::string Session::place() const {
+  Hart& hart = machine_->hart();
+  const std::string at = fmt::format("at pc 0x{:x}", hart.state().pc);
+  const auto trap = hart.trap_watch().latest();
+  if (!trap || is_call(trap->cause)) return at;
+  return at + fmt::format("; its last exception was: {} at pc 0x{:x}", cause_name(trap->cause),
+                          trap->pc);
 }
 
 // Where nothing can come from outside, the time until the timer passes at once.

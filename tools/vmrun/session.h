@@ -77,6 +77,7 @@ class Session {
   bool can_hear() const;
   std::chrono::milliseconds wait(std::chrono::milliseconds limit);
   SessionEnd trap_loop() const;
+  std::string place() const;
   void feed();
   bool guest_polls();
 

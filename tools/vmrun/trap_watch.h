@@ -3,6 +3,7 @@
 #define VMRUN_TRAP_WATCH_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "tools/vmrun/hart_state.h"
 
@@ -30,6 +31,7 @@ class TrapWatch {
     inside_ = true;
     last_pc_ = record.pc;
     last_cause_ = record.cause;
+    latest_ = record;
     return repeats_ >= kTrapLoopLimit;
   }
   void note_return() { inside_ = false; }
@@ -37,9 +39,12 @@ class TrapWatch {
   // The exception with which the trouble began, and where it goes on.
   const TrapRecord& first() const { return first_; }
   std::uint64_t last_pc() const { return last_pc_; }
+  // The latest; nullopt: there was none yet.
+  std::optional<TrapRecord> latest() const { return latest_; }
 
  private:
   TrapRecord first_;
+  std::optional<TrapRecord> latest_;
   std::uint64_t last_pc_ = 0;
   Cause last_cause_ = Cause::kIllegalInstruction;
   int repeats_ = 0;
