@@ -34,8 +34,8 @@ Hart::Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::E
   mmu_->serve(state_);
 }
 
-absl::Status Hart::use_jit(JitOptions options) {
-  auto made = make_jit(*this, *engine_, *manager_, options);
+absl::Status Hart::use_jit(JitOptions options, std::vector<vme_cpu*> neighbours) {
+  auto made = make_jit(*this, *engine_, *manager_, options, std::move(neighbours));
   if (!made.ok()) return made.status();
   jit_ = *std::move(made);
   state_.pins.set_bell([this] { request_exit(*cpu_); });

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tools/vmrun/block_cache.h"
@@ -63,7 +64,7 @@ class Hart {
 
   // Translates from here on. Before the first run().
   // Errors:  those of make_jit(); the hart interprets.
-  absl::Status use_jit(JitOptions options);
+  absl::Status use_jit(JitOptions options, std::vector<vme_cpu*> neighbours = {});
   // Null where the hart interprets.
   const Jit* jit() const { return jit_.get(); }
 

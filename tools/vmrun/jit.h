@@ -74,19 +74,20 @@ struct JitOptions {
   // What kFastmem shows, from its first guest physical address on.
   std::uint64_t ram_base = 0;
   std::uint64_t ram_bytes = 0;
-  // vCPUs that the hart's thread runs as well, one at a time: they cannot come by while
-  // watching code waits for them, and are parked before that.
-  std::vector<vme_cpu*> neighbours = {};
 };
 
 class Hart;
 
+// `neighbours` are vCPUs that the hart's thread runs as well, one at a time: they cannot come
+// by while watching code waits for them, and are parked before that.
+//
 // Needs:   all of them outlive it. RAM that code is run from has CodeWatching::kOn; other
 //          code is interpreted.
 // Errors:  kUnimplemented       this host has no translator
 //          kPermissionDenied, kResourceExhausted as CodeMemory
 absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
-                                              vm_mem::MemoryManager& memory, JitOptions options);
+                                              vm_mem::MemoryManager& memory, JitOptions options,
+                                              std::vector<vme_cpu*> neighbours);
 
 }  // namespace vmrun
 

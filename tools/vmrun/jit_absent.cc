@@ -3,7 +3,7 @@
 namespace vmrun {
 
 absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart&, vme_engine&, vm_mem::MemoryManager&,
-                                              JitOptions) {
+                                              JitOptions, std::vector<vme_cpu*>) {
   return absl::UnimplementedError(
       "there is a translator for x86-64 hosts only; --cpu interpreter runs here");
 }

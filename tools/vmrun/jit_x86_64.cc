@@ -62,10 +62,12 @@ bool is_locked(const HartState& state) {
 
 class X86Jit : public Jit {
  public:
-  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory, JitOptions options)
+  X86Jit(Hart& hart, vme_engine& engine, vm_engine::CodeMemory memory, JitOptions options,
+         std::vector<vme_cpu*> neighbours)
       : hart_(&hart),
         engine_(&engine),
-        options_(std::move(options)),
+        options_(options),
+        neighbours_(std::move(neighbours)),
         memory_(std::move(memory)),
         buffer_{.bytes = memory_.writable()},
         blocks_(buffer_, memory_.executable().data()),
@@ -120,6 +122,7 @@ class X86Jit : public Jit {
   Hart* hart_;
   vme_engine* engine_;
   JitOptions options_;
+  std::vector<vme_cpu*> neighbours_;
   vm_engine::CodeMemory memory_;
   vm_engine::CodeBuffer buffer_;
   JitBlocks blocks_;
@@ -259,7 +262,7 @@ JitTarget X86Jit::target_for(JitRegime regime) {
 vme_rc X86Jit::watch(JitBlock& block, const Block& decoded) {
   std::array<std::byte, 4 * BlockCache::kMaxBlockOps> bytes;
   if (block.host_behind != 0 || !blocks_.has_some_on_page_of(block.host)) {
-    for (vme_cpu* neighbour : options_.neighbours) vme_cpu_park(neighbour);
+    for (vme_cpu* neighbour : neighbours_) vme_cpu_park(neighbour);
   }
   const std::uint64_t left =
       vme_tc_fetch(watch_.tc(), &cpu(), block.pc, bytes.data(), code_bytes(decoded),
@@ -416,10 +419,12 @@ Flow X86Jit::finish_flow() {
 
 absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
                                               vm_mem::MemoryManager& guest_memory,
-                                              JitOptions options) {
+                                              JitOptions options,
+                                              std::vector<vme_cpu*> neighbours) {
   auto memory = vm_engine::CodeMemory::create(kCodeBytes);
   if (!memory.ok()) return memory.status();
-  auto jit = std::make_unique<X86Jit>(hart, engine, *std::move(memory), options);
+  auto jit =
+      std::make_unique<X86Jit>(hart, engine, *std::move(memory), options, std::move(neighbours));
   if (options.memory_mode == MemoryMode::kFastmem) {
     const auto ram =
         vm_mem::GuestRange::make(vm_mem::GuestAddress{options.ram_base}, options.ram_bytes);

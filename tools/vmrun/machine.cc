@@ -52,11 +52,12 @@ absl::StatusOr<std::vector<std::unique_ptr<Hart>>> create_harts(vm_mem::MemoryMa
 
 absl::Status translate_on(const std::vector<std::unique_ptr<Hart>>& harts, JitOptions options) {
   for (const auto& hart : harts) {
-    options.neighbours.clear();
+    std::vector<vme_cpu*> neighbours;
     for (const auto& other : harts) {
-      if (other != hart) options.neighbours.push_back(&other->memory().cpu());
+      if (other != hart) neighbours.push_back(&other->memory().cpu());
     }
-    if (absl::Status status = hart->use_jit(options); !status.ok()) return status;
+    if (absl::Status status = hart->use_jit(options, std::move(neighbours)); !status.ok())
+      return status;
   }
   return absl::OkStatus();
 }
