@@ -319,6 +319,25 @@ TEST_F(JitPagingTest, ALoopWithAnInstructionAcrossPagesStaysInTranslatedCode) {
   EXPECT_LE(statistics().dispatches, 20u);
 }
 
+// Its second page becomes another one, and that page's address is what the fence names.
+TEST_F(JitPagingTest, AFenceOfTheSecondPageIsOneOfAnInstructionAcrossPages) {
+  both([](PagingHart& hart) {
+    hart.poke(BareHart::kCode + 4094, static_cast<std::uint16_t>(as::addi(5, 5, 1)));
+    for (const auto& [page, value] : {std::pair{kOther, 1}, std::pair{kOther + 0x1000, 1000}}) {
+      hart.poke(page, static_cast<std::uint16_t>(as::addi(5, 5, value) >> 16));
+      hart.poke(page + 2, kReturn);
+    }
+  });
+  show_entry(6, kCode + 0x1000, kOther, kRx);
+  set(7, entry_of(kOther + 0x1000, kRx));
+  set(10, 100);
+  set(11, kCode + 0x1000);
+  program({as::jal(1, 0xffe), as::addi(10, 10, -1), as::b_type(-8, 0, 10, 1), as::store(3, 7, 6, 0),
+           sfence(11), as::jal(1, 0xffe - 20), as::jal(0, 0)});
+  go(5 * 100 + 10);
+  EXPECT_EQ(jit.x(5), 1100u);
+}
+
 // Its second half is rewritten through another address.
 TEST_F(JitPagingTest, AnInstructionAcrossPagesIsWatchedInBoth) {
   map(kCode + 0x1000, kOther, kRx);

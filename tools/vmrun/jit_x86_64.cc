@@ -163,10 +163,12 @@ void X86Jit::forget() {
 }
 
 // Translated code may be running: what it is tied to otherwise than by these jumps is in
-// the same page, or does not depend on translations.
+// the same page, or does not depend on translations. An instruction that begins in front of
+// the addresses may end in them.
 void X86Jit::forget_translations_of(std::uint64_t begin, std::uint64_t bytes) {
   followed_ = nullptr;
-  blocks_.forget_jumps(begin, bytes);
+  const std::uint64_t reaching_in = std::min<std::uint64_t>(begin, 2);
+  blocks_.forget_jumps(begin - reaching_in, bytes + reaching_in);
   if (locked_ != is_locked(hart_->state())) forget();
 }
 
