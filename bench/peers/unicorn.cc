@@ -29,7 +29,7 @@ UnicornMemory::UnicornMemory(std::span<const PeerRange> ranges) {
   }
 }
 
-void UnicornMemory::Close::operator()(void* engine) const { uc_close(engine_of(engine)); }
+void UnicornClose::operator()(void* engine) const { uc_close(engine_of(engine)); }
 
 std::uint64_t UnicornMemory::read(std::span<const std::uint64_t> addresses) const {
   uc_engine* engine = engine_of(engine_.get());
@@ -48,6 +48,25 @@ void UnicornMemory::write(std::span<const std::uint64_t> addresses, std::uint64_
     const std::uint64_t value = ++first;
     require(uc_mem_write(engine, at, &value, sizeof(value)), "write");
   }
+}
+
+UnicornRiscv::UnicornRiscv(PeerRange ram) {
+  uc_engine* engine = nullptr;
+  require(uc_open(UC_ARCH_RISCV, UC_MODE_RISCV64, &engine), "open an engine");
+  engine_.reset(engine);
+  require(uc_mem_map(engine, ram.base, ram.bytes, UC_PROT_ALL), "map memory");
+}
+
+void UnicornRiscv::write(std::uint64_t address, std::span<const std::byte> bytes) const {
+  require(uc_mem_write(engine_of(engine_.get()), address, bytes.data(), bytes.size()), "write");
+}
+
+void UnicornRiscv::read(std::uint64_t address, std::span<std::byte> bytes) const {
+  require(uc_mem_read(engine_of(engine_.get()), address, bytes.data(), bytes.size()), "read");
+}
+
+void UnicornRiscv::run(std::uint64_t begin, std::uint64_t end) const {
+  require(uc_emu_start(engine_of(engine_.get()), begin, end, 0, 0), "run the guest");
 }
 
 }  // namespace vm_bench

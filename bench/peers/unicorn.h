@@ -1,8 +1,9 @@
-// Unicorn's guest memory, where libunicorn is installed: uc_mem_read and uc_mem_write, the
-// only access that its interface has.
+// Unicorn, where libunicorn is installed: its guest memory by uc_mem_read and uc_mem_write, the
+// only access that its interface has; and a CPU.
 #ifndef BENCH_PEERS_UNICORN_H_
 #define BENCH_PEERS_UNICORN_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,10 @@ namespace vm_bench {
 // As vm_memory_missing().
 std::string_view unicorn_missing();
 
+struct UnicornClose {
+  void operator()(void* engine) const;
+};
+
 class UnicornMemory {
  public:
   // Ends the program where Unicorn refuses.
@@ -25,11 +30,22 @@ class UnicornMemory {
   void write(std::span<const std::uint64_t> addresses, std::uint64_t first) const;
 
  private:
-  struct Close {
-    void operator()(void* engine) const;
-  };
+  std::unique_ptr<void, UnicornClose> engine_;
+};
 
-  std::unique_ptr<void, Close> engine_;
+// One RISC-V CPU (RV64, M-mode) of Unicorn's, with RAM.
+class UnicornRiscv {
+ public:
+  // Ends the program where Unicorn refuses.
+  explicit UnicornRiscv(PeerRange ram);
+
+  void write(std::uint64_t address, std::span<const std::byte> bytes) const;
+  void read(std::uint64_t address, std::span<std::byte> bytes) const;
+  // From `begin` until it comes to `end`.
+  void run(std::uint64_t begin, std::uint64_t end) const;
+
+ private:
+  std::unique_ptr<void, UnicornClose> engine_;
 };
 
 }  // namespace vm_bench

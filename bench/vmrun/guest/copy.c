@@ -3,6 +3,7 @@
 
 #include "bench/vmrun/guest/console.h"
 #include "bench/vmrun/guest/disk.h"
+#include "tools/vmrun/guest/vm_copy.h"
 
 enum { kBytes = 4 << 20, kRequest = 256 << 10, kSector = 512, kRounds = 30, kPieces = 12000 };
 
@@ -16,22 +17,6 @@ static uint64_t next_random(void) {
   random_state ^= random_state >> 7;
   random_state ^= random_state << 17;
   return random_state;
-}
-
-// vm.cpy: executed again until nothing is left.
-static void copy(void* to, const void* from, uint64_t bytes) {
-  __asm__ volatile(".insn r CUSTOM_0, 0, 0, %0, %1, %2"
-                   : "+r"(to), "+r"(from), "+r"(bytes)
-                   :
-                   : "memory");
-}
-
-// vm.set
-static void set(void* to, uint64_t value, uint64_t bytes) {
-  __asm__ volatile(".insn r CUSTOM_0, 3, 0, %0, %2, %1"
-                   : "+r"(to), "+r"(bytes)
-                   : "r"(value)
-                   : "memory");
 }
 
 // What is written lies behind what is read.
@@ -49,8 +34,8 @@ static void serve(void) {
     const uint64_t chance = next_random();
     const uint64_t most = (chance & 3) == 0 ? 65536 : (chance & 3) == 1 ? 64 : 4096;
     const uint64_t bytes = most - (chance >> 8) % (most / 4);
-    copy(pages + (chance >> 20) % kBytes, file + (chance >> 40) % (kBytes - 65536), bytes);
-    if ((chance & 0xf0) == 0) set(file + (chance >> 24) % kBytes, chance >> 3, 4096);
+    vm_copy(pages + (chance >> 20) % kBytes, file + (chance >> 40) % (kBytes - 65536), bytes);
+    if ((chance & 0xf0) == 0) vm_set(file + (chance >> 24) % kBytes, (int)(chance >> 3), 4096);
   }
 }
 
@@ -65,7 +50,7 @@ int main(void) {
   for (int round = 0; round < kRounds; ++round) {
     if (!transfer(kDiskRead)) return put_text("the disk cannot be read\n"), 1;
     serve();
-    copy(file, pages, kBytes);
+    vm_copy(file, pages, kBytes);
     if (!transfer(kDiskWrite)) return put_text("the disk cannot be written\n"), 1;
   }
   put_result("file", sum_of(file));
