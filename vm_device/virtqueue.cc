@@ -58,6 +58,7 @@ VirtqueueError Virtqueue::enable(const VirtqueueConfig& config) {
 }
 
 bool Virtqueue::is_enabled() const { return rings_->core().is_enabled(); }
+void Virtqueue::pause() { rings_->core().pause(); }
 void Virtqueue::reset() { rings_->core().reset(); }
 VirtqueueError Virtqueue::error() const { return rings_->core().error(); }
 VirtqueueError Virtqueue::fail(VirtqueueError error) { return rings_->core().fail(error); }

@@ -87,6 +87,9 @@ class Virtqueue {
   VirtqueueState state() const;
   // Whether every request that was taken was pushed.
   bool is_idle() const;
+  // No further request is there to be taken, until the queue is enabled again; those that were
+  // taken are pushed as ever.
+  void pause();
 
   // Takes the next request. An error leaves `chain` empty; where there is no request it is as
   // it was, or empty.

@@ -147,7 +147,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
-  if (!running_) return PopStatus::kEmpty;
+  if (!is_taking()) return PopStatus::kEmpty;
   prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   find_quick_end();
@@ -371,7 +371,7 @@ bool PackedRing::wants_interrupt() {
 }
 
 void PackedRing::suppress_notifications() {
-  if (!running_) return;
+  if (!is_taking()) return;
   on_path([&](auto path) {
     const std::uint32_t wish = std::uint32_t{kEventsDisable} << 16;
     if (!path.store(RingPart::kDevice, 0, wish, std::memory_order_relaxed)) unreachable();
@@ -379,7 +379,7 @@ void PackedRing::suppress_notifications() {
 }
 
 bool PackedRing::resume_notifications() {
-  if (!running_) return false;
+  if (!is_taking()) return false;
   const std::uint32_t wish = has(kFeatureRingEventIdx)
                                  ? std::uint32_t{kEventsDescriptor} << 16 | state().next_available
                                  : std::uint32_t{kEventsEnable} << 16;

@@ -27,11 +27,16 @@ VirtqueueError RingCore::fail(VirtqueueError error) {
 }
 
 void RingCore::reset() {
-  running_ = enabled_ = in_order_ = false;
+  running_ = enabled_ = paused_ = in_order_ = false;
   error_ = VirtqueueError::kNone;
   unsignalled_ = 0;
   memory_.slow_down();
   epoch_ = alone_ = kNoEpoch;
+}
+
+void RingCore::pause() {
+  paused_ = true;
+  memory_.slow_down();
 }
 
 VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& ranges) {

@@ -22,6 +22,7 @@ class RingCore {
   VirtqueueError error() const { return error_; }
   VirtqueueError fail(VirtqueueError error);
   void reset();
+  void pause();
 
  protected:
   static constexpr std::uint64_t kNoEpoch = UINT64_MAX;
@@ -32,6 +33,7 @@ class RingCore {
   // features need them.
   VirtqueueError start(const VirtqueueConfig& config, const RingRanges& ranges);
 
+  bool is_taking() const { return running_ && !paused_; }
   bool has(std::uint64_t feature) const { return (features_ & feature) != 0; }
   PopStatus stop(VirtqueueError error) {
     fail(error);
@@ -88,6 +90,7 @@ class RingCore {
   RingMemory memory_;
   bool running_ = false;  // enabled and without error
   bool enabled_ = false;
+  bool paused_ = false;
   bool in_order_ = false;
   VirtqueueError error_ = VirtqueueError::kNone;
   std::uint16_t size_ = 0;

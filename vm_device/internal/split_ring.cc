@@ -117,7 +117,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 [[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
-  if (!running_) return PopStatus::kEmpty;
+  if (!is_taking()) return PopStatus::kEmpty;
   prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   return status == PopStatus::kError ? forget(chain, status) : status;
@@ -323,7 +323,7 @@ bool SplitRing::wants_interrupt() {
 
 // With event indices there is nothing to write: the one named last has passed.
 void SplitRing::suppress_notifications() {
-  if (!running_ || has(kFeatureRingEventIdx)) return;
+  if (!is_taking() || has(kFeatureRingEventIdx)) return;
   on_path([&](auto path) {
     if (!path.store(RingPart::kDevice, 0, kUsedNoNotify, std::memory_order_relaxed)) unreachable();
   });
@@ -331,7 +331,7 @@ void SplitRing::suppress_notifications() {
 
 // Sequentially consistent for the same reason, the other way round.
 bool SplitRing::resume_notifications() {
-  if (!running_) return false;
+  if (!is_taking()) return false;
   const bool by_event = has(kFeatureRingEventIdx);
   const std::uint64_t offset = by_event ? event_offset(size_, kUsedEntryBytes) : 0;
   const std::uint16_t wish = by_event ? next_available_ : std::uint16_t{0};

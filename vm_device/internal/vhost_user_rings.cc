@@ -1,0 +1,256 @@
+#include "vm_device/internal/vhost_user_rings.h"
+
+#include <sys/epoll.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_device/internal/virtio_layout.h"
+#include "vm_device/virtio_features.h"
+
+namespace vm_device::internal {
+namespace {
+
+// Where no ring can be.
+constexpr std::uint64_t kNowhere = UINT64_MAX & ~std::uint64_t{15};
+constexpr std::uint32_t kMaxRingSize = 32768;
+
+// A kick that nobody has read would look to the front end as one that it has to serve.
+void take_kicks(int fd) {
+  std::uint64_t count = 0;
+  const iovec place{.iov_base = &count, .iov_len = sizeof count};
+  static_cast<void>(!::preadv2(fd, &place, 1, -1, RWF_NOWAIT));
+}
+
+bool is_same_place(const VirtqueueConfig& a, const VirtqueueConfig& b) {
+  return a.descriptor_table == b.descriptor_table && a.driver_area == b.driver_area &&
+         a.device_area == b.device_area;
+}
+
+}  // namespace
+
+VhostUserRings::VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory,
+                               int poller, std::uint64_t first_event)
+    : transport_(transport),
+      memory_(memory),
+      poller_(poller),
+      first_event_(first_event),
+      rings_(transport.queue_count()) {}
+
+absl::Status VhostUserRings::check(std::uint32_t index) const {
+  if (index < rings_.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("ring %u: the device has %u", index, rings_.size()));
+}
+
+absl::Status VhostUserRings::check_stopped(std::uint32_t index) const {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  if (!transport_.is_running(index)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrFormat("ring %u runs", index));
+}
+
+absl::Status VhostUserRings::set_size(std::uint32_t index, std::uint32_t size) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  Ring& ring = rings_[index];
+  if (ring.size == size) return absl::OkStatus();
+  if (const absl::Status runs = check_stopped(index); !runs.ok()) return runs;
+  if (size == 0 || size > kMaxRingSize) {
+    return absl::InvalidArgumentError(absl::StrFormat("ring %u of %u descriptors", index, size));
+  }
+  ring.size = size;
+  ring.refused = false;
+  return absl::OkStatus();
+}
+
+// Front ends say the same again when they begin to log.
+absl::Status VhostUserRings::set_addresses(std::uint32_t index,
+                                           const VhostUserRingAddresses& addresses) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  Ring& ring = rings_[index];
+  if (ring.addresses == addresses) return absl::OkStatus();
+  if (const absl::Status runs = check_stopped(index); !runs.ok()) return runs;
+  ring.addresses = addresses;
+  ring.refused = false;
+  return absl::OkStatus();
+}
+
+absl::Status VhostUserRings::set_base(std::uint32_t index, std::uint32_t base) {
+  if (const absl::Status runs = check_stopped(index); !runs.ok()) return runs;
+  const auto low = static_cast<std::uint16_t>(base);
+  const auto high = static_cast<std::uint16_t>(base >> 16);
+  rings_[index].base = {low, is_packed() ? high : low};
+  rings_[index].has_base = true;
+  return absl::OkStatus();
+}
+
+// Edges are waited for, not levels: a kick is a write, whether the last one was read or not.
+absl::Status VhostUserRings::set_kick(std::uint32_t index, OwnedFd fd) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  Ring& ring = rings_[index];
+  if (fd.is_open()) {
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = first_event_ + index}};
+    if (::epoll_ctl(poller_, EPOLL_CTL_ADD, fd.get(), &event) != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("the kick of ring %u: epoll_ctl: %s", index, std::strerror(errno)));
+    }
+  }
+  if (ring.kick.is_open()) ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
+  ring.kick = std::move(fd);
+  ring.has_kick = true;
+  return absl::OkStatus();
+}
+
+absl::Status VhostUserRings::set_enabled(std::uint32_t index, bool enabled) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  rings_[index].enabled = enabled;
+  if (!enabled && enabled_by_message_ && transport_.is_running(index)) pause(index);
+  return absl::OkStatus();
+}
+
+absl::Status VhostUserRings::set_call(std::uint32_t index, OwnedFd fd) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  transport_.set_call(index, std::move(fd));
+  return absl::OkStatus();
+}
+
+absl::Status VhostUserRings::set_error(std::uint32_t index, OwnedFd fd) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  transport_.set_error(index, std::move(fd));
+  return absl::OkStatus();
+}
+
+void VhostUserRings::pause(std::size_t index) {
+  const auto at = transport_.stop(index);
+  if (!at) return;
+  rings_[index].base = *at;
+  rings_[index].has_base = true;
+}
+
+absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
+  if (const absl::Status bad = check(index); !bad.ok()) return bad;
+  Ring& ring = rings_[index];
+  if (transport_.is_running(index)) pause(index);
+  if (ring.kick.is_open()) {
+    ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
+    take_kicks(ring.kick.get());
+  }
+  ring.kick = OwnedFd();
+  ring.has_kick = ring.refused = false;
+  transport_.set_call(index, OwnedFd());
+  return wire_base(ring.base);
+}
+
+std::uint32_t VhostUserRings::wire_base(const VirtqueueState& state) const {
+  return is_packed() ? state.next_available | std::uint32_t{state.next_used} << 16
+                     : state.next_available;
+}
+
+void VhostUserRings::use_features(std::uint64_t virtio_features, bool enabled_by_message) {
+  if (features_ != virtio_features) {
+    for (Ring& ring : rings_) ring.refused = false;
+  }
+  features_ = virtio_features;
+  enabled_by_message_ = enabled_by_message;
+}
+
+bool VhostUserRings::is_packed() const { return (features_ & kFeatureRingPacked) != 0; }
+
+bool VhostUserRings::is_ready(const Ring& ring) const {
+  return ring.size != 0 && ring.addresses && ring.has_kick &&
+         (ring.enabled || !enabled_by_message_);
+}
+
+VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
+  const std::uint64_t size = ring.size;
+  const bool packed = is_packed();
+  // Without the fields for event indices: those Virtqueue itself reaches for.
+  const std::uint64_t driver = packed ? kEventBytes : kRingEntries + size * kAvailableEntryBytes;
+  const std::uint64_t device = packed ? kEventBytes : kRingEntries + size * kUsedEntryBytes;
+  const auto place = [&](std::uint64_t user, std::uint64_t bytes) {
+    return memory_.guest_address(user, bytes).value_or(kNowhere);
+  };
+  return {.size = static_cast<std::uint16_t>(size),
+          .descriptor_table = place(ring.addresses->descriptors, size * kDescriptorBytes),
+          .driver_area = place(ring.addresses->available, driver),
+          .device_area = place(ring.addresses->used, device),
+          .features = features_};
+}
+
+// Of a split ring the used index in memory is what the driver has seen: requests after it are
+// taken again, whatever became of them in a back end that is gone.
+VirtqueueState VhostUserRings::start_of(const Ring& ring, const VirtqueueConfig& config) const {
+  if (is_packed()) return ring.has_base ? ring.base : VirtqueueState{0x8000, 0x8000};
+  return transport_.split_start(config).value_or(ring.base);
+}
+
+void VhostUserRings::start(std::size_t index) {
+  Ring& ring = rings_[index];
+  VirtqueueConfig config = config_of(ring);
+  const bool is_modern = (features_ & kFeatureVersion1) != 0;
+  if (!is_modern) config.size = 0;
+  config.start = start_of(ring, config);
+  ring.config = config;
+  ring.refused = transport_.start(index, config) != VirtqueueError::kNone;
+}
+
+// A ring that an error of the driver's has stopped is running all the same: until the front end
+// stops it.
+void VhostUserRings::update() {
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    Ring& ring = rings_[i];
+    if (transport_.is_running(i)) {
+      if (is_same_place(config_of(ring), ring.config)) continue;
+      pause(i);
+      start(i);
+    } else if (is_ready(ring) && !ring.refused) {
+      start(i);
+    }
+  }
+}
+
+bool VhostUserRings::is_any_running() const {
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (transport_.is_running(i)) return true;
+  }
+  return false;
+}
+
+void VhostUserRings::reset() {
+  transport_.reset();
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (rings_[i].kick.is_open()) {
+      ::epoll_ctl(poller_, EPOLL_CTL_DEL, rings_[i].kick.get(), nullptr);
+    }
+    rings_[i] = Ring();
+    transport_.set_call(i, OwnedFd());
+    transport_.set_error(i, OwnedFd());
+  }
+}
+
+void VhostUserRings::kicked(std::uint64_t event) {
+  const std::uint64_t index = event - first_event_;
+  if (index < rings_.size() && transport_.is_running(index)) transport_.notify(index);
+}
+
+bool VhostUserRings::polls() const {
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (transport_.is_running(i) && !rings_[i].kick.is_open()) return true;
+  }
+  return false;
+}
+
+bool VhostUserRings::poll() {
+  bool found = false;
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (!transport_.is_running(i)) continue;
+    const VirtqueueState before = transport_.state(i);
+    transport_.notify(i);
+    found = found || transport_.state(i) != before;
+  }
+  return found;
+}
+
+}  // namespace vm_device::internal

@@ -1,0 +1,100 @@
+// The rings of one vhost-user connection: what the front end has said of each, and when that is
+// enough for it to run.
+#ifndef VM_DEVICE_INTERNAL_VHOST_USER_RINGS_H_
+#define VM_DEVICE_INTERNAL_VHOST_USER_RINGS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "vm_device/internal/owned_fd.h"
+#include "vm_device/internal/vhost_user_memory.h"
+#include "vm_device/internal/vhost_user_transport.h"
+
+namespace vm_device::internal {
+
+// Addresses in the front end.
+struct VhostUserRingAddresses {
+  std::uint64_t descriptors = 0;
+  std::uint64_t used = 0;
+  std::uint64_t available = 0;
+
+  friend bool operator==(const VhostUserRingAddresses&, const VhostUserRingAddresses&) = default;
+};
+
+// A ring runs once it has a size, addresses and a kick, and is enabled. Its number counts from
+// 0; what the front end says of one that does not exist is refused.
+//
+// Errors:  kInvalidArgument     no such ring, or a value that cannot be
+//          kFailedPrecondition  the ring runs
+class VhostUserRings {
+ public:
+  // Needs:  they outlive this object. `poller` is an epoll descriptor: events of ring i's kick
+  //         have first_event + i as their data.
+  VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory, int poller,
+                 std::uint64_t first_event);
+
+  absl::Status set_size(std::uint32_t index, std::uint32_t size);
+  absl::Status set_addresses(std::uint32_t index, const VhostUserRingAddresses& addresses);
+  absl::Status set_base(std::uint32_t index, std::uint32_t base);
+  // Without a descriptor the ring is looked at all the time.
+  absl::Status set_kick(std::uint32_t index, OwnedFd fd);
+  absl::Status set_enabled(std::uint32_t index, bool enabled);
+  absl::Status set_call(std::uint32_t index, OwnedFd fd);
+  absl::Status set_error(std::uint32_t index, OwnedFd fd);
+  // Stops the ring, all of whose requests are complete then. Where it is to go on.
+  absl::StatusOr<std::uint32_t> stop(std::uint32_t index);
+
+  // What counts for rings that are started later. Without the protocol's features rings are
+  // enabled from the beginning.
+  void use_features(std::uint64_t virtio_features, bool enabled_by_message);
+  // After every change: starts what can be, and moves rings that lie elsewhere than they did.
+  void update();
+  bool is_any_running() const;
+  // Forgets everything, at once.
+  void reset();
+
+  // A kick of the ring.
+  void kicked(std::uint64_t event);
+  bool polls() const;
+  // Looks at all of them. Whether there was something.
+  bool poll();
+
+ private:
+  struct Ring {
+    std::uint32_t size = 0;
+    std::optional<VhostUserRingAddresses> addresses;
+    VirtqueueState base;
+    bool has_base = false;
+    OwnedFd kick;
+    bool has_kick = false;
+    bool enabled = false;
+    bool refused = false;    // could not be started as it is
+    VirtqueueConfig config;  // while it runs
+  };
+
+  absl::Status check(std::uint32_t index) const;
+  absl::Status check_stopped(std::uint32_t index) const;
+  bool is_packed() const;
+  bool is_ready(const Ring& ring) const;
+  VirtqueueConfig config_of(const Ring& ring) const;
+  VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
+  void start(std::size_t index);
+  void pause(std::size_t index);
+  std::uint32_t wire_base(const VirtqueueState& state) const;
+
+  VhostUserTransport& transport_;
+  const VhostUserMemory& memory_;
+  int poller_;
+  std::uint64_t first_event_;
+  std::uint64_t features_ = 0;
+  bool enabled_by_message_ = false;
+  std::vector<Ring> rings_;
+};
+
+}  // namespace vm_device::internal
+
+#endif  // VM_DEVICE_INTERNAL_VHOST_USER_RINGS_H_
