@@ -18,9 +18,9 @@ namespace {
 
 using namespace internal;  // the layout
 
-constexpr std::uint16_t kQueueSize = 256;
-// Less the header and the status, so that a direct chain can hold a whole request.
-constexpr std::uint32_t kSegMax = kQueueSize - 2;
+constexpr std::uint16_t kMinQueueSize = 4;
+// Of a request, with its header and its status.
+constexpr std::uint32_t kMostDescriptors = 256;
 
 constexpr std::uint32_t kMaxBlockBytes = 65536;
 
@@ -49,6 +49,14 @@ absl::Status check(const VirtioBlkOptions& options, std::uint64_t image_bytes) {
   if (options.num_queues == 0 || options.num_queues > kMaxBlkQueues) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%u queues: want 1 to %u", options.num_queues, kMaxBlkQueues));
+  }
+  const bool has_size = options.queue_size >= kMinQueueSize &&
+                        options.queue_size <= kMaxBlkQueueSize &&
+                        std::has_single_bit(options.queue_size);
+  if (!has_size) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("queues of %u descriptors: want a power of two from %u to %u",
+                        options.queue_size, kMinQueueSize, kMaxBlkQueueSize));
   }
   return check_blocks(options, image_bytes);
 }
@@ -88,7 +96,7 @@ std::uint64_t VirtioBlk::device_features() const {
   return features | kBlkFeatureWriteZeroes;
 }
 
-std::uint16_t VirtioBlk::max_queue_size(std::uint16_t) const { return kQueueSize; }
+std::uint16_t VirtioBlk::max_queue_size(std::uint16_t) const { return options_.queue_size; }
 
 void VirtioBlk::read_config(std::uint64_t offset, std::span<std::byte> to) const {
   std::array<std::byte, kBlkConfigBytes> config{};
@@ -97,7 +105,8 @@ void VirtioBlk::read_config(std::uint64_t offset, std::span<std::byte> to) const
   };
   const auto physical = options_.physical_block_bytes / options_.block_bytes;
   put(kBlkConfigCapacity, capacity_);
-  put(kBlkConfigSegMax, kSegMax);
+  // A direct chain can hold a whole request.
+  put(kBlkConfigSegMax, std::min<std::uint32_t>(options_.queue_size, kMostDescriptors) - 2);
   put(kBlkConfigBlkSize, options_.block_bytes);
   put(kBlkConfigPhysicalExponent, static_cast<std::uint8_t>(std::countr_zero(physical)));
   put(kBlkConfigMinIoSize, static_cast<std::uint16_t>(physical));

@@ -32,6 +32,8 @@ enum class BlkService : std::uint8_t {
 struct VirtioBlkOptions {
   std::string serial = "vm";     // at most 20 bytes; what the driver's get-id gives
   std::uint16_t num_queues = 1;  // 1 to kMaxBlkQueues
+  // The most descriptors of a queue: a power of two from 4 to kMaxBlkQueueSize.
+  std::uint16_t queue_size = 256;
   // What the driver is told of the disk's blocks, in bytes: powers of two from 512 to 65536,
   // the physical one not the smaller. Requests may be of any sectors all the same.
   std::uint32_t block_bytes = 512;
@@ -40,6 +42,7 @@ struct VirtioBlkOptions {
 };
 
 inline constexpr std::uint16_t kMaxBlkQueues = 64;
+inline constexpr std::uint16_t kMaxBlkQueueSize = 1024;
 
 // Reads, writes, flushes, identifies; on a writable image zeroes and, where the image can,
 // discards. Serves requests inside notify(), or beside it (BlkService): a request is
@@ -73,8 +76,8 @@ inline constexpr std::uint16_t kMaxBlkQueues = 64;
 class VirtioBlk final : public VirtioDevice {
  public:
   // Errors:  kInvalidArgument  no image, a serial of more than 20 bytes, a number of queues
-  //                            or a block size that is out of range, or an image that is not
-  //                            a multiple of the block size
+  //                            or a size of them or of blocks that is out of range, or an image
+  //                            that is not a multiple of the block size
   //          kBeside: also those of AsyncDma::create()
   static absl::StatusOr<std::unique_ptr<VirtioBlk>> create(std::unique_ptr<BlockImage> image,
                                                            VirtioBlkOptions options = {});

@@ -164,10 +164,11 @@ absl::Status VhostUserSession::get_queue_count(Message& message) {
   return reply_word(message, state_.transport.queue_count());
 }
 
+// User-mode Linux sends room for more regions than there are.
 absl::Status VhostUserSession::set_memory_table(Message& message) {
   const auto count = message.word<std::uint32_t>(0);
   const std::size_t bytes = kMemTableHeaderBytes + count * kVhostRegionBytes;
-  if (count > kMemTableSlots || message.bytes != bytes || message.fds.size() != count) {
+  if (count > kMemTableSlots || message.bytes < bytes || message.fds.size() != count) {
     return absl::InvalidArgumentError(absl::StrFormat("%u regions in %u bytes with %u descriptors",
                                                       count, message.bytes, message.fds.size()));
   }

@@ -17,6 +17,8 @@ namespace {
 // Where no ring can be.
 constexpr std::uint64_t kNowhere = UINT64_MAX & ~std::uint64_t{15};
 constexpr std::uint32_t kMaxRingSize = 32768;
+// A packed ring's first position, whose wrap counter is 1.
+constexpr std::uint16_t kFirstLap = 0x8000;
 
 // A kick that nobody has read would look to the front end as one that it has to serve.
 void take_kicks(int fd) {
@@ -180,10 +182,13 @@ VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
 }
 
 // Of a split ring the used index in memory is what the driver has seen: requests after it are
-// taken again, whatever became of them in a back end that is gone.
+// taken again, whatever became of them in a back end that is gone. Of a packed one User-mode
+// Linux says 0 for the beginning, which is that of the second lap.
 VirtqueueState VhostUserRings::start_of(const Ring& ring, const VirtqueueConfig& config) const {
-  if (is_packed()) return ring.has_base ? ring.base : VirtqueueState{0x8000, 0x8000};
-  return transport_.split_start(config).value_or(ring.base);
+  if (!is_packed()) return transport_.split_start(config).value_or(ring.base);
+  const bool is_new =
+      !ring.has_base || (ring.base == VirtqueueState{} && transport_.is_new(config));
+  return is_new ? VirtqueueState{kFirstLap, kFirstLap} : ring.base;
 }
 
 void VhostUserRings::start(std::size_t index) {

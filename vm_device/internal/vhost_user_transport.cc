@@ -71,6 +71,13 @@ std::optional<VirtqueueState> VhostUserTransport::split_start(const VirtqueueCon
   return VirtqueueState{used, used};
 }
 
+bool VhostUserTransport::is_new(const VirtqueueConfig& config) {
+  constexpr std::uint16_t kBoth = kPackedAvailable | kPackedUsed;
+  std::uint16_t flags = kBoth;
+  const bool found = dma_.load(config.descriptor_table + kPackedDescriptorFlags, flags).ok();
+  return found && (little_endian(flags) & kBoth) != kBoth;
+}
+
 std::optional<VirtqueueState> VhostUserTransport::stop(std::size_t queue) {
   Queue& target = queues_[queue];
   target.queue.pause();

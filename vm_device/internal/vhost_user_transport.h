@@ -64,6 +64,8 @@ class VhostUserTransport final : private VirtioTransport {
   std::optional<VirtqueueState> stop(std::size_t queue);
   // Where the driver of a split ring has seen the device last. Nothing: the ring is not there.
   std::optional<VirtqueueState> split_start(const VirtqueueConfig& config);
+  // Whether nothing of a packed ring was ever used: its first descriptor was not.
+  bool is_new(const VirtqueueConfig& config);
   // All of them, at once: what is under way is forgotten.
   void reset();
   // Whether a queue has stopped for an error that the driver made.

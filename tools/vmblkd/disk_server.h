@@ -1,0 +1,51 @@
+// One disk at one socket, served by a thread of its own.
+#ifndef VMBLKD_DISK_SERVER_H_
+#define VMBLKD_DISK_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "tools/vmblkd/listener.h"
+#include "tools/vmblkd/options.h"
+#include "vm_device/vhost_user.h"
+
+namespace vmblkd {
+
+class DiskServer {
+ public:
+  // Takes the image's lock and makes the socket. `complain` is called from the server's thread,
+  // one line each.
+  // Errors:  those of RawImage, VirtioBlk and Listener: their messages name what is wrong.
+  static absl::StatusOr<std::unique_ptr<DiskServer>> create(
+      const Export& wanted, const Options& options, std::function<void(std::string)> complain);
+  DiskServer(const DiskServer&) = delete;
+  DiskServer& operator=(const DiskServer&) = delete;
+  // Stops.
+  ~DiskServer();
+
+  // `ended` is called by the thread when there is no further connection to come.
+  void start(std::function<void()> ended);
+  // Requests that were taken are complete when it returns.
+  void stop();
+
+  const std::string& name() const { return name_; }
+  vm_device::VhostUserStatistics statistics() const { return backend_->statistics(); }
+
+ private:
+  DiskServer(std::string name, std::unique_ptr<Listener> listener)
+      : name_(std::move(name)), listener_(std::move(listener)) {}
+  void serve();
+
+  const std::string name_;
+  std::unique_ptr<Listener> listener_;
+  std::function<void(std::string)> complain_;
+  std::unique_ptr<vm_device::VhostUserBackend> backend_;
+  std::thread thread_;
+};
+
+}  // namespace vmblkd
+
+#endif  // VMBLKD_DISK_SERVER_H_
