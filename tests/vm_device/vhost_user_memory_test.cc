@@ -1,0 +1,235 @@
+// The memory that a front end shares, takes back, cuts off; and the log of what was written.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/vm_device/vhost_user_front_end.h"
+
+namespace vm_device {
+namespace {
+
+constexpr std::uint64_t kFeatures = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush;
+
+// A file of the front end's that is not sealed.
+class SharedFile {
+ public:
+  explicit SharedFile(std::size_t bytes)
+      : fd_(::memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING)), bytes_(bytes) {
+    EXPECT_EQ(::ftruncate(fd_, static_cast<off_t>(bytes)), 0);
+    view_ =
+        static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0));
+  }
+  ~SharedFile() {
+    ::munmap(view_, bytes_);
+    ::close(fd_);
+  }
+  int fd() const { return fd_; }
+  void cut(std::size_t bytes) { EXPECT_EQ(::ftruncate(fd_, static_cast<off_t>(bytes)), 0); }
+  std::span<std::byte> bytes() { return {view_, bytes_}; }
+
+ private:
+  int fd_;
+  std::size_t bytes_;
+  std::byte* view_ = nullptr;
+};
+
+constexpr std::uint64_t kOther = 0x10'0000;  // guest address of a second region
+constexpr std::uint64_t kOtherUser = 0x1000'0000;
+
+class VhostUserMemoryTest : public testing::Test {
+ protected:
+  VhostUserMemoryTest() { disk_.start(); }
+
+  bool add(const SharedFile& file, std::uint64_t bytes) {
+    return disk_.ask(Request::kAddMemReg, {0, kOther, bytes, kOtherUser, 0}, {file.fd()});
+  }
+  bool remove(std::uint64_t bytes) {
+    return disk_.ask(Request::kRemMemReg, {0, kOther, bytes, kOtherUser, 0});
+  }
+  // Reads sectors to a guest address.
+  int read_to(std::uint64_t address, std::uint32_t bytes) {
+    disk_.guest.put(VhostDisk::kHeader, kIn);
+    disk_.guest.put(VhostDisk::kHeader + 8, std::uint64_t{1});
+    disk_.driver->want_interrupt();
+    disk_.driver->offer({{VhostDisk::kHeader, 16, 0, 0},
+                         {address, bytes, kWrite, 0},
+                         {VhostDisk::kStatus, 1, kWrite, 0}});
+    disk_.kick_ring();
+    return disk_.wait_for_answer();
+  }
+
+  VhostDisk disk_;
+};
+
+TEST_F(VhostUserMemoryTest, ARegionThatIsAddedIsReachedUntilItIsTaken) {
+  SharedFile file(8192);
+  EXPECT_EQ(read_to(kOther, 512), kIoErr);
+  ASSERT_TRUE(add(file, 8192));
+  EXPECT_EQ(read_to(kOther + 512, 512), kOk);
+  EXPECT_EQ(std::memcmp(&file.bytes()[512], &disk_.image.content[512], 512), 0);
+  EXPECT_EQ(read_to(kOther + 8192 - 256, 512), kIoErr);
+  ASSERT_TRUE(remove(8192));
+  EXPECT_EQ(read_to(kOther, 512), kIoErr);
+  EXPECT_FALSE(remove(8192));
+  EXPECT_TRUE(add(file, 4096));
+}
+
+TEST_F(VhostUserMemoryTest, ThereAre509Regions) {
+  EXPECT_EQ(disk_.get_word(Request::kGetMaxMemSlots), 509u);
+  SharedFile file(4096);
+  std::uint64_t added = 0;
+  while (disk_.ask(Request::kAddMemReg,
+                   {0, kOther + added * 8192, 4096, kOtherUser + added * 8192, 0}, {file.fd()})) {
+    ++added;
+  }
+  EXPECT_EQ(added, 508u);  // and the first one
+  EXPECT_EQ(read_to(kOther + 507 * 8192, 512), kOk);
+}
+
+TEST_F(VhostUserMemoryTest, AFileThatIsCutOffFailsTheRequestAlone) {
+  SharedFile file(8192);
+  ASSERT_TRUE(add(file, 8192));
+  file.cut(4096);
+  EXPECT_EQ(read_to(kOther + 4096, 512), kIoErr);
+  EXPECT_EQ(read_to(kOther, 512), kOk);
+  file.cut(0);
+  EXPECT_EQ(read_to(kOther, 512), kIoErr);
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+}
+
+TEST_F(VhostUserMemoryTest, WhatIsNotWritableIsRefused) {
+  const int fd = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  EXPECT_FALSE(disk_.ask(Request::kAddMemReg, {0, kOther, 4096, kOtherUser, 0}, {fd}));
+  ::close(fd);
+}
+
+TEST_F(VhostUserMemoryTest, ARingWhoseMemoryIsTakenStopsAndComesBackWithIt) {
+  ASSERT_TRUE(disk_.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+  disk_.offer(kIn, 1, 512);
+  disk_.kick_ring();
+  EXPECT_TRUE(wait_for(disk_.error));
+  ASSERT_TRUE(disk_.stop_ring(0));
+  ASSERT_TRUE(disk_.share_memory());
+  disk_.driver->clear();
+  ASSERT_TRUE(disk_.start_ring(0, disk_.driver->config()));
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+}
+
+TEST_F(VhostUserMemoryTest, ARingOutsideOfMemoryDoesNotStart) {
+  ASSERT_TRUE(disk_.stop_ring(0));
+  VirtqueueConfig config = disk_.driver->config();
+  config.device_area = kRamEnd - 8;
+  ASSERT_TRUE(disk_.start_ring(0, config));
+  EXPECT_TRUE(wait_for(disk_.error));
+  take_event(disk_.error);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  ASSERT_TRUE(disk_.start_ring(0, disk_.driver->config()));
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+}
+
+// QEMU sends the whole table whenever memory comes or goes.
+TEST_F(VhostUserMemoryTest, ATableThatMovesARingMovesIt) {
+  ASSERT_EQ(disk_.request(kIn, 1, 512), kOk);
+  ASSERT_TRUE(disk_.share_memory());
+  ASSERT_EQ(disk_.request(kIn, 1, 512), kOk);
+  // The front end's addresses stand for others of the guest's: the same bytes all the same.
+  SharedFile file(4096);
+  ASSERT_TRUE(disk_.ask(Request::kSetMemTable,
+                        {2, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0,  //
+                         kOther, 4096, kOtherUser, 0},
+                        {disk_.memory_fd(), file.fd()}));
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+  EXPECT_EQ(read_to(kOther, 512), kOk);
+}
+
+class VhostUserLogTest : public VhostUserMemoryTest {
+ protected:
+  static constexpr std::uint64_t kLogBytes = kRamEnd / 4096 / 8 + 8;
+
+  bool use_log(const SharedFile& log, std::uint64_t bytes, std::uint64_t offset = 0) {
+    disk_.socket->send(static_cast<std::uint32_t>(Request::kSetLogBase),
+                       internal::kVhostUserVersion, bytes_of({bytes, offset}), {log.fd()});
+    const auto answer = disk_.socket->receive(static_cast<std::uint32_t>(Request::kSetLogBase));
+    return answer && VhostDisk::word(*answer) == 0;
+  }
+  bool set_logging(bool on) {
+    return disk_.ask(Request::kSetFeatures, {kFeatures | internal::kVhostFeatureProtocol |
+                                             (on ? internal::kVhostFeatureLogAll : 0)});
+  }
+  static std::set<std::uint64_t> pages(SharedFile& log) {
+    std::set<std::uint64_t> out;
+    for (std::uint64_t i = 0; i < log.bytes().size() * 8; ++i) {
+      if ((std::to_integer<unsigned>(log.bytes()[i / 8]) >> (i % 8) & 1) != 0) out.insert(i * 4096);
+    }
+    return out;
+  }
+};
+
+TEST_F(VhostUserLogTest, StoppingARingTellsExactlyWhatWasWritten) {
+  SharedFile log(kLogBytes);
+  ASSERT_EQ(disk_.request(kIn, 1, 512), kOk);
+  ASSERT_TRUE(use_log(log, kLogBytes));
+  ASSERT_TRUE(set_logging(true));
+  ASSERT_EQ(read_to(VhostDisk::kData + 3 * 4096 - 512, 1024), kOk);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  const std::set<std::uint64_t> want{VhostDisk::kData + 2 * 4096, VhostDisk::kData + 3 * 4096,
+                                     VhostDisk::kStatus & ~std::uint64_t{4095},
+                                     disk_.driver->device_area()};
+  EXPECT_EQ(pages(log), want);
+}
+
+TEST_F(VhostUserLogTest, WritesAreToldWhileTheRingRuns) {
+  SharedFile log(kLogBytes);
+  ASSERT_TRUE(use_log(log, kLogBytes));
+  const int told = make_event();
+  ASSERT_TRUE(disk_.ask(Request::kSetLogFd, {}, {told}));
+  ASSERT_TRUE(set_logging(true));
+  ASSERT_EQ(disk_.request(kIn, 1, 512), kOk);
+  EXPECT_TRUE(wait_for(told));
+  while (!pages(log).contains(VhostDisk::kData)) std::this_thread::yield();
+  ::close(told);
+}
+
+TEST_F(VhostUserLogTest, WithoutTheFeatureNothingIsTold) {
+  SharedFile log(kLogBytes);
+  ASSERT_TRUE(use_log(log, kLogBytes));
+  ASSERT_TRUE(set_logging(true));
+  ASSERT_TRUE(set_logging(false));
+  const auto before = pages(log);
+  ASSERT_EQ(disk_.request(kIn, 1, 512), kOk);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  EXPECT_EQ(pages(log), before);
+}
+
+// The last page's bit is in the last byte, which is in no whole word.
+TEST_F(VhostUserLogTest, ALogMayEndAnywhere) {
+  SharedFile log(kLogBytes);
+  SharedFile file(4096);
+  ASSERT_TRUE(add(file, 4096));
+  const std::uint64_t bytes = kOther / 4096 / 8 + 1;
+  ASSERT_TRUE(use_log(log, bytes));
+  ASSERT_TRUE(set_logging(true));
+  ASSERT_EQ(read_to(kOther, 512), kOk);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  EXPECT_EQ(pages(log), std::set<std::uint64_t>{kOther});
+}
+
+TEST_F(VhostUserLogTest, ALogThatIsNoneIsRefusedAndOneThatIsCutOffHarmsNobody) {
+  SharedFile log(4096);
+  EXPECT_FALSE(use_log(log, 8192));
+  EXPECT_FALSE(use_log(log, 0));
+  EXPECT_FALSE(use_log(log, 8, 4));
+  EXPECT_FALSE(use_log(log, 8, UINT64_MAX - 4095));
+  ASSERT_TRUE(use_log(log, 4096));
+  ASSERT_TRUE(set_logging(true));
+  log.cut(0);
+  ASSERT_EQ(read_to(VhostDisk::kData, 512), kOk);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  ASSERT_TRUE(disk_.start_ring(0, disk_.driver->config()));
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+}
+
+}  // namespace
+}  // namespace vm_device

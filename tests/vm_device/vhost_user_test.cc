@@ -1,0 +1,406 @@
+#include "vm_device/vhost_user.h"
+
+#include <gtest/gtest.h>
+
+#include <dirent.h>
+
+#include <atomic>
+#include <fstream>
+#include <string>
+
+#include "tests/vm_device/vhost_user_front_end.h"
+
+namespace vm_device {
+namespace {
+
+constexpr std::uint64_t kPlain = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush;
+
+class VhostUserFormTest : public testing::TestWithParam<std::uint64_t> {
+ protected:
+  std::uint64_t features() const { return kPlain | GetParam(); }
+};
+
+TEST_P(VhostUserFormTest, ReadsAndWritesAreThoseOfTheDisk) {
+  VhostDisk disk;
+  disk.start(features());
+  ASSERT_EQ(disk.request(kIn, 3, 1024), kOk);
+  const std::span content(disk.image.content);
+  EXPECT_EQ(std::memcmp(disk.guest.bytes(VhostDisk::kData, 1024).data(), &content[3 * 512], 1024),
+            0);
+  disk.guest.put(VhostDisk::kData, std::uint64_t{0x1122'3344'5566'7788});
+  ASSERT_EQ(disk.request(kOut, 9, 512), kOk);
+  std::uint64_t written = 0;
+  std::memcpy(&written, &content[9 * 512], sizeof written);
+  EXPECT_EQ(written, 0x1122'3344'5566'7788u);
+}
+
+TEST_P(VhostUserFormTest, AStoppedRingGoesOnWhereItSaysThatItStands) {
+  VhostDisk disk;
+  disk.start(features());
+  for (std::uint64_t round = 0; round < 5; ++round) {
+    for (int i = 0; i < 7; ++i) ASSERT_EQ(disk.request(kIn, 1, 512), kOk) << round;
+    const auto base = disk.stop_ring(0);
+    ASSERT_TRUE(base);
+    ASSERT_TRUE(disk.ask(Request::kSetVringBase, {pair_of(0, *base)}));
+    ASSERT_TRUE(disk.start_ring(0, disk.driver->config()));
+  }
+}
+
+TEST_P(VhostUserFormTest, ABackEndThatTakesOverGoesOnFromTheState) {
+  VhostDisk disk;
+  disk.start(features());
+  for (int i = 0; i < 9; ++i) ASSERT_EQ(disk.request(kIn, 1, 512), kOk);
+  const auto base = disk.stop_ring(0);
+  ASSERT_TRUE(base);
+  disk.disconnect();
+  EXPECT_TRUE(disk.result.ok()) << disk.result;
+  disk.connect();
+  disk.negotiate(features());
+  ASSERT_TRUE(disk.share_memory());
+  ASSERT_TRUE(disk.ask(Request::kSetVringBase, {pair_of(0, *base)}));
+  ASSERT_TRUE(disk.start_ring(0, disk.driver->config()));
+  for (int i = 0; i < 9; ++i) ASSERT_EQ(disk.request(kOut, 1, 512), kOk);
+}
+
+TEST_P(VhostUserFormTest, AKickBeforeTheRingIsEnabledIsNotLost) {
+  VhostDisk disk;
+  disk.negotiate(features());
+  ASSERT_TRUE(disk.share_memory());
+  disk.driver.emplace(disk.guest, VhostDisk::kRing, VhostDisk::kSize, features());
+  disk.driver->want_interrupt();
+  disk.offer(kIn, 2, 512);
+  ASSERT_TRUE(disk.place_ring(0, disk.driver->config()));
+  ASSERT_TRUE(disk.ask(Request::kSetVringCall, {0}, {disk.call}));
+  ASSERT_TRUE(disk.ask(Request::kSetVringKick, {0}, {disk.kick}));
+  disk.kick_ring();
+  EXPECT_FALSE(wait_for(disk.call, 20));
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(0, 1)}));
+  EXPECT_EQ(disk.wait_for_answer(), kOk);
+}
+
+TEST_P(VhostUserFormTest, ADisabledRingIsLeftAloneUntilItIsEnabledAgain) {
+  VhostDisk disk;
+  disk.start(features());
+  ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(0, 0)}));
+  disk.driver->want_interrupt();
+  disk.offer(kIn, 2, 512);
+  disk.kick_ring();
+  EXPECT_FALSE(wait_for(disk.call, 20));
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(0, 1)}));
+  EXPECT_EQ(disk.wait_for_answer(), kOk);
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, VhostUserFormTest,
+                         testing::Values(0, kFeatureRingEventIdx, kFeatureRingPacked,
+                                         kFeatureRingPacked | kFeatureRingEventIdx));
+
+// User-mode Linux says 0, which is the beginning of the second lap.
+TEST(VhostUserTest, ANewPackedRingBeginsAtItsBeginningWhateverIsSaid) {
+  constexpr std::uint64_t kFeatures = kPlain | kFeatureRingPacked;
+  VhostDisk disk;
+  disk.negotiate(kFeatures);
+  ASSERT_TRUE(disk.share_memory());
+  disk.driver.emplace(disk.guest, VhostDisk::kRing, VhostDisk::kSize, kFeatures);
+  ASSERT_TRUE(disk.ask(Request::kSetVringBase, {pair_of(0, 0)}));
+  ASSERT_TRUE(disk.start_ring(0, disk.driver->config()));
+  EXPECT_EQ(disk.request(kIn, 0, 512), kOk);
+}
+
+TEST(VhostUserTest, ARingNeedsNoCallDescriptor) {
+  VhostDisk disk;
+  disk.start();
+  ASSERT_TRUE(disk.ask(Request::kSetVringCall, {internal::kVringNoFd}));
+  disk.offer(kIn, 2, 512);
+  disk.kick_ring();
+  while (!disk.driver->has_used()) std::this_thread::yield();
+  EXPECT_EQ(disk.wait_for_answer(), kOk);
+  EXPECT_EQ(take_event(disk.call), 0u);
+}
+
+TEST(VhostUserTest, ARingWithoutAKickIsPolled) {
+  VhostDisk disk;
+  disk.start();
+  ASSERT_TRUE(disk.ask(Request::kSetVringKick, {internal::kVringNoFd}));
+  disk.driver->want_interrupt();
+  disk.offer(kIn, 2, 512);
+  EXPECT_EQ(disk.wait_for_answer(), kOk);
+}
+
+TEST(VhostUserTest, PollingFindsWhatNoKickTellsOf) {
+  VhostDisk disk({.poll = std::chrono::seconds(10)});
+  disk.start();
+  ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
+  disk.driver->want_interrupt();
+  disk.offer(kIn, 3, 512);
+  EXPECT_EQ(disk.wait_for_answer(), kOk);
+}
+
+TEST(VhostUserTest, EachRingHasItsOwnRequests) {
+  VhostDisk disk({}, {.num_queues = 2});
+  disk.start();
+  EXPECT_EQ(disk.get_word(Request::kGetQueueNum), 2u);
+  ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
+  RingDriver second(disk.guest, kRamBase + 0x4'0000, VhostDisk::kSize, kPlain);
+  const int call = make_event();
+  ASSERT_TRUE(disk.place_ring(1, second.config()));
+  ASSERT_TRUE(disk.ask(Request::kSetVringCall, {1}, {call}));
+  ASSERT_TRUE(disk.ask(Request::kSetVringKick, {1}, {disk.kick}));
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(1, 1)}));
+  second.want_interrupt();
+  second.offer({{VhostDisk::kHeader, 16, 0, 0},
+                {VhostDisk::kData, 512, kWrite, 0},
+                {VhostDisk::kStatus, 1, kWrite, 0}});
+  disk.kick_ring();
+  EXPECT_TRUE(wait_for(call));
+  EXPECT_TRUE(second.take_used());
+  ::close(call);
+}
+
+TEST(VhostUserTest, TheConfigurationIsReadAndWritten) {
+  VhostDisk disk;
+  disk.start(kPlain | kFeatureConfigWce);
+  std::vector<std::byte> asked(12 + 8);
+  const std::uint32_t eight = 8;
+  std::memcpy(&asked[4], &eight, sizeof eight);
+  const auto answer = disk.get(Request::kGetConfig, asked);
+  ASSERT_TRUE(answer && answer->size() == asked.size());
+  EXPECT_EQ(std::to_integer<int>((*answer)[12]), 64);  // sectors
+  std::vector<std::byte> write_through(12 + 1);
+  const std::uint32_t at[] = {32, 1};  // the cache, one byte
+  std::memcpy(write_through.data(), at, sizeof at);
+  EXPECT_TRUE(disk.ask(Request::kSetConfig, write_through));
+  const int before = disk.image.flushes;
+  ASSERT_EQ(disk.request(kOut, 1, 512), kOk);
+  EXPECT_EQ(disk.image.flushes, before + 1);
+}
+
+TEST(VhostUserTest, TheFrontEndIsToldOfAChangeOfTheConfiguration) {
+  VhostDisk disk;
+  disk.start();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  ASSERT_TRUE(disk.ask(Request::kSetBackendReqFd, {}, {ends[1]}));
+  ::close(ends[1]);
+  disk.image.resize(64);
+  VhostSocket channel(ends[0]);
+  const auto told = channel.receive(2);
+  EXPECT_TRUE(told && told->empty());
+}
+
+TEST(VhostUserTest, TheStatusIsTheDriversUntilItResetsTheDevice) {
+  VhostDisk disk;
+  disk.start();
+  ASSERT_TRUE(disk.ask(Request::kSetStatus, {15}));
+  EXPECT_EQ(disk.get_word(Request::kGetStatus), 15u);
+  ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
+  ASSERT_TRUE(disk.ask(Request::kSetStatus, {0}));
+  EXPECT_EQ(disk.get_word(Request::kGetStatus), 0u);
+  disk.offer(kIn, 2, 512);
+  disk.kick_ring();
+  EXPECT_FALSE(wait_for(disk.call, 20));
+  disk.start();
+  EXPECT_EQ(disk.request(kIn, 2, 512), kOk);
+}
+
+TEST(VhostUserTest, ABadRequestStopsItsRingAloneAndAResetRevivesIt) {
+  VhostDisk disk({}, {.num_queues = 2});
+  disk.start();
+  ASSERT_TRUE(disk.ask(Request::kSetStatus, {15}));
+  disk.offer(kIn, 2, 512);
+  disk.guest.put(VhostDisk::kRing + 14, std::uint16_t{0});  // the chain's own head is next
+  disk.kick_ring();
+  EXPECT_TRUE(wait_for(disk.error));
+  take_event(disk.error);
+  EXPECT_EQ(disk.get_word(Request::kGetStatus), 15u | 64u);
+  EXPECT_EQ(disk.backend->statistics().queue_errors, 1u);
+  ASSERT_TRUE(disk.stop_ring(0));
+  disk.driver->clear();
+  ASSERT_TRUE(disk.start_ring(0, disk.driver->config()));
+  EXPECT_EQ(disk.request(kIn, 2, 512), kOk);
+  EXPECT_EQ(disk.get_word(Request::kGetStatus), 15u);
+}
+
+TEST(VhostUserTest, FeaturesStayWhileARingRuns) {
+  VhostDisk disk;
+  disk.start();
+  EXPECT_FALSE(
+      disk.ask(Request::kSetFeatures, {kFeatureVersion1 | internal::kVhostFeatureProtocol}));
+  EXPECT_FALSE(disk.ask(Request::kSetVringNum, {pair_of(0, 8)}));
+  EXPECT_FALSE(disk.ask(Request::kSetVringBase, {pair_of(0, 3)}));
+  EXPECT_EQ(disk.request(kIn, 2, 512), kOk);
+}
+
+TEST(VhostUserTest, StopCompletesAndEndsTheConnection) {
+  VhostDisk disk;
+  disk.start();
+  ASSERT_EQ(disk.request(kOut, 2, 512), kOk);
+  disk.backend->stop();
+  disk.wait();
+  EXPECT_TRUE(absl::IsCancelled(disk.result)) << disk.result;
+}
+
+// Each with what is right about it changed in one place.
+TEST(VhostUserTest, EveryMalformedMessageIsRefusedAndTheDiskGoesOn) {
+  std::atomic<int> refused{0};
+  VhostDisk disk({.refused = [&](std::string_view why) {
+    EXPECT_FALSE(why.empty());
+    ++refused;
+  }});
+  disk.start();
+  const int memory = disk.memory_fd();
+  const struct {
+    Request request;
+    std::vector<std::byte> payload;
+    std::vector<int> fds;
+  } bad[] = {
+      {Request::kSetFeatures, {}, {}},
+      {Request::kSetFeatures, bytes_of({UINT64_MAX}), {}},
+      {Request::kSetProtocolFeatures, bytes_of({UINT64_MAX}), {}},
+      {Request::kSetOwner, bytes_of({1}), {}},
+      {Request::kSetOwner, {}, {memory}},
+      {Request::kSetMemTable, {}, {}},
+      {Request::kSetMemTable, bytes_of({9}), {}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, 0, 0}), {}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, 0}), {memory}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, 0, 0}), {memory, memory}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, 0, 0}), {disk.kick}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, 2 * kRamBytes, 0, 0}), {memory}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase + 1, kRamBytes, 0, 0}), {memory}},
+      {Request::kSetMemTable, bytes_of({1, UINT64_MAX - 4095, kRamBytes, 0, 0}), {memory}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, UINT64_MAX, 0}), {memory}},
+      {Request::kSetMemTable, bytes_of({1, kRamBase, kRamBytes, 0, UINT64_MAX}), {memory}},
+      {Request::kSetMemTable, bytes_of({2, 0, 4096, 0, 0, 8192, 4096, 0, 0}), {memory, memory}},
+      {Request::kSetMemTable,
+       bytes_of({2, 0, 8192, 0, 0, 4096, 4096, 1 << 20, 0}),
+       {memory, memory}},
+      {Request::kSetVringNum, bytes_of({pair_of(1, 16)}), {}},
+      {Request::kSetVringNum, bytes_of({pair_of(0, 0)}), {}},
+      {Request::kSetVringNum, bytes_of({1, 2}), {}},
+      {Request::kSetVringAddr, bytes_of({pair_of(7, 0), 0, 0, 0, 0}), {}},
+      {Request::kSetVringAddr, bytes_of({0, 0, 0, 0, 0}), {}},
+      {Request::kSetVringBase, bytes_of({pair_of(UINT32_MAX, 0)}), {}},
+      {Request::kSetVringKick, bytes_of({0}), {}},
+      {Request::kSetVringKick, bytes_of({internal::kVringNoFd}), {disk.kick}},
+      {Request::kSetVringKick, bytes_of({5}), {disk.kick}},
+      {Request::kSetVringKick, bytes_of({0}), {memory}},
+      {Request::kSetVringKick, bytes_of({0}), {disk.kick, disk.kick}},
+      {Request::kSetVringCall, bytes_of({255}), {disk.call}},
+      {Request::kSetVringCall, {}, {disk.call}},
+      {Request::kSetVringErr, bytes_of({9}), {disk.error}},
+      {Request::kSetVringEnable, bytes_of({pair_of(1, 1)}), {}},
+      {Request::kSetConfig, {}, {}},
+      {Request::kSetConfig, bytes_of({pair_of(0, 4096), 0}), {}},
+      {Request::kSetConfig, bytes_of({pair_of(UINT32_MAX, 4), 0}), {}},
+      {Request::kSetBackendReqFd, {}, {}},
+      {Request::kSetLogFd, {}, {}},
+      {Request::kAddMemReg, bytes_of({0, kRamBase, kRamBytes, 0, 0}), {memory}},
+      {Request::kAddMemReg, bytes_of({0, 0, 4096, VhostDisk::kUser, 0}), {memory}},
+      {Request::kAddMemReg, bytes_of({0, 0, 0, 0, 0}), {memory}},
+      {Request::kAddMemReg, bytes_of({0, 0, 4096, 0, 0}), {}},
+      {Request::kRemMemReg, bytes_of({0, 0, 4096, 0, 0}), {}},
+      {Request::kSetStatus, {}, {}},
+      {Request::kResetDevice, bytes_of({1}), {}},
+      {static_cast<Request>(99), {}, {}},
+      {static_cast<Request>(UINT32_MAX), {}, {memory}},
+  };
+  int tried = 0;
+  for (const auto& [request, payload, fds] : bad) {
+    EXPECT_FALSE(disk.ask(request, payload, fds))
+        << static_cast<std::uint32_t>(request) << " of " << payload.size() << ", number " << tried;
+    ++tried;
+    ASSERT_EQ(disk.request(kIn, 2, 512), kOk) << tried;
+  }
+  EXPECT_EQ(refused, tried);
+  EXPECT_EQ(disk.backend->statistics().refused, static_cast<std::uint64_t>(tried));
+}
+
+// What cannot be answered by a number, and what is no message.
+TEST(VhostUserTest, WhatCannotBeUnderstoodEndsTheConnectionAndNoOther) {
+  VhostDisk disk;
+  const auto header = [](std::uint32_t request, std::uint32_t flags, std::uint32_t bytes) {
+    const std::array<std::uint32_t, 3> words{request, flags, bytes};
+    const auto raw = std::as_bytes(std::span(words));
+    return std::vector<std::byte>(raw.begin(), raw.end());
+  };
+  const int fd = disk.memory_fd();
+  const struct {
+    std::vector<std::byte> bytes;
+    std::vector<int> fds;
+  } bad[] = {
+      {header(1, 0, 0), {}},                       // no version
+      {header(1, 2, 0), {}},                       // another version
+      {header(1, 1, UINT32_MAX), {}},              // a payload of 4 GiB
+      {header(1, 1, 513), {}},                     // more than any message has
+      {header(1, 1, 8), {}},                       // the payload does not come
+      {std::vector<std::byte>(5), {}},             // half a header
+      {header(11, 1, 0), {}},                      // GET_VRING_BASE of no ring
+      {header(6, 1, 0), {}},                       // SET_LOG_BASE without a log
+      {header(3, 1, 0), std::vector<int>(9, fd)},  // more descriptors than there can be
+  };
+  for (const auto& [bytes, fds] : bad) {
+    ASSERT_TRUE(disk.socket->send_raw(bytes, fds));
+    ::shutdown(disk.socket->fd(), SHUT_WR);
+    disk.wait();
+    EXPECT_EQ(disk.result.code(), absl::StatusCode::kInvalidArgument) << bytes.size();
+    EXPECT_FALSE(disk.result.message().empty());
+    disk.disconnect();
+    disk.connect();
+  }
+  disk.start();
+  EXPECT_EQ(disk.request(kIn, 2, 512), kOk);
+}
+
+TEST(VhostUserTest, AMessageMayComeInPieces) {
+  VhostDisk disk;
+  disk.start();
+  const std::array<std::uint32_t, 5> message{
+      static_cast<std::uint32_t>(Request::kSetStatus),
+      internal::kVhostUserVersion | internal::kVhostUserNeedReply, 8, 7, 0};
+  for (const std::byte byte : std::as_bytes(std::span(message))) {
+    ASSERT_TRUE(disk.socket->send_raw({&byte, 1}));
+  }
+  const auto answer = disk.socket->receive(static_cast<std::uint32_t>(Request::kSetStatus));
+  EXPECT_TRUE(answer && VhostDisk::word(*answer) == 0);
+}
+
+std::size_t entries(const char* folder) {
+  DIR* const open = ::opendir(folder);
+  std::size_t count = 0;
+  while (::readdir(open) != nullptr) ++count;
+  ::closedir(open);
+  return count;
+}
+
+std::size_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t count = 0;
+  for (std::string line; std::getline(maps, line);) count += line.find("memfd") != line.npos;
+  return count;
+}
+
+TEST(VhostUserTest, AThousandConnectionsLeaveNothingBehind) {
+  VhostDisk disk;
+  disk.start();
+  disk.disconnect();
+  EXPECT_TRUE(disk.result.ok()) << disk.result;
+  const auto fds = entries("/proc/self/fd");
+  const auto threads = entries("/proc/self/task");
+  const auto mapped = mappings();
+  for (int i = 0; i < 1000; ++i) {
+    disk.connect();
+    if (i % 50 == 0) disk.start();
+    disk.disconnect();
+  }
+  EXPECT_EQ(entries("/proc/self/fd"), fds);
+  EXPECT_EQ(entries("/proc/self/task"), threads);
+  EXPECT_EQ(mappings(), mapped);
+  EXPECT_EQ(disk.backend->statistics().connections, 1001u);
+}
+
+TEST(VhostUserTest, NeedsADevice) {
+  EXPECT_EQ(VhostUserBackend::create(nullptr).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace vm_device
