@@ -159,6 +159,8 @@ class VhostFrontEnd {
     EXPECT_TRUE(answer && answer->size() == 8);
     return answer && answer->size() == 8 ? word(*answer) : 0;
   }
+  // What the back end's thread has done up to now is seen by this one.
+  void join() { get_word(Request::kGetFeatures); }
   static std::uint64_t word(const std::vector<std::byte>& from) {
     std::uint64_t out = 0;
     std::memcpy(&out, from.data(), sizeof out);

@@ -29,6 +29,7 @@ TEST_P(VhostUserFormTest, ReadsAndWritesAreThoseOfTheDisk) {
             0);
   disk.guest.put(VhostDisk::kData, std::uint64_t{0x1122'3344'5566'7788});
   ASSERT_EQ(disk.request(kOut, 9, 512), kOk);
+  disk.join();
   std::uint64_t written = 0;
   std::memcpy(&written, &content[9 * 512], sizeof written);
   EXPECT_EQ(written, 0x1122'3344'5566'7788u);
@@ -170,8 +171,10 @@ TEST(VhostUserTest, TheConfigurationIsReadAndWritten) {
   const std::uint32_t at[] = {32, 1};  // the cache, one byte
   std::memcpy(write_through.data(), at, sizeof at);
   EXPECT_TRUE(disk.ask(Request::kSetConfig, write_through));
+  disk.join();
   const int before = disk.image.flushes;
   ASSERT_EQ(disk.request(kOut, 1, 512), kOk);
+  disk.join();
   EXPECT_EQ(disk.image.flushes, before + 1);
 }
 
