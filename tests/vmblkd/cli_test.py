@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""vmblkd as its users see it: what it says to bad input, and one disk served to a front end.
+
+Usage: cli_test.py VMBLKD CASE, where CASE is a function of this file.
+"""
+
+import json
+import mmap
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+VMBLKD = sys.argv[1]
+SECTOR = 512
+VERSION_1 = 1 << 32
+PROTOCOL = 1 << 30
+GUEST, SIZE, USER = 0x10000, 1 << 20, 0x7000000
+
+
+def run(*arguments):
+    return subprocess.run([VMBLKD, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=100)
+
+
+def expect(result, status, pattern):
+    stderr = result.stderr.decode()
+    assert result.returncode == status, (result.returncode, stderr)
+    assert re.fullmatch("vmblkd: " + pattern + "\n", stderr), repr(stderr)
+
+
+def make_image(name="disk.img", bytes_=1 << 20):
+    with open(name, "wb") as file:
+        for sector in range(bytes_ // SECTOR):
+            file.write(struct.pack("<I", sector) * (SECTOR // 4))
+    return name
+
+
+class Server:
+    def __init__(self, *arguments, path="d.sock"):
+        self.path = path
+        self.process = subprocess.Popen([VMBLKD, "--socket", path, *arguments],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
+
+    def __enter__(self):
+        while not os.path.exists(self.path):
+            assert self.process.poll() is None, self.process.stderr.read()
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out.decode(), err.decode()
+
+
+class FrontEnd:
+    """One ring of a disk, split, without interrupts."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(30)
+        self.socket.connect(path)
+        self.fd = os.memfd_create("guest")
+        os.ftruncate(self.fd, SIZE)
+        self.memory = mmap.mmap(self.fd, SIZE)
+        self.index = 0
+
+    def send(self, request, payload=b"", fds=(), answered=False):
+        message = struct.pack("<III", request, 9 if answered else 1, len(payload)) + payload
+        socket.send_fds(self.socket, [message], fds)
+        if answered:
+            assert struct.unpack("<IIIQ", self.socket.recv(20, socket.MSG_WAITALL))[3] == 0, request
+
+    def get(self, request, payload=b""):
+        self.send(request, payload)
+        size = struct.unpack("<III", self.socket.recv(12, socket.MSG_WAITALL))[2]
+        return self.socket.recv(size, socket.MSG_WAITALL)
+
+    def start(self):
+        features = struct.unpack("<Q", self.get(1))[0]
+        assert features & VERSION_1 and features & PROTOCOL
+        self.send(16, struct.pack("<Q", 1 << 3))
+        self.send(2, struct.pack("<Q", VERSION_1 | PROTOCOL), answered=True)
+        self.send(5, struct.pack("<II4Q", 1, 0, GUEST, SIZE, USER, 0), [self.fd], answered=True)
+        self.send(8, struct.pack("<II", 0, 8), answered=True)
+        self.send(9, struct.pack("<II4Q", 0, 0, USER, USER + 0x800, USER + 0x400, 0), answered=True)
+        self.kick = os.eventfd(0)
+        self.send(12, struct.pack("<Q", 0), [self.kick], answered=True)
+        self.send(18, struct.pack("<II", 0, 1), answered=True)
+        return self
+
+    def request(self, kind, sector, content=bytes(SECTOR)):
+        memory = self.memory
+        memory[0x1000:0x1010] = struct.pack("<IIQ", kind, 0, sector)
+        memory[0x2000:0x2000 + len(content)] = content
+        memory[0x3000] = 0xee
+        direction = 0 if kind == 1 else 2
+        chain = [(0x1000, 16, 1, 1), (0x2000, len(content), 1 | direction, 2), (0x3000, 1, 2, 0)]
+        for i, (at, size, flags, following) in enumerate(chain):
+            memory[16 * i:16 * i + 16] = struct.pack("<QIHH", GUEST + at, size, flags, following)
+        struct.pack_into("<H", memory, 0x404 + 2 * (self.index % 8), 0)
+        self.index = (self.index + 1) & 0xffff
+        struct.pack_into("<H", memory, 0x402, self.index)
+        os.eventfd_write(self.kick, 1)
+        deadline = time.monotonic() + 30
+        while struct.unpack_from("<H", memory, 0x802)[0] != self.index:
+            assert time.monotonic() < deadline, "no answer"
+            time.sleep(0.001)
+        return memory[0x3000], bytes(memory[0x2000:0x2000 + len(content)])
+
+
+def wrong_command_lines():
+    for arguments, pattern in [
+            ([], "--socket is needed.*"),
+            (["--socket", "s"], "either --disk or --null is needed.*"),
+            (["--socket", "s", "--disk", "d", "--null", "1G"], "either --disk or --null.*"),
+            (["--socket", "s", "--disk", "d", "--disk", "e"], "2 disks, but 1 sockets"),
+            (["--socket", "s", "--null", "7"], "--null 7: a size such as 1G is needed"),
+            (["--socket", "s", "--null", "1M", "--queues", "65"], "--queues 65: 1 to 64.*"),
+            (["--socket", "s", "--null", "1M", "--queue-size", "100"], "--queue-size 100: powers.*"),
+            (["--socket", "s", "--null", "1M", "--poll", "-1"], "--poll -1: 0 to.*"),
+            (["--socket", "s", "--null", "1M", "--service", "x"], "--service x: async and inline.*"),
+            (["--socket", "s", "--null", "1M", "--stats", "xml"], "--stats xml: text and json.*"),
+            (["--fd", "-1", "--null", "1M"], "--fd -1: no descriptor"),
+            (["--nonsense"], ".*--nonsense.*--help.*")]:
+        expect(run(*arguments), 2, pattern)
+        assert not os.path.exists("s")
+
+
+def help_and_capabilities():
+    assert b"qemu-system-x86_64" in run("--help").stdout
+    assert json.loads(run("--print-capabilities").stdout)["type"] == "block"
+
+
+def missing_image():
+    expect(run("--socket", "s", "--disk", "nope"), 1, "nope: No such file or directory")
+    assert not os.path.exists("s")
+
+
+def image_in_use():
+    make_image()
+    with Server("--disk", "disk.img"):
+        expect(run("--socket", "other", "--disk", "disk.img"), 1, "disk.img: .*in use.*")
+
+
+def socket_in_use_and_left_behind():
+    make_image()
+    make_image("other.img")
+    with Server("--disk", "disk.img") as server:
+        expect(run("--socket", "d.sock", "--disk", "other.img"), 1,
+               "d.sock: another process listens there")
+        server.process.kill()
+        server.process.wait()
+        assert os.path.exists("d.sock")
+    with Server("--disk", "disk.img") as server:
+        time.sleep(0.1)
+        assert server.end()[0] == 0
+    assert not os.path.exists("d.sock")
+
+
+def bad_sockets():
+    make_image()
+    expect(run("--socket", "x" * 120, "--disk", "disk.img"), 1, "x{120}: 120 characters, but.*")
+    expect(run("--socket", "disk.img", "--null", "1M"), 1, "disk.img: something that is no socket.*")
+    expect(run("--socket", "no/such/folder", "--null", "1M"), 1, "no/such/folder: No such file.*")
+    expect(run("--fd", "99", "--null", "1M"), 1, "fd 99: Bad file descriptor")
+
+
+def serves_and_ends():
+    make_image()
+    for service in ("async", "inline"):
+        with Server("--disk", "disk.img", "--service", service, "--stats", "json") as server:
+            front = FrontEnd("d.sock").start()
+            assert front.request(0, 5) == (0, struct.pack("<I", 5) * 128)
+            status, _ = front.request(1, 9, service.encode().ljust(SECTOR, b"."))
+            assert status == 0
+            status, out, err = server.end()
+            assert status == 0 and err == "", (status, err)
+            assert json.loads(out)["disks"][0]["connections"] == 1
+        with open("disk.img", "rb") as file:
+            file.seek(9 * SECTOR)
+            assert file.read(SECTOR) == service.encode().ljust(SECTOR, b".")
+
+
+def read_only_and_null():
+    make_image()
+    with Server("--disk", "disk.img", "--readonly") as server:
+        front = FrontEnd("d.sock").start()
+        assert front.request(1, 9)[0] == 1
+        assert front.request(0, 9)[1] == struct.pack("<I", 9) * 128
+        assert server.end()[0] == 0
+    with Server("--null", "1G") as server:
+        assert FrontEnd("d.sock").start().request(0, 9, b"x" * SECTOR) == (0, bytes(SECTOR))
+        assert server.end(signal.SIGINT)[0] == 0
+
+
+def next_front_end_is_served():
+    make_image()
+    with Server("--disk", "disk.img") as server:
+        for _ in range(3):
+            front = FrontEnd("d.sock").start()
+            assert front.request(0, 1)[0] == 0
+            front.socket.close()
+        bad = FrontEnd("d.sock")
+        bad.socket.send(b"GET / HTTP/1.1\r\n\r\n")
+        try:
+            assert bad.socket.recv(1) == b""
+        except ConnectionResetError:
+            pass
+        assert FrontEnd("d.sock").start().request(0, 1)[0] == 0
+        status, _, err = server.end()
+        assert status == 0
+        assert re.fullmatch(r"vmblkd: d\.sock: connection ended: .*\n", err), err
+
+
+def descriptor_that_is_connected():
+    make_image()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("l.sock")
+    listener.listen(1)
+    front = FrontEnd("l.sock")
+    connection, _ = listener.accept()
+    with subprocess.Popen([VMBLKD, "--fd", str(connection.fileno()), "--disk", "disk.img"],
+                          pass_fds=[connection.fileno()], stdout=subprocess.PIPE) as process:
+        connection.close()
+        assert front.start().request(0, 3)[1] == struct.pack("<I", 3) * 128
+        front.socket.close()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        globals()[sys.argv[2]]()
+        os.chdir("/")
+
+
+if __name__ == "__main__":
+    main()
