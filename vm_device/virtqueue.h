@@ -16,12 +16,17 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "vm_device/descriptor_chain.h"
 #include "vm_device/dma.h"
 #include "vm_device/virtqueue_error.h"
 
 namespace vm_device {
+
+namespace internal {
+class RequestJournal;
+}
 
 inline constexpr std::uint32_t kMaxIndirectDescriptors = 1024;
 
@@ -46,6 +51,11 @@ struct VirtqueueConfig {
   // Where to begin; without one, at the beginning. Of an idle queue: there are no chains with
   // which requests that another device has taken could be pushed.
   std::optional<VirtqueueState> start{};
+  // Of vhost-user, split rings only: where it is noted what was taken, and the heads of requests
+  // that were taken from this ring before and are to be taken again first. They are `start`'s
+  // next_available ahead of its next_used.
+  internal::RequestJournal* journal = nullptr;
+  std::span<const std::uint16_t> taken_before{};
 };
 
 enum class PopStatus : std::uint8_t {

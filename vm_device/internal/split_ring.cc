@@ -15,7 +15,8 @@ VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
   const std::uint64_t size = config.size;
   if ((size & (size - 1)) != 0) return fail(VirtqueueError::kBadSize);
   const VirtqueueState start_at = config.start.value_or(VirtqueueState{});
-  if (start_at.next_available != start_at.next_used) return fail(VirtqueueError::kBadStart);
+  const auto ahead = static_cast<std::uint16_t>(start_at.next_available - start_at.next_used);
+  if (ahead != config.taken_before.size() || ahead > size) return fail(VirtqueueError::kBadStart);
   const std::uint64_t event = (config.features & kFeatureRingEventIdx) != 0 ? 2 : 0;
   const RingRanges ranges{
       {{config.descriptor_table, size * kDescriptorBytes, kDescriptorBytes, DmaAccess::kRead},
@@ -26,6 +27,8 @@ VirtqueueError SplitRing::enable(const VirtqueueConfig& config) {
   staged_ = 0;
   slot_mask_ = static_cast<std::uint32_t>(size - 1);
   run_ = {};
+  journal_ = config.journal;
+  taken_before_.assign(config.taken_before.rbegin(), config.taken_before.rend());
   return start(config, ranges);
 }
 
@@ -118,7 +121,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 [[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
   if (!is_taking()) return PopStatus::kEmpty;
-  prepare_quick_path();
+  if (journal_ == nullptr) prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   return status == PopStatus::kError ? forget(chain, status) : status;
 }
@@ -131,6 +134,11 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 template <typename Path>
 PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
+  if (!taken_before_.empty()) {
+    const std::uint16_t head = taken_before_.back();
+    taken_before_.pop_back();
+    return pop_head(path, head, chain);
+  }
   if (next_available_ == available_) {
     const PopStatus found = look(path);
     if (found != PopStatus::kChain) return found;
@@ -141,12 +149,19 @@ PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
                  std::memory_order_relaxed)) {
     return stop(VirtqueueError::kRingUnreachable);
   }
+  const PopStatus status = pop_head(path, head, chain);
+  if (status == PopStatus::kChain) ++next_available_;
+  return status;
+}
+
+template <typename Path>
+PopStatus SplitRing::pop_head(Path path, std::uint16_t head, DescriptorChain& chain) {
   const VirtqueueError error = take(path, head, chain);
   if (error != VirtqueueError::kNone) [[unlikely]]
     return stop(error);
+  if (journal_ != nullptr) journal_->take(head);
   sign(chain, head);
   take_turn(chain);
-  ++next_available_;
   return PopStatus::kChain;
 }
 
@@ -226,6 +241,8 @@ void SplitRing::publish_on(Path path) {
   unsignalled_ += std::exchange(staged_, 0);
   if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_release)) {
     fail(VirtqueueError::kRingUnreachable);
+  } else if (journal_ != nullptr) {
+    journal_->publish(next_used_);
   }
 }
 
@@ -270,6 +287,7 @@ VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t writ
   alone_ = kNoEpoch;
   on_path([&](auto path) {
     if (!write_entry(path, next_used_, chain.head(), written)) return;
+    if (journal_ != nullptr) journal_->stage(chain.head());
     ++next_used_;
     ++staged_;
   });
@@ -278,6 +296,7 @@ VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t writ
 
 void SplitRing::stage_in_order() {
   for (Completion it; order_.next(it); ++next_used_, ++staged_) {
+    if (journal_ != nullptr) journal_->stage(static_cast<std::uint16_t>(it.name));
     if (!run_.last.whole && !end_run()) return;
     if (!run_.open) run_ = {.open = true, .at = next_used_, .last = {}};
     run_.last = it;

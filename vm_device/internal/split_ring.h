@@ -5,8 +5,10 @@
 #define VM_DEVICE_INTERNAL_SPLIT_RING_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "vm_device/internal/quick_chain.h"
+#include "vm_device/internal/request_journal.h"
 #include "vm_device/internal/ring_core.h"
 
 namespace vm_device::internal {
@@ -18,7 +20,11 @@ class SplitRing : public RingCore {
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const { return {next_available_, next_used_}; }
-  bool is_idle() const { return !is_enabled() || next_available_ == next_used_; }
+  // What is to be taken again is nobody's yet.
+  bool is_idle() const {
+    const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
+    return !is_enabled() || taken == taken_before_.size();
+  }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
@@ -40,6 +46,8 @@ class SplitRing : public RingCore {
   VirtqueueError mark_used(std::uint64_t entry) const;
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
+  template <typename Path>
+  PopStatus pop_head(Path path, std::uint16_t head, DescriptorChain& chain);
   template <typename Path>
   PopStatus look(Path path);
   template <typename Path>
@@ -68,6 +76,8 @@ class SplitRing : public RingCore {
   std::uint32_t slot_mask_ = 0;       // of an index
   std::uint32_t staged_ = 0;          // requests that the driver does not see used yet
   UsedRun run_;
+  RequestJournal* journal_ = nullptr;
+  std::vector<std::uint16_t> taken_before_;  // what is left of it, the next one last
 };
 
 }  // namespace vm_device::internal

@@ -73,6 +73,7 @@ inline constexpr std::size_t kMemTableSlots = 8;
 inline constexpr std::uint64_t kMaxMemSlots = 509;
 inline constexpr std::size_t kVhostRegionBytes = 32;
 inline constexpr std::size_t kMemTableHeaderBytes = 8;
+inline constexpr std::size_t kInflightBytes = 20;
 inline constexpr std::size_t kConfigHeaderBytes = 12;
 inline constexpr std::size_t kMaxConfigBytes = 256;
 

@@ -1,8 +1,11 @@
 // What each request of a vhost-user front end does.
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -42,6 +45,14 @@ absl::StatusOr<OwnedFd> take_ring_fd(VhostUserMessage& message) {
 
 std::uint32_t ring_of(const VhostUserMessage& message) {
   return message.word<std::uint64_t>(0) & kVringIndexMask;
+}
+
+// One that stays as long as it is. Not open: the host has none.
+OwnedFd sealed_file(std::uint64_t bytes) {
+  OwnedFd file(::memfd_create("vhost-user requests", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const bool made = file.is_open() && ::ftruncate(file.get(), static_cast<off_t>(bytes)) == 0 &&
+                    ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0;
+  return made ? std::move(file) : OwnedFd();
 }
 
 // What is written to never keeps the writer.
@@ -94,6 +105,10 @@ const VhostUserSession::Form* VhostUserSession::form_of(std::uint32_t request) {
        &VhostUserSession::get_config},
       {VhostUserRequest::kSetConfig, "SET_CONFIG", kAnyBytes, 0, 0, Answer::kAck,
        &VhostUserSession::set_config},
+      {VhostUserRequest::kGetInflightFd, "GET_INFLIGHT_FD", kAnyBytes, 0, 0, Answer::kReply,
+       &VhostUserSession::get_journals},
+      {VhostUserRequest::kSetInflightFd, "SET_INFLIGHT_FD", kAnyBytes, 1, 1, Answer::kAck,
+       &VhostUserSession::set_journals},
       {VhostUserRequest::kResetDevice, "RESET_DEVICE", 0, 0, 0, Answer::kAck,
        &VhostUserSession::reset_device},
       {VhostUserRequest::kGetMaxMemSlots, "GET_MAX_MEM_SLOTS", 0, 0, 0, Answer::kReply,
@@ -292,8 +307,44 @@ absl::Status VhostUserSession::set_config(Message& message) {
   return absl::OkStatus();
 }
 
+// The numbers of queues and of their descriptors; before them the bytes of the journals, and
+// where they begin in the file.
+absl::Status VhostUserSession::get_journals(Message& message) {
+  const auto count = message.word<std::uint16_t>(16);
+  const auto size = message.word<std::uint16_t>(18);
+  if (message.bytes < kInflightBytes || count > state_.transport.queue_count() || size == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("GET_INFLIGHT_FD for %u queues of %u descriptors", count, size));
+  }
+  const std::uint64_t bytes = count * RequestJournal::bytes_for(size);
+  const OwnedFd file = sealed_file(bytes);
+  if (!file.is_open()) {
+    return absl::ResourceExhaustedError(absl::StrFormat("memfd_create: %s", std::strerror(errno)));
+  }
+  std::memcpy(message.payload.data(), &bytes, sizeof bytes);
+  constexpr std::uint64_t kOffset = 0;
+  std::memcpy(&message.payload[8], &kOffset, sizeof kOffset);
+  return reply(message, std::span(message.payload).first(message.bytes), file.get());
+}
+
+absl::Status VhostUserSession::set_journals(Message& message) {
+  const auto bytes = message.word<std::uint64_t>(0);
+  const auto count = message.word<std::uint16_t>(16);
+  const auto size = message.word<std::uint16_t>(18);
+  const bool fits = message.bytes >= kInflightBytes && size != 0 && count != 0 &&
+                    count * RequestJournal::bytes_for(size) <= bytes;
+  if (!fits || rings_.is_any_running()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "0x%x bytes for %u queues of %u descriptors, or while rings run", bytes, count, size));
+  }
+  auto journals = ForeignBytes::map(message.fds.front(), message.word<std::uint64_t>(8), bytes);
+  if (!journals.ok()) return journals.status();
+  rings_.use_journals(*std::move(journals), size, count);
+  return absl::OkStatus();
+}
+
 absl::Status VhostUserSession::reset_device(Message&) {
-  rings_.reset();
+  rings_.reset_by_driver();
   tell_log();
   status_ = 0;
   return absl::OkStatus();

@@ -197,8 +197,31 @@ void VhostUserRings::start(std::size_t index) {
   const bool is_modern = (features_ & kFeatureVersion1) != 0;
   if (!is_modern) config.size = 0;
   config.start = start_of(ring, config);
+  use_journal(ring, config);
   ring.config = config;
   ring.refused = transport_.start(index, config) != VirtqueueError::kNone;
+}
+
+// Requests that a back end had and did not give back come first.
+void VhostUserRings::use_journal(Ring& ring, VirtqueueConfig& config) {
+  if (ring.journal == nullptr || is_packed() || ring.journal_size != config.size) return;
+  taken_before_ = ring.journal->open(config.start->next_used);
+  config.journal = ring.journal.get();
+  config.taken_before = taken_before_;
+  config.start->next_available =
+      static_cast<std::uint16_t>(config.start->next_used + taken_before_.size());
+}
+
+void VhostUserRings::use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size,
+                                  std::size_t count) {
+  const std::uint64_t part = RequestJournal::bytes_for(size);
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    const bool has_one = bytes != nullptr && i < count;
+    rings_[i].journal =
+        has_one ? std::make_unique<RequestJournal>(*bytes, i * part, size) : nullptr;
+    rings_[i].journal_size = size;
+  }
+  journals_ = std::move(bytes);
 }
 
 // A ring that an error of the driver's has stopped is running all the same: until the front end
@@ -216,6 +239,13 @@ void VhostUserRings::update() {
   }
 }
 
+void VhostUserRings::reset_by_driver() {
+  for (const Ring& ring : rings_) {
+    if (ring.journal != nullptr) ring.journal->clear();
+  }
+  reset();
+}
+
 bool VhostUserRings::is_any_running() const {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
     if (transport_.is_running(i)) return true;
@@ -229,7 +259,11 @@ void VhostUserRings::reset() {
     if (rings_[i].kick.is_open()) {
       ::epoll_ctl(poller_, EPOLL_CTL_DEL, rings_[i].kick.get(), nullptr);
     }
+    auto journal = std::move(rings_[i].journal);
+    const std::uint16_t journal_size = rings_[i].journal_size;
     rings_[i] = Ring();
+    rings_[i].journal = std::move(journal);
+    rings_[i].journal_size = journal_size;
     transport_.set_call(i, OwnedFd());
     transport_.set_error(i, OwnedFd());
   }

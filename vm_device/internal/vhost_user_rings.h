@@ -5,12 +5,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "vm_device/internal/foreign_bytes.h"
 #include "vm_device/internal/owned_fd.h"
+#include "vm_device/internal/request_journal.h"
 #include "vm_device/internal/vhost_user_memory.h"
 #include "vm_device/internal/vhost_user_transport.h"
 
@@ -48,14 +51,20 @@ class VhostUserRings {
   // Stops the ring, all of whose requests are complete then. Where it is to go on.
   absl::StatusOr<std::uint32_t> stop(std::uint32_t index);
 
+  // Where rings that are started later note their requests: a part of the bytes for each, for
+  // queues of that size. Null: nowhere.
+  void use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size, std::size_t count);
+
   // What counts for rings that are started later. Without the protocol's features rings are
   // enabled from the beginning.
   void use_features(std::uint64_t virtio_features, bool enabled_by_message);
   // After every change: starts what can be, and moves rings that lie elsewhere than they did.
   void update();
   bool is_any_running() const;
-  // Forgets everything, at once.
+  // Forgets everything, at once; what was taken is in the journals.
   void reset();
+  // The driver's reset: the journals are empty, too.
+  void reset_by_driver();
 
   // A kick of the ring.
   void kicked(std::uint64_t event);
@@ -74,6 +83,8 @@ class VhostUserRings {
     bool enabled = false;
     bool refused = false;    // could not be started as it is
     VirtqueueConfig config;  // while it runs
+    std::unique_ptr<RequestJournal> journal;
+    std::uint16_t journal_size = 0;
   };
 
   absl::Status check(std::uint32_t index) const;
@@ -82,6 +93,7 @@ class VhostUserRings {
   bool is_ready(const Ring& ring) const;
   VirtqueueConfig config_of(const Ring& ring) const;
   VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
+  void use_journal(Ring& ring, VirtqueueConfig& config);
   void start(std::size_t index);
   void pause(std::size_t index);
   std::uint32_t wire_base(const VirtqueueState& state) const;
@@ -92,7 +104,9 @@ class VhostUserRings {
   std::uint64_t first_event_;
   std::uint64_t features_ = 0;
   bool enabled_by_message_ = false;
+  std::unique_ptr<ForeignBytes> journals_;
   std::vector<Ring> rings_;
+  std::vector<std::uint16_t> taken_before_;  // of the ring that is being started
 };
 
 }  // namespace vm_device::internal

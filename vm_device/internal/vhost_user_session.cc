@@ -174,8 +174,9 @@ void VhostUserSession::refuse(const std::string& name, const absl::Status& why) 
   state_.options.refused(absl::StrCat(name, ": ", why.message()));
 }
 
-absl::Status VhostUserSession::reply(const Message& to, std::span<const std::byte> payload) {
-  if (channel_.reply(to, payload)) return absl::OkStatus();
+absl::Status VhostUserSession::reply(const Message& to, std::span<const std::byte> payload,
+                                     int fd) {
+  if (channel_.reply(to, payload, fd)) return absl::OkStatus();
   return absl::UnavailableError("the front end does not take its answers");
 }
 

@@ -57,7 +57,7 @@ class VhostUserSession {
   absl::Status take(Message& message);
   absl::Status dispatch(const Form& form, Message& message);
   void refuse(const std::string& name, const absl::Status& why);
-  absl::Status reply(const Message& to, std::span<const std::byte> payload);
+  absl::Status reply(const Message& to, std::span<const std::byte> payload, int fd = -1);
   absl::Status reply_word(const Message& to, std::uint64_t word);
   void tell_log();
   void config_changed();
@@ -85,6 +85,8 @@ class VhostUserSession {
   absl::Status set_backend_channel(Message& message);
   absl::Status get_config(Message& message);
   absl::Status set_config(Message& message);
+  absl::Status get_journals(Message& message);
+  absl::Status set_journals(Message& message);
   absl::Status reset_device(Message& message);
   absl::Status set_status(Message& message);
   absl::Status get_status(Message& message);

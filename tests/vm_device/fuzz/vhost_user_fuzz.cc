@@ -80,7 +80,9 @@ class FrontEnd {
       case 0: return write_memory(bytes.take(2) % kBytes, bytes.take(8));
       case 1: return describe(bytes);
       case 2: return write_memory(kDriver + 2, bytes.take(2));
-      case 3: return static_cast<void>(!::ftruncate(memory_.get(), 4096 * bytes.below(17)));
+      case 3:
+        return static_cast<void>(
+            !::ftruncate(memory_.get(), static_cast<off_t>(4096 * bytes.below(17))));
       case 4: return start(bytes);
       case 5: return send_raw(bytes);
       default: return send_any(bytes);
