@@ -45,9 +45,9 @@ struct VhostUserStatistics {
 // again, is an error of one request or ring, never of the process.
 //
 // Protocol features: MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD (of split
-// rings), RESET_DEVICE, CONFIGURE_MEM_SLOTS (509), STATUS. Rings are split or packed. A ring may have no call
-// descriptor, and no kick one (it is polled then). A kick that came before the ring was enabled
-// is not lost: each start looks for requests.
+// rings), RESET_DEVICE, CONFIGURE_MEM_SLOTS (509), STATUS. Rings are split or packed. A ring may
+// have no call descriptor, and no kick one (it is polled then). A kick that came before the ring
+// was enabled is not lost: each start looks for requests.
 //
 // A ring that is stopped (GET_VRING_BASE, disabling) completes the requests that it has taken
 // first. Pages that were written are in the log before that is answered, and within 10 ms of
