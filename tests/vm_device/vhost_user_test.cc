@@ -173,6 +173,7 @@ TEST(VhostUserTest, TheConfigurationIsReadAndWritten) {
   EXPECT_TRUE(disk.ask(Request::kSetConfig, write_through));
   disk.join();
   const int before = disk.image.flushes;
+  disk.join();
   ASSERT_EQ(disk.request(kOut, 1, 512), kOk);
   disk.join();
   EXPECT_EQ(disk.image.flushes, before + 1);
