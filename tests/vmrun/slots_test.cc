@@ -132,6 +132,10 @@ TEST(SlotsTest, TheUsersConsoleIsTypedToOnceItHasPrinted) {
   devices[0]->write_config(8, letter);
   EXPECT_EQ(printed, "y");
   EXPECT_TRUE((*slots)->is_typed_to());
+  int typed = 0;
+  for (; (*slots)->has_room(); ++typed) (*slots)->type('z');
+  EXPECT_EQ(static_cast<vm_device::VirtioConsole&>(*devices[0]).unread(), 4096u);
+  EXPECT_EQ(typed, 4096);
 }
 
 }  // namespace

@@ -112,8 +112,9 @@ void Session::feed() {
   slots_->attend();
   peer_->attend();
   while (slots_->is_typed_to()) {
-    const auto byte = peer_->say();
-    if (!byte || !slots_->type(*byte)) return;
+    const auto byte = slots_->has_room() ? peer_->say() : std::nullopt;
+    if (!byte) return;
+    slots_->type(*byte);
   }
   Uart& uart = machine_->uart();
   while (uart.space() > 0) {

@@ -133,7 +133,8 @@ absl::Status HostSlots::add_console(const std::string& target) {
     }
   }
   vm_device::ConsolePeer& peer = *this;
-  auto console = std::make_unique<vm_device::VirtioConsole>(peer);
+  auto console = std::make_unique<vm_device::VirtioConsole>(
+      peer, vm_device::VirtioConsoleOptions{.input_bytes = kInputBytes});
   console_ = console.get();
   devices_.push_back(std::move(console));
   return absl::OkStatus();
@@ -161,7 +162,7 @@ void HostSlots::wait(std::chrono::milliseconds limit) const {
   poll(sockets.data(), sockets.size(), static_cast<int>(limit.count()));
 }
 
-bool HostSlots::type(char byte) { return console_->send(std::as_bytes(std::span(&byte, 1))) == 1; }
+void HostSlots::type(char byte) { console_->send(std::as_bytes(std::span(&byte, 1))); }
 
 // A file that takes no more loses the rest, as a console without a reader does.
 void HostSlots::console_output(std::span<const std::byte> bytes) {

@@ -75,10 +75,13 @@ class HostSlots final : private vm_device::ConsolePeer {
 
   // Whether what is typed is for the virtio console: the user's, once the guest has used it.
   bool is_typed_to() const { return talks_to_user_ && has_printed_; }
-  // Returns whether there was room.
-  bool type(char byte);
+  bool has_room() const { return console_->unread() < kInputBytes; }
+  // Needs:  is_typed_to(), has_room().
+  void type(char byte);
 
  private:
+  static constexpr std::size_t kInputBytes = 4096;
+
   explicit HostSlots(std::function<void(char)> print) : print_(std::move(print)) {}
   absl::Status add_net(const NetOption& option);
   absl::Status add_console(const std::string& target);
