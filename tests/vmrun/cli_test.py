@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import socket
+import socket
 import struct
 import subprocess
 import sys
@@ -282,6 +283,26 @@ def traces_end_with_the_run():
                              "insn 0 3 M 0x8000000c 0062a023"], lines
     result = run("--firmware", image, "--trace", "-", "--trace-what", "block")
     assert result.stderr == b"block 0 0 M 0x80000000 4\n", result
+
+
+def a_port_in_use_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        expect(run("--firmware", write("loop", LOOP), "--gdb", str(port)), 1,
+               rf"--gdb {port}: 127\.0\.0\.1:{port}: Address already in use")
+
+
+def a_debugger_that_never_comes_holds_up_neither_timeout_nor_signal():
+    result = run("--firmware", write("loop", LOOP), "--gdb", "0", "--timeout", "0.3")
+    assert result.returncode == 1 and b"timeout" in result.stderr, result
+    child = subprocess.Popen([VMRUN, "--firmware", "loop", "--gdb", "0"], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child.stderr.readline()  # it listens
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=100) == 1
+    assert b"ended by signal" in child.stderr.read()
 
 
 def on_terminal(keys):

@@ -88,6 +88,12 @@ TEST(OptionsTest, ASeedIsOfEveryChance) {
   EXPECT_EQ(accepted({"--seed", "18446744073709551615"}).seed, UINT64_MAX);
 }
 
+TEST(OptionsTest, ADebuggerHasAPort) {
+  EXPECT_EQ(accepted({}).gdb_port, std::nullopt);
+  EXPECT_EQ(accepted({"--gdb", "0"}).gdb_port, 0);
+  EXPECT_EQ(accepted({"--gdb", "65535"}).gdb_port, 65535);
+}
+
 TEST(OptionsTest, ATraceIsOfInstructionsUnlessToldOtherwise) {
   EXPECT_EQ(accepted({"--trace", "t"}).trace_kinds, TraceKinds{.instructions = true});
   const Options options = accepted({"--trace", "-", "--trace-what", "mmio,block,trap"});
@@ -134,6 +140,7 @@ TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
       {"--net", "dgram:,"}, {"--memory-mode", "softtlb"},
       {"--net", ""},        {"--disk", ",readonly"},
       {"--trace", ""},      {"--trace-what", "insn"}};
+  for (const char* port : {"", "-1", "65536", "gdb"}) wrong.push_back({"--gdb", port});
   for (const char* kinds : {"", "all", "insn,"}) {
     wrong.push_back({"--trace", "t", "--trace-what", kinds});
   }

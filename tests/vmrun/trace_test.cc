@@ -131,7 +131,7 @@ TEST_F(TraceTest, NoTraceChangesTheRunAndBothCpusHaveTheSame) {
   for (const bool all : {false, true}) {
     for (const bool jit : {false, true}) {
       const TraceKinds kinds{.instructions = all, .blocks = true, .traps = true, .mmio = all};
-      boot(kinds, kProgram, jit ? std::optional(JitOptions{}) : std::nullopt);
+      boot(kinds, kProgram, jit ? std::optional(JitOptions{.interpreted_runs = 0}) : std::nullopt);
       static_cast<void>(machine_->run(kMany));
       traces.push_back(lines());
       ends.push_back(state().x[10]);

@@ -289,15 +289,16 @@ StopReason Machine::run(std::uint64_t instructions) {
 }
 
 bool Machine::can_wake() const {
-  return std::any_of(harts_.begin(), harts_.end(),
-                     [](const auto& hart) { return has_wakeup(hart->state()); });
+  return std::any_of(harts_.begin(), harts_.end(), [this](const auto& hart) {
+    return !held_[hart->state().number] && has_wakeup(hart->state());
+  });
 }
 
 std::uint64_t Machine::ticks_to_timer() const {
   std::uint64_t least = UINT64_MAX;
   for (std::size_t hart = 0; hart < harts_.size(); ++hart) {
     const bool enabled = (harts_[hart]->state().csrs.mie & mask_of(Interrupt::kTimer)) != 0;
-    if (enabled) least = std::min(least, clint_.ticks_left(hart));
+    if (enabled && !held_[hart]) least = std::min(least, clint_.ticks_left(hart));
   }
   return least;
 }

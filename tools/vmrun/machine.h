@@ -90,6 +90,7 @@ class Machine {
 
   // Whether a hart that waits would go on.
   bool can_wake() const;
+  bool waits(std::size_t number) const { return waiting_[number]; }
 
   // The one that ran last, at first hart 0.
   Hart& hart() { return *harts_[running_]; }

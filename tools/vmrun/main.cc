@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tools/vmrun/file.h"
+#include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/options.h"
 #include "tools/vmrun/profile.h"
@@ -120,6 +121,15 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
   return machine;
 }
 
+// Null where none was asked for.
+absl::StatusOr<std::unique_ptr<GdbServer>> await_debugger(const Options& options,
+                                                          Machine& machine) {
+  if (!options.gdb_port) return nullptr;
+  auto server = GdbServer::listen(*options.gdb_port, machine);
+  if (server.ok()) complain(fmt::format("waiting for gdb at 127.0.0.1:{}", (*server)->port()));
+  return server;
+}
+
 std::optional<JitStatistics> jit_statistics(Machine& machine) {
   if (machine.hart().jit() == nullptr) return std::nullopt;
   JitStatistics sum;
@@ -170,13 +180,15 @@ bool shows_progress(const Options& options) {
 
 // The peer, and with it the terminal's raw mode, is gone before anything is reported.
 SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, HostSlots& slots,
-                       Output& output, TraceFile* trace, const Options& options) {
+                       Output& output, TraceFile* trace, GdbServer* debugger,
+                       const Options& options) {
   Session session(machine, *peer, slots, output, {options.timeout, options.instructions});
   if (trace != nullptr) session.follow_trace(*trace);
   std::optional<Progress> progress;
   if (shows_progress(options)) {
     session.show_progress(progress.emplace(machine, output, options.instructions));
   }
+  if (debugger != nullptr) session.obey(*debugger);
   SessionEnd end = session.run();
   output.clear_status();
   output.flush();
@@ -217,8 +229,11 @@ int run(const Options& options) {
     if (!started.ok()) return complain(started.status()), 1;
     profiler = *std::move(started);
   }
+  const auto debugger = await_debugger(options, **machine);
+  if (!debugger.ok()) return complain(debugger.status()), 1;
   const auto start = Clock::now();
-  const SessionEnd end = run_session(**machine, *peer, **slots, output, trace->get(), options);
+  const SessionEnd end =
+      run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(), options);
   Report report = make_report(**machine, end, Clock::now() - start);
   if (profiler != nullptr) report.profile = profiler->stop();
   if (options.seed || options.instructions) {

@@ -183,4 +183,24 @@ vme_rc Mmu::set_bits(std::uint64_t at, std::uint64_t entry, std::uint64_t bits) 
   return exchanged ? VME_OK : VME_INTR;
 }
 
+std::optional<std::uint64_t> look_up(const HartState& hart, std::uint64_t gva,
+                                     const EntryReader& entry_at) {
+  const std::uint64_t satp = hart.csrs.satp;
+  unsigned level = hart.privilege == Privilege::kMachine ? 0 : levels_of(satp);
+  if (level == 0) return gva;
+  if (!is_canonical(gva, level)) return std::nullopt;
+  std::uint64_t table = (satp & kSatpPpnMask) << kPageBits;
+  while (level-- != 0) {
+    const std::uint64_t index = (gva >> shift_of(level)) & ((1u << kIndexBits) - 1);
+    const auto entry = entry_at(table + 8 * index);
+    if (!entry || is_malformed(*entry)) return std::nullopt;
+    table = ((*entry >> kPpnShift) & kPpnMask) << kPageBits;
+    const std::uint64_t offset_mask = (std::uint64_t{1} << shift_of(level)) - 1;
+    if (!is_leaf(*entry)) continue;
+    if ((table & offset_mask) != 0) return std::nullopt;
+    return table | (gva & offset_mask);
+  }
+  return std::nullopt;
+}
+
 }  // namespace vmrun

@@ -4,6 +4,8 @@
 #define VMRUN_MMU_H_
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 
 #include "tools/vmrun/hart_state.h"
 #include "vm_engine/vm_engine.h"
@@ -68,6 +70,12 @@ class Mmu {
   const HartState* hart_ = nullptr;
   std::uint64_t largest_page_ = 4096;
 };
+
+// Where a virtual address of the hart is, whatever the page permits; nullopt: nowhere. Changes
+// nothing. `entry_at` reads page tables: nullopt where there is no memory.
+using EntryReader = std::function<std::optional<std::uint64_t>(std::uint64_t at)>;
+std::optional<std::uint64_t> look_up(const HartState& hart, std::uint64_t gva,
+                                     const EntryReader& entry_at);
 
 }  // namespace vmrun
 

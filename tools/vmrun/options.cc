@@ -56,6 +56,7 @@ struct Typed {
   std::string stats = "text";
   std::string trace_what = "insn";
   bool profile = false;
+  std::string gdb;
 };
 
 void add_cpu_options(CLI::App& app, Typed& typed) {
@@ -156,6 +157,11 @@ void add_run_options(CLI::App& app, Typed& typed) {
 }
 
 void add_inspection_options(CLI::App& app, Typed& typed) {
+  app.add_option(
+         "--gdb", typed.gdb,
+         "wait for GDB on this port of 127.0.0.1, and obey it; 0: a free one, which is said")
+      ->type_name("PORT")
+      ->take_last();
   app.add_option("--trace", typed.options.trace,
                  "write what the guest does there, a line an event; - is standard error")
       ->type_name("FILE")
@@ -221,6 +227,13 @@ std::optional<Exit> read_cpu(const Typed& typed, Options& options) {
 
 // How to look inside; the error where that cannot be.
 std::optional<Exit> read_inspection(const Typed& typed, const CLI::App& app, Options& options) {
+  if (app.count("--gdb") != 0) {
+    const auto port = parse_number(typed.gdb);
+    if (!port || *port > UINT16_MAX) {
+      return usage_error(fmt::format("--gdb {}: a port from 0 to 65535 is needed", typed.gdb));
+    }
+    options.gdb_port = static_cast<std::uint16_t>(*port);
+  }
   if (app.count("--trace-what") != 0 && options.trace.empty()) {
     return usage_error("--trace-what: needs --trace");
   }

@@ -49,8 +49,9 @@ struct Options {
   std::optional<std::uint64_t> instructions;  // to execute at most
   StatsFormat stats = StatsFormat::kText;
   Profiling profiling = Profiling::kOff;
-  std::string stats_file;  // empty: standard output
-  std::string trace;       // empty: none; "-": standard error
+  std::string stats_file;                 // empty: standard output
+  std::optional<std::uint16_t> gdb_port;  // 0: any
+  std::string trace;                      // empty: none; "-": standard error
   TraceKinds trace_kinds{.instructions = true};
 };
 

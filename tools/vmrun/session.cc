@@ -74,14 +74,23 @@ void Session::follow_trace(TraceFile& trace) {
 }
 
 SessionEnd Session::run() {
-  for (;;) {
-    if (auto end = step()) return *std::move(end);
-  }
+  std::optional<SessionEnd> end;
+  while (!end) end = step();
+  if (debugger_ != nullptr) debugger_->note_end(is_failure(end->kind) ? 1 : 0);
+  return *std::move(end);
 }
 
 std::optional<SessionEnd> Session::step() {
   feed();
+  const GdbTurn turn = debugger_ == nullptr ? GdbTurn::kRun : debugger_->attend(kIdleWait);
+  if (turn == GdbTurn::kEnd) return SessionEnd{EndKind::kQuit, ""};
+  if (turn == GdbTurn::kHold) return look_around();
   const StopReason reason = machine_->run(slice());
+  if (auto end = look_around()) return end;
+  return after(reason);
+}
+
+std::optional<SessionEnd> Session::look_around() {
   output_->flush();
   if (progress_ != nullptr) progress_->attend(Progress::Clock::now());
   if (auto end = check_finish()) return end;
@@ -90,7 +99,7 @@ std::optional<SessionEnd> Session::step() {
   if (limits_.instructions && machine_->retired() >= *limits_.instructions) {
     return SessionEnd{EndKind::kInstructions, ""};
   }
-  return after(reason);
+  return std::nullopt;
 }
 
 std::uint64_t Session::slice() const {
@@ -99,6 +108,7 @@ std::uint64_t Session::slice() const {
 }
 
 std::optional<SessionEnd> Session::after(StopReason reason) {
+  if (debugger_ != nullptr && debugger_->note_stop(reason)) return std::nullopt;
   switch (reason) {
     case StopReason::kTrapLoop: return trap_loop();
     case StopReason::kWait: return wait_for_interrupt();

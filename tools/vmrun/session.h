@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tools/vmrun/console_peer.h"
+#include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/output.h"
 #include "tools/vmrun/progress.h"
@@ -63,11 +64,15 @@ class Session {
   // Needs: it outlives the session.
   void show_progress(Progress& progress) { progress_ = &progress; }
 
+  // The machine runs when the debugger lets it. Needs: it outlives the session.
+  void obey(GdbServer& debugger) { debugger_ = &debugger; }
+
   SessionEnd run();
 
  private:
   std::optional<SessionEnd> step();
   std::optional<SessionEnd> after(StopReason reason);
+  std::optional<SessionEnd> look_around();
   std::optional<SessionEnd> check_finish() const;
   std::optional<SessionEnd> check_peer() const;
   std::optional<SessionEnd> check_outside() const;
@@ -86,6 +91,7 @@ class Session {
   HostSlots* slots_;
   Output* output_;
   TraceFile* trace_ = nullptr;
+  GdbServer* debugger_ = nullptr;
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;
   Progress* progress_ = nullptr;  // null: none is shown
