@@ -37,8 +37,20 @@ std::uint32_t any_operation(std::uint64_t bits) {
   return with_opcode(bits, pick(kOpcodes, bits));
 }
 
+// Of Zbb: opcode, funct3 and the upper twelve bits; rotations take any amount.
+std::uint32_t bit_operation(std::uint64_t bits) {
+  constexpr std::uint32_t kWords[] = {0x60001013, 0x60101013, 0x60201013, 0x60401013, 0x60501013,
+                                      0x6000101b, 0x6010101b, 0x6020101b, 0x28705013, 0x6b805013,
+                                      0x60005013, 0x6000501b, 0x0800101b, 0x0800403b};
+  const std::uint32_t word = pick(kWords, bits >> 24);
+  const bool takes_amount = (word >> 20) == 0x600 && (word & 0x7000) == 0x5000;
+  const auto amount = takes_amount ? static_cast<std::uint32_t>(bits) & 31u << 20 : 0u;
+  return word | amount | (static_cast<std::uint32_t>(bits) & 0xf'8f80);
+}
+
 // Funct7 as the base set and the extensions of bits have it.
 std::uint32_t register_operation(std::uint64_t bits) {
+  if ((bits >> 36 & 7) == 0) return bit_operation(bits);
   constexpr unsigned kFunct7[] = {0, 0, 1, 0x20, 4, 5, 0x10, 0x30};
   constexpr unsigned kOpcodes[] = {0x33, 0x3b};
   const std::uint32_t rest = static_cast<std::uint32_t>(bits) & 0x01ff'ff80;

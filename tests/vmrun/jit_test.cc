@@ -5,6 +5,7 @@
 
 #include <array>
 #include <string>
+#include <tuple>
 
 #include "tests/vmrun/assembler.h"
 #include "tests/vmrun/random_program.h"
@@ -181,6 +182,74 @@ TEST_P(JitTest, DivisionHasTheManualsSpecialCases) {
       jit.state().pc = interpreter.state().pc = kCode;
       run_both(words, words.size());
     }
+  }
+}
+
+// Every instruction of Zba and Zbb, of registers with and without one of the host's, and of
+// those that are the same.
+TEST_P(JitTest, BitManipulationGivesWhatTheInterpreterDoes) {
+  constexpr unsigned kRegister[][3] = {
+      {0x33, 0x10, 2}, {0x33, 0x10, 4}, {0x33, 0x10, 6}, {0x33, 0x20, 4}, {0x33, 0x20, 6},
+      {0x33, 0x20, 7}, {0x33, 0x05, 4}, {0x33, 0x05, 5}, {0x33, 0x05, 6}, {0x33, 0x05, 7},
+      {0x33, 0x30, 1}, {0x33, 0x30, 5}, {0x3b, 0x04, 0}, {0x3b, 0x10, 2}, {0x3b, 0x10, 4},
+      {0x3b, 0x10, 6}, {0x3b, 0x30, 1}, {0x3b, 0x30, 5}};
+  constexpr unsigned kUnary[][3] = {
+      {0x13, 0x600, 1}, {0x13, 0x601, 1}, {0x13, 0x602, 1}, {0x13, 0x604, 1}, {0x13, 0x605, 1},
+      {0x1b, 0x600, 1}, {0x1b, 0x601, 1}, {0x1b, 0x602, 1}, {0x1b, 0x0a1, 1}, {0x13, 0x287, 5},
+      {0x13, 0x6b8, 5}, {0x13, 0x62d, 5}, {0x1b, 0x60d, 5}, {0x3b, 0x080, 4}};
+  constexpr unsigned kOperands[][3] = {{10, 11, 12}, {5, 6, 7},    {10, 6, 11}, {5, 10, 6},
+                                       {11, 11, 12}, {11, 12, 11}, {6, 6, 6},   {0, 10, 11},
+                                       {10, 0, 11},  {10, 11, 0}};
+  std::vector<std::uint32_t> words;
+  for (const auto& [rd, rs1, rs2] : kOperands) {
+    for (const auto& [opcode, funct7, funct3] : kRegister) {
+      words.push_back(as::r_type(funct7, rs2, rs1, funct3, rd, opcode));
+    }
+    for (const auto& [opcode, upper, funct3] : kUnary) {
+      words.push_back(as::i_type(static_cast<int>(upper), rs1, funct3, rd, opcode));
+    }
+    for (unsigned index : {5u, 6u, 7u, 10u, 11u, 12u}) {
+      words.push_back(as::op(0, 0, index, index, 20 + index % 8));  // add
+    }
+  }
+  const std::size_t count = words.size();
+  words.push_back(as::jal(0, 0));
+  RandomProgram random(1);
+  for (unsigned round = 0; round < 20 && !HasFailure(); ++round) {
+    for (unsigned index = 1; index < 32; ++index) set(index, random.value());
+    for (Guest* guest : {&jit, &interpreter}) guest->state().pc = kCode;
+    run_both(words, count);
+    EXPECT_EQ(jit.state().csrs.mcause, 0u);
+  }
+}
+
+TEST_P(JitTest, FloatingPointAccessesFollowAndSetItsStatus) {
+  const std::vector<std::uint32_t> stores = {as::addi(5, 5, 1), as::s_type(0, 1, 10, 3, 0x27),
+                                             as::s_type(8, 1, 10, 2, 0x27), as::jal(0, 0)};
+  const std::vector<std::uint32_t> loads = {as::addi(5, 5, 1),
+                                            as::i_type(0, 10, 3, 2, 0x07),
+                                            as::i_type(4, 10, 2, 3, 0x07),
+                                            as::r_type(0x11, 2, 2, 0, 4, 0x53),   // fsgnj.d
+                                            as::r_type(0x71, 0, 4, 0, 6, 0x53),   // fmv.x.d
+                                            as::r_type(0x79, 0, 10, 0, 5, 0x53),  // fmv.d.x
+                                            as::i_type(-4, 11, 3, 7, 0x07),       // faults
+                                            as::jal(0, 0)};
+  for (const auto& [words, before, after] :
+       {std::tuple{stores, 0u, 0u}, {loads, 0u, 0u}, {stores, 1u, 1u}, {loads, 1u, 3u}}) {
+    set(5, 0);
+    set(10, kData + 64);
+    set(11, kCode);
+    for (Guest* guest : {&jit, &interpreter}) {
+      guest->state().pc = kCode;
+      guest->state().f[1] = 0x4009'21fb'5444'2d18;
+      guest->state().csrs.mstatus = std::uint64_t{before} << 13;
+      guest->state().csrs.mcause = 0;
+      guest->hart().forget_code();
+    }
+    run_both(words, 4);
+    EXPECT_EQ(jit.state().csrs.mstatus >> 13 & 3, after);
+    EXPECT_EQ(jit.state().csrs.mcause, before == 0 ? 2u : after == 3 ? 5u : 0u);
+    EXPECT_EQ(jit.x(5), 1u);
   }
 }
 

@@ -38,14 +38,14 @@ std::optional<MemOp> store_form(Op op) {
 
 vm_engine::Reg reg_of(JitCode::Gp gp) { return static_cast<vm_engine::Reg>(gp.id()); }
 
-JitCode::Gp address_of(JitCode& code, const DecodedOp& d) {
-  const JitCode::Gp base = code.in_register(d.rs1, x86::rax);
-  if (d.imm == 0) return base;
-  code->lea(x86::rax, x86::ptr(base, d.imm));
-  return x86::rax;
-}
-
 }  // namespace
+
+vm_engine::Reg emit_address(JitCode& code, const DecodedOp& op) {
+  const JitCode::Gp base = code.in_register(op.rs1, x86::rax);
+  if (op.imm == 0) return reg_of(base);
+  code->lea(x86::rax, x86::ptr(base, op.imm));
+  return reg_of(x86::rax);
+}
 
 bool emit_memory(JitCode& code, const JitOp& op, vm_engine::EmitConfig config,
                  vm_engine::CodeBuffer& buffer) {
@@ -55,7 +55,7 @@ bool emit_memory(JitCode& code, const JitOp& op, vm_engine::EmitConfig config,
   if (!load && !store) return false;
   config.cookie = op.index;
   config.guest_pc = op.pc;
-  const vm_engine::Reg gva = reg_of(address_of(code, d));
+  const vm_engine::Reg gva = emit_address(code, d);
   absl::Status emitted;
   if (load) {
     const JitCode::Gp to = JitCode::destination(d.rd, x86::rdx);

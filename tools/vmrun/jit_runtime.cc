@@ -148,7 +148,10 @@ std::size_t emit_indirect(JitCode& code, const JitLayout& layout, std::size_t le
 }  // namespace
 
 JitLayout layout_of(HartState& state) {
-  return {.pc = distance(state, &state.pc), .retired = distance(state, &state.clock.cell())};
+  return {.pc = distance(state, &state.pc),
+          .retired = distance(state, &state.clock.cell()),
+          .f = distance(state, state.f.data()),
+          .mstatus = distance(state, &state.csrs.mstatus)};
 }
 
 JitRuntime emit_runtime(JitCode& code, const JitLayout& layout) {

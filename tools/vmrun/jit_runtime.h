@@ -42,6 +42,8 @@ struct JitContext {
 struct JitLayout {
   std::int32_t pc = 0;
   std::int32_t retired = 0;
+  std::int32_t f = 0;
+  std::int32_t mstatus = 0;
 };
 JitLayout layout_of(HartState& state);
 

@@ -180,10 +180,17 @@ void Translation::emit(const BlockOp& op) {
             .pc = op.pc,
             .index = op.index};
   one.decoded.rd = op.rd;
-  if (emit_control(one) || emit_integer(code_, one) || emit_muldiv(code_, one)) return;
+  if (emit_control(one) || emit_integer(code_, one) || emit_muldiv(code_, one) ||
+      emit_bits(code_, one)) {
+    return;
+  }
   vm_engine::EmitConfig config = config_;
   if (target_->slow->contains(op.pc)) config.address_mode = vm_engine::AddressMode::kGuest;
-  if (emit_memory(code_, one, config, *buffer_)) return;
+  const JitFloat around{.runtime = target_->runtime, .layout = target_->layout, .op = &op};
+  if (emit_memory(code_, one, config, *buffer_) ||
+      emit_float(code_, one, around, config, *buffer_)) {
+    return;
+  }
   const bool last = &op == &block_->ops.back();
   (last ? emit_interpreted_end : emit_interpreted)(code_, target_->runtime, op);
 }
