@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -77,6 +78,7 @@ class GdbServerTest : public testing::Test {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     server_ = std::make_unique<GdbServer>(*machine_, ends[0]);
+    its_socket_ = ends[0];
     client_ = std::make_unique<Client>(ends[1]);
   }
   GdbTurn attend() { return server_->attend(milliseconds(0)); }
@@ -91,9 +93,17 @@ class GdbServerTest : public testing::Test {
     return std::string(1, '+').append(gdb_frame(payload));
   }
 
+  // What the server has not taken in yet.
+  std::size_t left() const {
+    int bytes = 0;
+    EXPECT_EQ(ioctl(its_socket_, FIONREAD, &bytes), 0);
+    return static_cast<std::size_t>(bytes);
+  }
+
   std::unique_ptr<Machine> machine_ = make_machine();
   std::unique_ptr<GdbServer> server_;
   std::unique_ptr<Client> client_;
+  int its_socket_ = -1;
 };
 
 TEST_F(GdbServerTest, HoldsTheMachineAndAnswers) {
@@ -115,6 +125,27 @@ TEST_F(GdbServerTest, ControlCStopsAndWhatWasSaidMeanwhileIsAnsweredThen) {
   EXPECT_EQ(say("\x03"), framed("T02thread:1;").append(acked("QC1")));
   EXPECT_EQ(attend(), GdbTurn::kHold);
   EXPECT_EQ(say("\x03"), "") << "it stands already";
+}
+
+TEST_F(GdbServerTest, ControlCCountsWhereItStandsAmongThePackets) {
+  const std::string stop = framed("T02thread:1;");
+  EXPECT_EQ(say(fmt::format("{}\x03{}", framed("c"), framed("qC"))),
+            fmt::format("+{}{}", stop, acked("QC1")));
+  EXPECT_EQ(attend(), GdbTurn::kHold);
+  EXPECT_EQ(say(fmt::format("\x03{}", framed("c"))), "+") << "it stood when that was said";
+  EXPECT_EQ(attend(), GdbTurn::kRun);
+  EXPECT_EQ(say(fmt::format("\x03{}\x03", framed("c"))), fmt::format("{}+{}", stop, stop));
+}
+
+TEST_F(GdbServerTest, TakesInNoMoreThanItsShareAtATime) {
+  for (const char* const bytes : {"+", "\x01", "$", "m"}) {
+    const std::string some(4096, *bytes);
+    std::size_t said = left();
+    while (const std::size_t taken = client_->say(some)) said += taken;
+    ASSERT_GT(said, GdbLink::kMostAtOnce);
+    attend();
+    EXPECT_EQ(said - left(), GdbLink::kMostAtOnce) << bytes;
+  }
 }
 
 TEST_F(GdbServerTest, TellsOfABreakpointAndTheEnd) {
@@ -206,6 +237,7 @@ TEST_F(GdbServerTest, RubbishDoesNoHarm) {
         static_cast<void>(server.note_stop(StopReason::kBreakpoint));
       }
     }
+    client.say(framed("?"));  // else it may have said nothing at all
     client.leave();
     ASSERT_NE(server.attend(milliseconds(0)), GdbTurn::kHold);
   }
@@ -236,11 +268,49 @@ TEST(GdbServerPortTest, OneClientAtATimeAndTheNextStopsItAgain) {
   }
   EXPECT_THAT(first.wait_and_hear(), HasSubstr("OK"));
   const Client third(connect_to(server->port()));
+  third.say(gdb_frame("?"));
   while (server->attend(milliseconds(0)) == GdbTurn::kRun) {
   }
-  third.say(gdb_frame("?"));
-  server->attend(milliseconds(5000));
   EXPECT_THAT(third.wait_and_hear(), HasSubstr("T05thread:1;"));
+}
+
+// As a script does that waits for the port.
+TEST(GdbServerPortTest, WhoSaysNoPacketChangesNothing) {
+  auto machine = make_machine();
+  auto server = GdbServer::listen(0, *machine).value();
+  for (const char* const said : {"", "+", "\x03", "$qC#00", "GET / HTTP/1.1\r\n"}) {
+    Client passer_by(connect_to(server->port()));
+    passer_by.say(said);
+    EXPECT_EQ(server->attend(milliseconds(5000)), GdbTurn::kHold);
+    passer_by.leave();
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(server->attend(milliseconds(10)), GdbTurn::kHold) << said;
+  }
+  Client debugger(connect_to(server->port()));
+  debugger.say(gdb_frame("D"));
+  while (server->attend(milliseconds(5000)) == GdbTurn::kHold) {
+  }
+  const Client passer_by(connect_to(server->port()));
+  passer_by.say("+");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(server->attend(milliseconds(0)), GdbTurn::kRun);
+}
+
+TEST(GdbServerPortTest, WhoFloodsARunningMachineAndLeavesMakesRoomForTheNext) {
+  auto machine = make_machine();
+  auto server = GdbServer::listen(0, *machine).value();
+  Client first(connect_to(server->port()));
+  first.say(gdb_frame("c"));
+  while (server->attend(milliseconds(5000)) == GdbTurn::kHold) {
+  }
+  std::string flood;
+  for (int i = 0; i < 20'000; ++i) flood += "$#00";
+  first.say(flood);
+  first.leave();
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(server->attend(milliseconds(0)), GdbTurn::kRun);
+  const Client second(connect_to(server->port()));
+  second.say(gdb_frame("?"));
+  for (int i = 0; i < 1000 && server->attend(milliseconds(0)) == GdbTurn::kRun; ++i) {
+  }
+  EXPECT_THAT(second.wait_and_hear(), HasSubstr("T05thread:1;"));
 }
 
 TEST(GdbServerPortTest, APortInUseIsRefusedWithItsNumber) {

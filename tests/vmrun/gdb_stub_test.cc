@@ -308,6 +308,35 @@ TEST_P(GdbStubTest, HartsAreThreads) {
   EXPECT_EQ(run(), "T05thread:1;") << "the next one, not the same again";
 }
 
+TEST_P(GdbStubTest, AHartThatIsWokenGoesOnWhileAnotherIsStepped) {
+  boot({as::kWfi, as::addi(10, 10, 1), as::jal(0, -4)}, 2);
+  if (!stub_) return;
+  HartState& sleeper = machine_->hart(1).state();
+  sleeper.csrs.mie = mask_of(Interrupt::kSoftware);
+  EXPECT_EQ(machine_->run(kMany), StopReason::kWait);
+  EXPECT_EQ(bytes_of_hex(say("qThreadExtraInfo,2")), "hart 1, M-mode, waiting");
+  say("vCont;s:1;c");
+  EXPECT_EQ(sleeper.pc, kBase + 4) << "nothing has come for it";
+  sleeper.pins.raise(Interrupt::kSoftware);
+  EXPECT_EQ(bytes_of_hex(say("qThreadExtraInfo,2")), "hart 1, M-mode");
+  say("vCont;s:1;c");
+  EXPECT_EQ(sleeper.pc, kBase + 8);
+}
+
+TEST_P(GdbStubTest, AHartThatWaitsGoesOnWhereItIsTold) {
+  const std::vector<std::string> tellings = {"P20=0400008000000000", "", "c80000004"};
+  for (const std::string& telling : tellings) {
+    boot({as::kWfi, as::addi(10, 10, 1), as::jal(0, -4)});
+    if (!stub_) return;
+    EXPECT_EQ(machine_->run(kMany), StopReason::kWait);
+    const std::string all = telling.empty() ? fmt::format("G{}", say("g")) : telling;
+    if (say(all) == "OK") say("c");
+    EXPECT_EQ(stub_->state(), GdbState::kRunning);
+    EXPECT_EQ(machine_->run(kMany), StopReason::kBudget) << telling;
+    EXPECT_GT(state().x[10], kMany / 4);
+  }
+}
+
 TEST_P(GdbStubTest, MonitorHelps) {
   boot(kLoop);
   if (!stub_) return;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -38,20 +39,19 @@ short GdbLink::wanted() const {
 
 void GdbLink::receive() {
   std::array<char, 4096> buffer;
-  while (open_ && !is_congested()) {
+  for (std::size_t taken = 0; taken < kMostAtOnce && open_ && !is_congested();) {
     const ssize_t got = recv(socket_, buffer.data(), buffer.size(), 0);
     if (got < 0 && would_wait(errno)) return;
     if (got <= 0) open_ = false;
-    if (got > 0) take_in(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
+    if (got <= 0) return;
+    taken += static_cast<std::size_t>(got);
+    take_in(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
   }
 }
 
 void GdbLink::take_in(std::string_view bytes) {
   while (auto event = reader_.take(bytes)) {
-    if (event->kind == GdbEventKind::kInterrupt) {
-      interrupted_ = true;
-      continue;
-    }
+    spoken_ = spoken_ || event->kind == GdbEventKind::kPacket;
     queued_ += kEventBytes + event->payload.size();
     events_.push_back(*std::move(event));
   }
@@ -62,6 +62,7 @@ std::optional<std::string> GdbLink::next_packet() {
     GdbEvent event = std::move(events_.front());
     events_.pop_front();
     queued_ -= kEventBytes + event.payload.size();
+    if (event.kind == GdbEventKind::kInterrupt) continue;
     const bool good = event.kind == GdbEventKind::kPacket || event.kind == GdbEventKind::kOverlong;
     if (event.kind == GdbEventKind::kResend) {
       out_ += acks_ ? last_ : "";
@@ -74,7 +75,15 @@ std::optional<std::string> GdbLink::next_packet() {
   return std::nullopt;
 }
 
-bool GdbLink::take_interrupt() { return std::exchange(interrupted_, false); }
+bool GdbLink::take_interrupt() {
+  const auto found = std::find_if(events_.begin(), events_.end(), [](const GdbEvent& event) {
+    return event.kind == GdbEventKind::kInterrupt;
+  });
+  if (found == events_.end()) return false;
+  queued_ -= kEventBytes;
+  events_.erase(found);
+  return true;
+}
 
 void GdbLink::send(std::string_view payload) {
   last_ = gdb_frame(payload);

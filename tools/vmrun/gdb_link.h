@@ -17,6 +17,8 @@ class GdbLink {
   // A client that does not read what it is told is not listened to beyond this, nor is one
   // that says more than is looked at.
   static constexpr std::size_t kMostPending = 16 * kGdbPacketBytes;
+  // Nor is more than this taken in at a time, whatever comes.
+  static constexpr std::size_t kMostAtOnce = 4 * kGdbPacketBytes;
 
   // Takes over a connected socket.
   explicit GdbLink(int socket);
@@ -30,11 +32,16 @@ class GdbLink {
   // What to wait for, as poll() has it.
   short wanted() const;
 
+  // Whether a whole packet ever came.
+  bool has_spoken() const { return spoken_; }
+  // More has come than is looked at, and it is for the reader to make room.
+  bool is_full() const { return queued_ > kMostPending; }
+
   // Takes in what has come.
   void receive();
-  // The next event, with damaged packets refused; Ctrl-C is not among them.
+  // The next packet, with damaged ones refused and each Ctrl-C before it passed over.
   std::optional<std::string> next_packet();
-  // Whether Ctrl-C came since it was last asked.
+  // Whether there is a Ctrl-C among what has come; the first one is taken out.
   bool take_interrupt();
 
   void send(std::string_view payload);
@@ -43,13 +50,13 @@ class GdbLink {
   void stop_acks() { acks_ = false; }
 
  private:
-  bool is_congested() const { return out_.size() > kMostPending || queued_ > kMostPending; }
+  bool is_congested() const { return out_.size() > kMostPending || is_full(); }
   void take_in(std::string_view bytes);
 
   int socket_;
   bool open_ = true;
   bool acks_ = true;
-  bool interrupted_ = false;
+  bool spoken_ = false;
   GdbPacketReader reader_;
   std::deque<GdbEvent> events_;
   std::size_t queued_ = 0;  // bytes of events_

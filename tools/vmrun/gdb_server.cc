@@ -102,7 +102,6 @@ void GdbServer::accept_client() {
   }
   set_option(client, IPPROTO_TCP, TCP_NODELAY);
   link_ = std::make_unique<GdbLink>(client);
-  stub_.reset();
 }
 
 // Packets that come while the machine runs are answered when it has stopped.
@@ -110,22 +109,43 @@ void GdbServer::serve() {
   if (link_ == nullptr) return;
   link_->flush();
   link_->receive();
-  if (link_->take_interrupt() && is_running()) link_->send(stub_.note_interrupt());
-  while (stub_.state() == GdbState::kStopped) {
-    const auto packet = link_->next_packet();
-    if (!packet) break;
-    if (const auto answer = stub_.answer(*packet)) link_->send(*answer);
-    if (stub_.wants_no_acks()) link_->stop_acks();
+  if (!greeted_ && link_->has_spoken()) {
+    greeted_ = true;
+    stub_.reset();
+  }
+  while (greeted_ && serve_next()) {
   }
   link_->flush();
-  const bool leaves = stub_.state() == GdbState::kDetached;
-  if (link_->is_open() && !leaves) return;
+  if (leaves()) lose_client();
+}
+
+// False: there is nothing to do now.
+bool GdbServer::serve_next() {
+  if (is_running()) {
+    if (!link_->take_interrupt()) return false;
+    link_->send(stub_.note_interrupt());
+  }
+  if (stub_.state() != GdbState::kStopped) return false;
+  const auto packet = link_->next_packet();
+  if (!packet) return false;
+  if (const auto answer = stub_.answer(*packet)) link_->send(*answer);
+  if (stub_.wants_no_acks()) link_->stop_acks();
+  return true;
+}
+
+// One that says so much while nothing but Ctrl-C is for it to say would never be seen to leave.
+bool GdbServer::leaves() const {
+  if (!link_->is_open() || (is_running() && link_->is_full())) return true;
+  return greeted_ && stub_.state() == GdbState::kDetached;
+}
+
+void GdbServer::lose_client() {
   link_.reset();
-  if (stub_.state() != GdbState::kKilled) stub_.let_go();
+  if (std::exchange(greeted_, false) && stub_.state() != GdbState::kKilled) stub_.let_go();
 }
 
 bool GdbServer::note_stop(StopReason reason) {
-  if (link_ == nullptr || !is_running()) return false;
+  if (!has_debugger() || !is_running()) return false;
   if (reason != StopReason::kBreakpoint && reason != StopReason::kTrapLoop) return false;
   link_->send(reason == StopReason::kBreakpoint ? stub_.note_breakpoint() : stub_.note_trap_loop());
   link_->flush();
@@ -133,7 +153,7 @@ bool GdbServer::note_stop(StopReason reason) {
 }
 
 void GdbServer::note_end(int status) {
-  if (link_ == nullptr || !is_running()) return;
+  if (!has_debugger() || !is_running()) return;
   link_->send(stub_.note_end(status));
   link_->flush();
 }

@@ -21,7 +21,8 @@ enum class GdbTurn : std::uint8_t {
 
 // The machine stands still from the start until a debugger lets it go on. When that one
 // detaches or its connection ends, breakpoints go and the machine runs; the next one that
-// comes stops it again.
+// comes stops it again. Who has not said a whole packet is none: a connection that comes and
+// goes changes nothing.
 class GdbServer {
  public:
   // Port 0: any that is free.
@@ -48,14 +49,19 @@ class GdbServer {
   explicit GdbServer(Machine& machine) : stub_(machine) {}
   bool is_running() const { return stub_.state() == GdbState::kRunning; }
   bool is_held() const;
+  bool has_debugger() const { return link_ != nullptr && greeted_; }
   void wait(std::chrono::milliseconds limit) const;
   void accept_client();
   void serve();
+  bool serve_next();
+  bool leaves() const;
+  void lose_client();
 
   GdbStub stub_;
   int listener_ = -1;
   std::uint16_t port_ = 0;
   std::unique_ptr<GdbLink> link_;
+  bool greeted_ = false;  // the client is a debugger
 };
 
 }  // namespace vmrun

@@ -104,7 +104,7 @@ GdbStub::Answer GdbStub::write_general(GdbFields fields) {
   if (hex.size() != kGdbGeneral * kRegisterDigits) return kMalformed;
   for (std::uint64_t number = 0; number < kGdbGeneral; ++number) {
     const auto value = register_value(hex.substr(number * kRegisterDigits, kRegisterDigits));
-    if (!value || !write_gdb_register(target_.hart(general_), number, *value)) return kMalformed;
+    if (!value || !target_.write_register(general_, number, *value)) return kMalformed;
   }
   return kDone;
 }
@@ -121,7 +121,7 @@ GdbStub::Answer GdbStub::write_register(GdbFields fields) {
   if (!number || !fields.skip('=')) return kMalformed;
   const auto value = register_value(fields.rest());
   if (!value) return kMalformed;
-  return write_gdb_register(target_.hart(general_), *number, *value) ? kDone : kNoSuchRegister;
+  return target_.write_register(general_, *number, *value) ? kDone : kNoSuchRegister;
 }
 
 GdbStub::Answer GdbStub::read_memory(GdbFields fields) {

@@ -35,7 +35,7 @@ GdbStub::Answer GdbStub::resume_at(GdbFields fields, char kind) {
   const std::size_t hart = continued_.value_or(general_);
   if (!fields.empty()) {
     const auto pc = fields.number();
-    if (!pc || !fields.empty() || !write_gdb_register(target_.hart(hart), kGdbPc, *pc)) {
+    if (!pc || !fields.empty() || !target_.write_register(hart, kGdbPc, *pc)) {
       return kMalformed;
     }
   }

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "tools/vmrun/gdb_registers.h"
 #include "tools/vmrun/mmu.h"
 
 namespace vmrun {
@@ -35,6 +36,12 @@ std::optional<std::uint64_t> GdbTarget::physical(std::size_t hart, std::uint64_t
   static_cast<void>(reader_.map());  // it may be another one by now
   return look_up(machine_->hart(hart).state(), address,
                  [this](std::uint64_t at) { return entry_at(at); });
+}
+
+bool GdbTarget::write_register(std::size_t hart, std::uint64_t number, std::uint64_t value) {
+  const bool written = write_gdb_register(machine_->hart(hart), number, value);
+  if (written && number == kGdbPc) machine_->wake(hart);
+  return written;
 }
 
 bool GdbTarget::read_piece(std::uint64_t at, std::span<std::byte> bytes) {

@@ -31,6 +31,8 @@ class GdbTarget {
   Machine& machine() const { return *machine_; }
   Hart& hart(std::size_t number) { return machine_->hart(number); }
 
+  // As write_gdb_register(); a hart that waits goes on at the pc that it is given.
+  [[nodiscard]] bool write_register(std::size_t hart, std::uint64_t number, std::uint64_t value);
   // As much as there is from `address` on.
   std::string read_memory(std::size_t hart, std::uint64_t address, std::size_t bytes);
   // False: something is not there, or read-only; what lies before it was written.

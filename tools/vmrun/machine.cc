@@ -239,8 +239,7 @@ StopReason Machine::take_turns(std::uint64_t budget) {
   const std::size_t first = std::exchange(first_, 0);
   for (std::size_t turn = 0; turn < harts_.size() && !finish_; ++turn) {
     const std::size_t number = (first + turn) % harts_.size();
-    const bool waits = waiting_[number] && !has_wakeup(harts_[number]->state());
-    if (waits || held_[number]) continue;
+    if (waits(number) || held_[number]) continue;
     const StopReason reason = turn_to(number).run(budget);
     waiting_[number] = reason == StopReason::kWait;
     if (reason == StopReason::kBreakpoint) first_ = number + 1;
@@ -286,6 +285,10 @@ StopReason Machine::run(std::uint64_t instructions) {
     if (reason == StopReason::kWait && !can_wake()) return reason;
   }
   return StopReason::kBudget;
+}
+
+bool Machine::waits(std::size_t number) const {
+  return waiting_[number] && !has_wakeup(harts_[number]->state());
 }
 
 bool Machine::can_wake() const {

@@ -90,7 +90,10 @@ class Machine {
 
   // Whether a hart that waits would go on.
   bool can_wake() const;
-  bool waits(std::size_t number) const { return waiting_[number]; }
+  // Whether it is in WFI, and nothing has come that ends it.
+  bool waits(std::size_t number) const;
+  // Ends its WFI, as it may end at any time.
+  void wake(std::size_t number) { waiting_[number] = false; }
 
   // The one that ran last, at first hart 0.
   Hart& hart() { return *harts_[running_]; }
