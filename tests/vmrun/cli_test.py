@@ -11,7 +11,6 @@ import re
 import resource
 import signal
 import socket
-import socket
 import struct
 import subprocess
 import sys
@@ -249,6 +248,48 @@ def initrd_without_kernel():
 def write_power_off(name):
     words = [0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
     return write(name, b"".join(word.to_bytes(4, "little") for word in words))
+
+
+def lost_output_is_a_failure_however_the_guest_ends():
+    # lui t0, 0x10000; li t1, 'x'; sb t1, 0(t0); then as write_power_off().
+    words = [0x100002B7, 0x07800313, 0x00628023, 0x001002B7, 0x00005337, 0x55530313, 0x0062A023]
+    printer = write("printer", b"".join(word.to_bytes(4, "little") for word in words))
+    for image in (printer, write_power_off("off")):
+        for output, said in (("/dev/full", "standard output: No space left on device"),
+                             ("closed", "standard output is closed")):
+            redirection = "1>&-" if output == "closed" else f">{output}"
+            result = subprocess.run(
+                ["sh", "-c", f'exec "$0" "$@" {redirection}', VMRUN, "--firmware", image,
+                 "--stats", "json"],
+                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=250)
+            expect(result, 1, said)
+
+
+def a_console_that_cannot_be_written_is_one_line():
+    # The emergency write of slot 0: lui t0, 0x10001; li t1, 'x'; sw t1, 0x108(t0), for ever.
+    words = [0x100012B7, 0x07800313, 0x1062A423, 0xFFDFF06F]
+    printer = write("printer", b"".join(word.to_bytes(4, "little") for word in words))
+    expect(run("--firmware", printer, "--console", "/dev/full"), 1,
+           "/dev/full: No space left on device")
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)  # and never read
+    expect(run("--firmware", printer, "--console", "pipe", "--timeout", "0.5"), 1, "timeout: .*")
+    os.close(reader)
+
+
+def a_run_that_is_refused_empties_no_file():
+    loop = write("loop", LOOP)
+    for option in ("--trace", "--console"):
+        write("old", b"yesterday")
+        expect(run("--firmware", "nope", option, "old"), 1, "nope: No such file or directory")
+        expect(run("--firmware", loop, "--script", "nope", option, "old"), 1,
+               "nope: No such file or directory")
+        write("disk", b"x" * 512)
+        expect(run("--firmware", loop, "--disk", "disk", option, "disk"), 1,
+               "disk: in use, as a disk or elsewhere")
+        for name, content in (("old", b"yesterday"), ("disk", b"x" * 512)):
+            with open(name, "rb") as file:
+                assert file.read() == content, name
 
 
 def stats_file():

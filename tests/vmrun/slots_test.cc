@@ -2,12 +2,21 @@
 
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "tools/vmrun/seed.h"
+#include "tools/vmrun/wait.h"
 
 namespace vmrun {
 namespace {
@@ -25,6 +34,28 @@ Bytes drawn(std::uint64_t seed, ChanceUser user, std::size_t bytes) {
   Bytes out(bytes);
   EXPECT_EQ(SeededEntropy(seed, user).take(out), bytes);
   return out;
+}
+
+// A folder of its own, gone in the end.
+class Scratch {
+ public:
+  Scratch() { EXPECT_NE(mkdtemp(folder_.data()), nullptr); }
+  ~Scratch() { std::filesystem::remove_all(folder_); }
+  std::string path(std::string_view name) const { return folder_ + '/' + std::string(name); }
+
+ private:
+  std::string folder_ = testing::TempDir() + "/slots_XXXXXX";
+};
+
+std::string content(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The emergency write is a console's simplest way to print.
+void print(vm_device::VirtioDevice& console, char letter) {
+  const std::array<std::byte, 4> bytes = {std::byte(letter)};
+  console.write_config(8, bytes);
 }
 
 TEST(SeedTest, GivesTheSameToWhoeverAsksInAnyPieces) {
@@ -90,7 +121,8 @@ TEST(SlotsTest, WhatALoopIsSentComesBack) {
 }
 
 TEST(SlotsTest, SocketsAreHeard) {
-  const std::string a = testing::TempDir() + "/slots_a", b = testing::TempDir() + "/slots_b";
+  const Scratch scratch;
+  const std::string a = scratch.path("a"), b = scratch.path("b");
   const NetOption one{.kind = NetKind::kSockets, .local = a, .peer = b};
   const NetOption other{.kind = NetKind::kSockets, .local = b, .peer = a};
   const auto here = make({.nets = {one}}), there = make({.nets = {other}});
@@ -106,20 +138,61 @@ TEST(SlotsTest, SocketsAreHeard) {
             absl::StatusCode::kAlreadyExists);
 }
 
-// The emergency write is a console's simplest way to print.
-TEST(SlotsTest, AConsolePrintsIntoItsFile) {
-  const std::string path = testing::TempDir() + "/slots_console";
+TEST(SlotsTest, AConsolePrintsIntoItsFileWhichIsEmptiedWhenTheRunBegins) {
+  const Scratch scratch;
+  const std::string path = scratch.path("console");
+  std::ofstream(path) << "yesterday";
   {
     const auto slots = make({.console = path});
     const auto devices = slots->take_devices();
-    const std::array<std::byte, 4> letter = {std::byte{'x'}};
-    devices[0]->write_config(8, letter);
+    EXPECT_EQ(content(path), "yesterday");
+    EXPECT_TRUE(slots->console_file()->begin().ok());
+    print(*devices[0], 'x');
     EXPECT_FALSE(slots->is_typed_to());
   }
-  std::ifstream file(path);
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "x");
+  EXPECT_EQ(content(path), "x");
   const auto refused = HostSlots::create({.console = "/nowhere/file"}, [](char) {});
   EXPECT_EQ(refused.status().message(), "/nowhere/file: No such file or directory");
+}
+
+TEST(SlotsTest, AConsoleThatNobodyReadsIsWaitedForUntilTheDeadline) {
+  const Scratch scratch;
+  const std::string path = scratch.path("pipe");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int reader = open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  const auto slots = make({.console = path});
+  const auto devices = slots->take_devices();
+  OutputFile& file = *slots->console_file();
+  file.output().set_deadline(std::chrono::steady_clock::now());
+  for (int i = 0; i < 1 << 17; ++i) print(*devices[0], 'x');
+  EXPECT_EQ(file.finish().message(), path + ": Broken pipe");
+  close(reader);
+}
+
+TEST(SlotsTest, AFileThatSomebodyLocksIsNotEmptied) {
+  const Scratch scratch;
+  const auto one = make({.console = scratch.path("console")});
+  const auto other = make({.console = scratch.path("console")});
+  EXPECT_TRUE(one->console_file()->begin().ok());
+  one->console_file()->output().put("kept");
+  EXPECT_TRUE(one->console_file()->finish().ok());
+  EXPECT_EQ(other->console_file()->begin().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(content(scratch.path("console")), "kept");
+}
+
+TEST(WaitTest, SignalsForSomebodyElseDoNotShortenIt) {
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {};
+  ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
+  const itimerval often{.it_interval = {0, 1000}, .it_value = {0, 1000}}, never{};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_FALSE(wait_for({}, std::chrono::milliseconds(30)));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(30));
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
 }
 
 TEST(SlotsTest, TheUsersConsoleIsTypedToOnceItHasPrinted) {
@@ -128,8 +201,7 @@ TEST(SlotsTest, TheUsersConsoleIsTypedToOnceItHasPrinted) {
   ASSERT_TRUE(slots.ok());
   const auto devices = (*slots)->take_devices();
   EXPECT_FALSE((*slots)->is_typed_to());
-  const std::array<std::byte, 4> letter = {std::byte{'y'}};
-  devices[0]->write_config(8, letter);
+  print(*devices[0], 'y');
   EXPECT_EQ(printed, "y");
   EXPECT_TRUE((*slots)->is_typed_to());
   int typed = 0;

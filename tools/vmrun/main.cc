@@ -167,10 +167,19 @@ Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elap
 absl::Status publish(const Options& options, const Report& report, Output& output) {
   const std::string text = options.stats == StatsFormat::kJson ? as_json(report) : as_text(report);
   if (!options.stats_file.empty()) return write_file(options.stats_file, text);
+  // What was lost before is an end of its own.
+  if (output.broken()) return absl::OkStatus();
   if (!output.at_line_start()) output.put('\n');
   output.put(text);
   output.flush();
-  return absl::OkStatus();
+  return output.broken() ? absl::UnavailableError(output_loss(output)) : absl::OkStatus();
+}
+
+// Files are emptied once nothing else refuses the run.
+absl::Status begin_files(TraceFile* trace, HostSlots& slots) {
+  const absl::Status traced = trace == nullptr ? absl::OkStatus() : trace->file().begin();
+  if (!traced.ok() || slots.console_file() == nullptr) return traced;
+  return slots.console_file()->begin();
 }
 
 // Where keys go to the guest, the terminal is the guest's.
@@ -183,19 +192,14 @@ SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, Hos
                        Output& output, TraceFile* trace, GdbServer* debugger,
                        const Options& options) {
   Session session(machine, *peer, slots, output, {options.timeout, options.instructions});
-  if (trace != nullptr) session.follow_trace(*trace);
+  if (trace != nullptr) session.follow(trace->file(), EndKind::kTraceLost);
+  if (slots.console_file() != nullptr) session.follow(*slots.console_file(), EndKind::kConsoleLost);
   std::optional<Progress> progress;
   if (shows_progress(options)) {
     session.show_progress(progress.emplace(machine, output, options.instructions));
   }
   if (debugger != nullptr) session.obey(*debugger);
-  SessionEnd end = session.run();
-  output.clear_status();
-  output.flush();
-  const absl::Status traced = trace == nullptr ? absl::OkStatus() : trace->finish();
-  if (!traced.ok() && !is_failure(end.kind)) {
-    end = {EndKind::kTraceLost, std::string(traced.message())};
-  }
+  const SessionEnd end = session.run();
   peer.reset();
   return end;
 }
@@ -231,6 +235,7 @@ int run(const Options& options) {
   }
   const auto debugger = await_debugger(options, **machine);
   if (!debugger.ok()) return complain(debugger.status()), 1;
+  if (const auto begun = begin_files(trace->get(), **slots); !begun.ok()) return complain(begun), 1;
   const auto start = Clock::now();
   const SessionEnd end =
       run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(), options);

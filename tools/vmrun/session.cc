@@ -1,6 +1,7 @@
 #include "tools/vmrun/session.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 
@@ -37,6 +38,12 @@ bool is_call(Cause cause) {
 
 }  // namespace
 
+std::string output_loss(const Output& output) {
+  const int error = output.error();
+  if (error == EPIPE || error == EBADF) return "standard output is closed";
+  return fmt::format("standard output: {}", std::strerror(error));
+}
+
 const char* end_name(EndKind kind) {
   switch (kind) {
     case EndKind::kPowerOff: return "power off";
@@ -53,6 +60,7 @@ const char* end_name(EndKind kind) {
     case EndKind::kSignal: return "signal";
     case EndKind::kOutputLost: return "output lost";
     case EndKind::kTraceLost: return "trace lost";
+    case EndKind::kConsoleLost: return "console lost";
   }
   return "unknown";
 }
@@ -68,16 +76,30 @@ Session::Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& 
   if (limits_.timeout) output_->set_deadline(start_ + *limits_.timeout);
 }
 
-void Session::follow_trace(TraceFile& trace) {
-  trace_ = &trace;
-  if (limits_.timeout) trace.output().set_deadline(start_ + *limits_.timeout);
+void Session::follow(OutputFile& file, EndKind lost) {
+  files_.push_back({&file, lost});
+  if (limits_.timeout) file.output().set_deadline(start_ + *limits_.timeout);
 }
 
 SessionEnd Session::run() {
   std::optional<SessionEnd> end;
   while (!end) end = step();
+  end = finish(*std::move(end));
   if (debugger_ != nullptr) debugger_->note_end(is_failure(end->kind) ? 1 : 0);
   return *std::move(end);
+}
+
+// A run whose output is lost has not succeeded, whatever the guest did.
+SessionEnd Session::finish(SessionEnd end) {
+  output_->clear_status();
+  write_out();
+  auto lost = check_lost();
+  return lost && !is_failure(end.kind) ? *std::move(lost) : std::move(end);
+}
+
+void Session::write_out() {
+  output_->flush();
+  for (const Followed& followed : files_) followed.file->output().flush();
 }
 
 std::optional<SessionEnd> Session::step() {
@@ -91,7 +113,7 @@ std::optional<SessionEnd> Session::step() {
 }
 
 std::optional<SessionEnd> Session::look_around() {
-  output_->flush();
+  write_out();
   if (progress_ != nullptr) progress_->attend(Progress::Clock::now());
   if (auto end = check_finish()) return end;
   if (auto end = check_peer()) return end;
@@ -171,9 +193,15 @@ std::optional<SessionEnd> Session::check_outside() const {
                       fmt::format("timeout: the guest still runs after {} s, {}",
                                   static_cast<double>(limits_.timeout->count()) / 1000, place())};
   }
-  if (output_->broken()) return SessionEnd{EndKind::kOutputLost, "standard output is closed"};
-  if (trace_ != nullptr && !trace_->state().ok()) {
-    return SessionEnd{EndKind::kTraceLost, std::string(trace_->state().message())};
+  return check_lost();
+}
+
+std::optional<SessionEnd> Session::check_lost() const {
+  if (output_->broken()) return SessionEnd{EndKind::kOutputLost, output_loss(*output_)};
+  for (const auto& [file, lost] : files_) {
+    if (const auto state = file->state(); !state.ok()) {
+      return SessionEnd{lost, std::string(state.message())};
+    }
   }
   return std::nullopt;
 }

@@ -6,14 +6,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tools/vmrun/console_peer.h"
 #include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/output.h"
+#include "tools/vmrun/output_file.h"
 #include "tools/vmrun/progress.h"
 #include "tools/vmrun/slots.h"
-#include "tools/vmrun/trace_file.h"
 
 namespace vmrun {
 
@@ -30,13 +31,17 @@ enum class EndKind : std::uint8_t {
   kNoWakeup,  // the guest waits for an interrupt that cannot come
   kNoPrompt,  // the guest waits for input, but not at the prompt
   kSignal,
-  kOutputLost,  // nobody reads standard output any more
-  kTraceLost,   // the trace cannot be written
+  kOutputLost,   // nobody reads standard output any more
+  kTraceLost,    // the trace cannot be written
+  kConsoleLost,  // the file of the virtio console
 };
 
 // "power off" and the like.
 const char* end_name(EndKind kind);
 constexpr bool is_failure(EndKind kind) { return kind >= EndKind::kGuestFailure; }
+
+// Why standard output is lost: one line. Needs: output.broken().
+std::string output_loss(const Output& output);
 
 struct SessionEnd {
   EndKind kind = EndKind::kPowerOff;
@@ -59,8 +64,9 @@ class Session {
   Session(Machine& machine, ConsolePeer& peer, HostSlots& slots, Output& output,
           SessionLimits limits);
 
-  // The run ends where it cannot be written. Needs: it outlives the session.
-  void follow_trace(TraceFile& trace);
+  // Keeps it written, and ends the run as `lost` where that cannot be. Needs: it outlives the
+  // session.
+  void follow(OutputFile& file, EndKind lost);
   // Needs: it outlives the session.
   void show_progress(Progress& progress) { progress_ = &progress; }
 
@@ -70,9 +76,17 @@ class Session {
   SessionEnd run();
 
  private:
+  struct Followed {
+    OutputFile* file;
+    EndKind lost;
+  };
+
   std::optional<SessionEnd> step();
   std::optional<SessionEnd> after(StopReason reason);
   std::optional<SessionEnd> look_around();
+  std::optional<SessionEnd> check_lost() const;
+  SessionEnd finish(SessionEnd end);
+  void write_out();
   std::optional<SessionEnd> check_finish() const;
   std::optional<SessionEnd> check_peer() const;
   std::optional<SessionEnd> check_outside() const;
@@ -90,7 +104,7 @@ class Session {
   ConsolePeer* peer_;
   HostSlots* slots_;
   Output* output_;
-  TraceFile* trace_ = nullptr;
+  std::vector<Followed> files_;
   GdbServer* debugger_ = nullptr;
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;

@@ -1,17 +1,11 @@
 #include "tools/vmrun/slots.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <deque>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "tools/vmrun/seed.h"
+#include "tools/vmrun/wait.h"
 #include "vm_device/net_socket.h"
 #include "vm_device/virtio_rng.h"
 
@@ -106,10 +100,6 @@ absl::StatusOr<std::unique_ptr<HostSlots>> HostSlots::create(const SlotOptions& 
   return slots;
 }
 
-HostSlots::~HostSlots() {
-  if (console_file_ >= 0) close(console_file_);
-}
-
 // Cards have the addresses that follow each other from QEMU's first one on.
 absl::Status HostSlots::add_net(const NetOption& option) {
   auto backend = make_backend(option);
@@ -127,10 +117,9 @@ absl::Status HostSlots::add_net(const NetOption& option) {
 absl::Status HostSlots::add_console(const std::string& target) {
   talks_to_user_ = target == "-";
   if (!talks_to_user_) {
-    console_file_ = open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (console_file_ < 0) {
-      return absl::UnavailableError(absl::StrCat(target, ": ", std::strerror(errno)));
-    }
+    auto file = OutputFile::open(target);
+    if (!file.ok()) return file.status();
+    console_file_ = *std::move(file);
   }
   vm_device::ConsolePeer& peer = *this;
   auto console = std::make_unique<vm_device::VirtioConsole>(
@@ -159,23 +148,16 @@ void HostSlots::wait(std::chrono::milliseconds limit) const {
     const int descriptor = net->backend().descriptor();
     if (descriptor >= 0) sockets.push_back({.fd = descriptor, .events = POLLIN, .revents = 0});
   }
-  poll(sockets.data(), sockets.size(), static_cast<int>(limit.count()));
+  wait_for(sockets, limit);
 }
 
 void HostSlots::type(char byte) { console_->send(std::as_bytes(std::span(&byte, 1))); }
 
-// A file that takes no more loses the rest, as a console without a reader does.
 void HostSlots::console_output(std::span<const std::byte> bytes) {
   has_printed_ = true;
-  if (talks_to_user_) {
-    for (const std::byte byte : bytes) print_(static_cast<char>(byte));
-    return;
-  }
-  while (!bytes.empty()) {
-    const ssize_t wrote = write(console_file_, bytes.data(), bytes.size());
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return;
-    bytes = bytes.subspan(static_cast<std::size_t>(wrote));
+  for (const std::byte byte : bytes) {
+    const char letter = static_cast<char>(byte);
+    talks_to_user_ ? print_(letter) : console_file_->output().put(letter);
   }
 }
 

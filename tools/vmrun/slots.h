@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tools/vmrun/output_file.h"
 #include "vm_device/block_image.h"
 #include "vm_device/virtio_console.h"
 #include "vm_device/virtio_device.h"
@@ -55,15 +56,18 @@ class HostSlots final : private vm_device::ConsolePeer {
  public:
   // `print` takes what a guest writes to the virtio console of "-".
   //
-  // Errors:  those of NetSocket::bind; kUnavailable  the console's file, "<path>: <reason>"
+  // Errors:  those of NetSocket::bind and OutputFile::open
   static absl::StatusOr<std::unique_ptr<HostSlots>> create(const SlotOptions& options,
                                                            std::function<void(char)> print);
   HostSlots(const HostSlots&) = delete;
   HostSlots& operator=(const HostSlots&) = delete;
-  ~HostSlots() override;
+  ~HostSlots() override = default;
 
   // For the machine, once: networks, console, entropy.
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> take_devices();
+
+  // Where the virtio console prints; null: nowhere, or to the user.
+  OutputFile* console_file() { return console_file_.get(); }
 
   // Gives the guest what has come for it. While the machine lives.
   void attend();
@@ -91,7 +95,7 @@ class HostSlots final : private vm_device::ConsolePeer {
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices_;
   std::vector<vm_device::VirtioNet*> nets_;
   vm_device::VirtioConsole* console_ = nullptr;
-  int console_file_ = -1;
+  std::unique_ptr<OutputFile> console_file_;
   bool talks_to_user_ = false;
   bool has_printed_ = false;
 };

@@ -1,9 +1,10 @@
 #include "tools/vmrun/terminal.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "tools/vmrun/wait.h"
 
 namespace vmrun {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::size_t kReadAhead = 65536;
 
 bool readable(int descriptor, std::chrono::milliseconds limit) {
   pollfd poll_set{.fd = descriptor, .events = POLLIN, .revents = 0};
-  return poll(&poll_set, 1, static_cast<int>(limit.count())) > 0;
+  return wait_for(std::span(&poll_set, 1), limit);
 }
 
 }  // namespace

@@ -5,35 +5,26 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "tools/vmrun/output.h"
+#include "tools/vmrun/output_file.h"
 #include "tools/vmrun/trace.h"
 
 namespace vmrun {
 
 class TraceFile {
  public:
-  // `path` is made anew; "-" is standard error.
-  // Errors:  kUnavailable  the host refused; the message is "<path>: <reason>"
-  static absl::StatusOr<std::unique_ptr<TraceFile>> open(std::string path, TraceKinds kinds);
-  TraceFile(const TraceFile&) = delete;
-  TraceFile& operator=(const TraceFile&) = delete;
-  ~TraceFile();
+  // "-" is standard error.
+  // Errors:  those of OutputFile::open
+  static absl::StatusOr<std::unique_ptr<TraceFile>> open(const std::string& path, TraceKinds kinds);
 
   Trace& trace() { return trace_; }
-  Output& output() { return output_; }
-  // What is lost, as open() says it: a full disk, a reader that has gone. OK: nothing is.
-  absl::Status state() const;
-  // Writes what is still to be written.
-  absl::Status finish();
+  OutputFile& file() { return *file_; }
 
  private:
-  TraceFile(std::string path, int descriptor, TraceKinds kinds);
+  TraceFile(std::unique_ptr<OutputFile> file, TraceKinds kinds)
+      : file_(std::move(file)), trace_(file_->output(), kinds) {}
 
-  std::string path_;
-  int descriptor_;
-  Output output_;
+  std::unique_ptr<OutputFile> file_;
   Trace trace_;
 };
 
