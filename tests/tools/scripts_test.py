@@ -101,6 +101,25 @@ class ScriptsTest(unittest.TestCase):
             self.assertRegex(result.stderr, r"\Arun: no disk image in \S+: no space \(TMPDIR .*\)\n\Z")
 
     @unittest.skipUnless(has_mke2fs(), "e2fsprogs is not installed")
+    def test_run_passes_on_what_is_vmruns(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            result = run_around(
+                folder, 'printf "%s\\n" "$@" >"${PIDFILE%pid}arguments"; exit 1\n', "--cpu", "jit",
+                "--append", "two words", "--keep", folder / "kept", "--trace", "t", "--rng", "--",
+                "--net", "a b", "--keep")
+            self.assertEqual(result.stderr, "run: vmrun exited with 1\n")
+            passed = (folder / "arguments").read_text(encoding="ascii").splitlines()
+            self.assertEqual(passed[passed.index("--cpu"):],
+                             ["--cpu", "jit", "--append", "two words", "--trace",
+                              f"{os.getcwd()}/t", "--rng", "--net", "a b", "--keep"])
+            self.assertTrue((folder / "kept" / "disk.img").exists())
+
+    def test_run_refuses_an_option_of_vmruns_without_its_value(self):
+        result = run("run", "--cpu")
+        self.assertEqual((result.returncode, result.stderr), (2, "run: --cpu needs a value\n"))
+
+    @unittest.skipUnless(has_mke2fs(), "e2fsprogs is not installed")
     def test_run_leaves_nothing_behind_when_it_is_stopped(self):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
