@@ -1,5 +1,6 @@
 #include "tests/vmrun/fuzz_instruction.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "tests/vmrun/assembler.h"
@@ -12,7 +13,7 @@ using Code = std::vector<std::uint16_t>;
 
 constexpr std::uint32_t kSfenceVma = 0x12000073;
 
-Code halves(std::initializer_list<std::uint32_t> words) {
+Code halves(const std::vector<std::uint32_t>& words) {
   Code out;
   for (const std::uint32_t word : words) {
     out.push_back(static_cast<std::uint16_t>(word));
@@ -97,6 +98,52 @@ Code remap(std::uint64_t bits) {
                  as::store(3, value, kEntryRegister, entry), fence});
 }
 
+constexpr unsigned kTo = 10, kFrom = 11, kEnd = 12, kCount = 12, kValue = 13;
+
+int signed_imm(std::uint64_t bits) { return static_cast<int>(bits & 0xfff) - 0x800; }
+
+// Sets kTo and kFrom, within reach of the data or the code.
+std::vector<std::uint32_t> both_sides(std::uint64_t bits) {
+  constexpr unsigned kBases[] = {kDataRegister, kDataRegister, kDataRegister, kAliasRegister};
+  return {as::addi(kTo, pick(kBases, bits), signed_imm(bits >> 8)),
+          as::addi(kFrom, pick(kBases, bits >> 2), signed_imm(bits >> 20))};
+}
+
+Code bulk_copy(std::uint64_t bits) {
+  std::vector<std::uint32_t> words = both_sides(bits);
+  words.push_back(as::addi(kCount, 0, static_cast<int>(bits >> 4 & 0x7ff)));
+  words.push_back(as::r_type(0, kCount, kFrom, bits >> 34 & 3, kTo, 0x0b));
+  return halves(words);
+}
+
+// As compilers make them: of one to four elements, up or down, over 40 iterations or more.
+Code copy_loop(std::uint64_t bits) {
+  const unsigned log2 = bits >> 4 & 3;
+  const int unrolled = 1 + static_cast<int>(bits >> 6 & 3), group = unrolled << log2;
+  const int step = (bits & 1u << 8) != 0 ? -group : group;
+  const bool fills = (bits & 1u << 9) != 0;
+  std::vector<std::uint32_t> words = both_sides(bits);
+  words.push_back(as::addi(kEnd, kTo, step * std::min(2040 / group, 255)));
+  const std::size_t begin = words.size();
+  for (int i = 0; i < unrolled; ++i) {
+    const int offset = std::min(step, 0) + i * (1 << log2);
+    if (!fills) words.push_back(as::load(log2, kValue, kFrom, offset));
+    words.push_back(as::store(log2, kValue, kTo, offset));
+  }
+  words.push_back(as::addi(kFrom, kFrom, step));
+  words.push_back(as::addi(kTo, kTo, step));
+  words.push_back(as::b_type(-4 * static_cast<int>(words.size() - begin), kEnd, kTo, 1));  // bne
+  return halves(words);
+}
+
+Code whole(std::uint64_t bits) {
+  switch (bits >> 32 & 3) {
+    case 0: return halves({static_cast<std::uint32_t>(bits)});
+    case 1: return bulk_copy(bits);
+    default: return copy_loop(bits);
+  }
+}
+
 }  // namespace
 
 std::vector<std::uint16_t> fuzz_instruction(vm_mem::ByteSource& source) {
@@ -116,7 +163,7 @@ std::vector<std::uint16_t> fuzz_instruction(vm_mem::ByteSource& source) {
     case 10:
     case 11: return halves({system(bits)});
     case 12: return remap(bits);
-    case 13: return halves({static_cast<std::uint32_t>(bits)});
+    case 13: return whole(bits);
     default: return {static_cast<std::uint16_t>(bits)};
   }
 }

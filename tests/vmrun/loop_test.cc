@@ -61,6 +61,22 @@ TEST(LoopRecogniserTest, KnowsUBootsDescendingWordsAndItsUnrolledFill) {
   EXPECT_EQ(recognised(fill)->bytes, 256u);
 }
 
+// 2^63 has no positive counterpart.
+TEST(LoopRecogniserTest, CountsTheIterationsOfTheLargestStep) {
+  Words words = {as::u_type(0x80000, 5, 0x37)};
+  for (int i = 0; i < 32; ++i) words.push_back(as::op(0, 0, 5, 5, 5));
+  words.insert(words.end(), {as::op(0, 0, 6, 6, 5), as::store(0, 14, 10, 0), as::addi(10, 10, 1),
+                             branch(kBne, 6, 7, 36)});
+  const auto loop = recognised(words);
+  ASSERT_NE(loop, nullptr);
+  EXPECT_EQ(loop->branch.step_size(), std::uint64_t{1} << 63);
+  std::array<std::uint64_t, 33> x{};
+  x[7] = std::uint64_t{1} << 63;
+  EXPECT_EQ(loop->branch.iterations(x), 0u);
+  x[6] = x[7];
+  EXPECT_EQ(loop->branch.iterations(x), 1u);
+}
+
 TEST(LoopRecogniserTest, RefusesWhatIsNoCopy) {
   const std::uint32_t load = as::load(4, 15, 11, 0), store = as::store(0, 15, 10, 0);
   const std::uint32_t next = as::addi(11, 11, 1), to = as::addi(10, 10, 1);
@@ -360,7 +376,78 @@ TEST_P(LoopTest, ADeviceSeesEachAccessOnce) {
   EXPECT_TRUE(got.ram() == want.ram());
 }
 
-TEST_P(LoopTest, ALoopThatOverwritesItsPageGoesOnPlainly) {
+// A device that says nothing costs a few looks, and what comes after it is as fast as before.
+TEST_P(LoopTest, IterationsThatCannotBeHelpedAreNotTriedEachTime) {
+  constexpr std::uint64_t kDevice = 0x1000'0000, kBytes = 4000;
+  CountingDevice device;
+  const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kDevice}, 4096);
+  EXPECT_TRUE(got.memory().add_mmio(*range, &device).ok());
+  Program program = byte_loop(kBytes);
+  got.start(program);
+  const std::uint64_t device_page = PagingHart::kVirtualData + 0x10'000;
+  got.map(device_page, kDevice, kRw);
+  got.x(kDst) = device_page;
+  static_cast<void>(got.hart().run(5 * kBytes));
+  EXPECT_EQ(device.writes, kBytes);
+  EXPECT_GT(got.hart().loops().refused, 0u);
+  EXPECT_LT(got.hart().loops().refused, kBytes / 20);
+  EXPECT_EQ(got.hart().loops().iterations, 0u);
+  got.start(program);
+  static_cast<void>(got.hart().run(5 * kBytes));
+  EXPECT_GT(got.hart().loops().iterations, kBytes - 100);
+}
+
+// Who asks for the hart is heard at the next page's end, interpreted as well as translated.
+TEST_P(LoopTest, APinOrAYieldAsksForAnExit) {
+  const auto request = [&]() -> std::uint32_t { return got.hart().memory().cpu().exit_request; };
+  const auto run = [&] { static_cast<void>(got.hart().run(5 * 64)); };
+  got.start(byte_loop(9000));
+  run();
+  EXPECT_EQ(request(), 0u);
+  got.state().pins.raise(Interrupt::kTimer);
+  EXPECT_NE(request(), 0u);
+  run();
+  EXPECT_EQ(request(), 0u);
+  got.hart().yield();
+  EXPECT_NE(request(), 0u);
+  run();
+  run();
+  EXPECT_EQ(request(), 0u);
+}
+
+TEST(LoopExitTest, ARequestEndsALoopAtThePagesEnd) {
+  Guest guest(Execution::kInterpreted, LoopMode::kRecognised);
+  Program program = byte_loop(0x3000);
+  guest.start(program);
+  constexpr std::uint32_t kEmbeddersBit = 1 << 5;  // nobody takes it up
+  guest.hart().memory().cpu().exit_request = kEmbeddersBit;
+  static_cast<void>(guest.hart().run(5 * 0x3000));
+  EXPECT_GT(guest.hart().loops().runs, 4u);
+  EXPECT_LE(guest.hart().loops().iterations, guest.hart().loops().runs * 4096);
+}
+
+constexpr std::uint64_t kOwnChunk = BareHart::kCode + 0x40;
+
+// Without a fence, which the translator does not need.
+TEST_P(LoopTest, ALoopThatOverwritesItselfEndsAsThePlainOne) {
+  const Words words = {as::store(0, 14, 10, 0), as::addi(10, 10, 1), branch(kBne, 10, 12, 2)};
+  for (Guest* guest : {&got, &want}) {
+    guest->program(words, kOwnChunk);
+    guest->state().privilege = Privilege::kMachine;
+    guest->state().pc = kOwnChunk;
+    guest->x(10) = kOwnChunk - 8;
+    guest->x(12) = BareHart::kCode + 0x3000;
+    guest->x(14) = 0;
+  }
+  run_both(3000);
+  EXPECT_TRUE(got.ram() == want.ram());
+  if (GetParam() == Execution::kInterpreted) return;
+  EXPECT_EQ(got.hart().loops().iterations, 0u);
+  EXPECT_EQ(got.state().csrs.mepc, kOwnChunk);
+  EXPECT_EQ(got.peek<std::uint64_t>(BareHart::kCode + 0x1000), 0u);
+}
+
+TEST_P(LoopTest, ALoopThatWritesToItsPageGoesOnPlainlyWhereItIsTranslated) {
   const Program program = byte_loop(2000);
   for (Guest* guest : {&got, &want}) {
     guest->start(program);
@@ -373,6 +460,8 @@ TEST_P(LoopTest, ALoopThatOverwritesItsPageGoesOnPlainly) {
     ASSERT_EQ(got.peek<std::uint64_t>(BareHart::kCode + at),
               want.peek<std::uint64_t>(BareHart::kCode + at));
   }
+  if (GetParam() == Execution::kInterpreted) return;
+  EXPECT_EQ(got.hart().loops().iterations, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, LoopTest, both_executions(), name_of_execution);

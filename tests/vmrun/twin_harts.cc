@@ -41,9 +41,9 @@ std::vector<std::byte> contents(vm_mem::MemoryManager& memory, std::uint64_t at,
 
 }  // namespace
 
-TwinHarts::Twin TwinHarts::make_twin() {
+TwinHarts::Twin TwinHarts::make_twin(vm_mem::Backing backing) {
   Twin twin{vm_mem::MemoryManager::create({}).value(), nullptr};
-  const vm_mem::RamOptions watched{.code_watch = vm_mem::CodeWatching::kOn};
+  const vm_mem::RamOptions watched{.backing = backing, .code_watch = vm_mem::CodeWatching::kOn};
   for (const auto& [at, pages] :
        {std::pair{kRam, kRamPages}, std::pair{kTables, std::uint64_t{3}}}) {
     const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{at}, pages * kPage);
@@ -80,13 +80,18 @@ void TwinHarts::map_pages(std::uint64_t bits) {
 TwinHarts::TwinHarts(std::span<const std::uint8_t> input) {
   vm_mem::ByteSource source(input);
   const std::uint64_t settings = source.take(1);
+  // An arena shows memory that has a descriptor.
+  has_fastmem_ = (settings & 4) != 0;
+  translating_ = make_twin(has_fastmem_ ? vm_mem::Backing::kMemfd : vm_mem::Backing::kAnonymous);
+  interpreting_ = make_twin(vm_mem::Backing::kAnonymous);
   JitOptions options{.interpreted_runs = 0};
-  if ((settings & 4) != 0) {
+  if (has_fastmem_) {
     options.memory_mode = MemoryMode::kFastmem;
     options.ram_base = kRam;
     options.ram_bytes = kRamPages * kPage;
   }
-  is_ready_ = translating_.hart->use_jit(options).ok();
+  is_ready_ = translating_.hart->use_jit(options).ok() &&
+              translating_.hart->jit()->fallback_reason().empty();
   map_pages(settings);
   write(kHandler, std::as_bytes(std::span(kSkip)));
   set_up(source);
@@ -193,7 +198,7 @@ std::string TwinHarts::difference(Twin& got, Twin& want) {
 }
 
 std::string TwinHarts::run() {
-  if (!is_ready_) return "no translator";
+  if (!is_ready_) return "no translator, or not the one asked for";
   for (std::size_t i = 0; i < slices_.size(); ++i) {
     begin(slices_[i]);
     happen(slices_[i]);

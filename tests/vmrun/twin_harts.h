@@ -25,7 +25,11 @@ class TwinHarts {
   // Runs all slices. The first difference; empty where there is none.
   std::string run();
 
+  // Of the one that translates.
   const JitStatistics& statistics() const { return translating_.hart->jit()->statistics(); }
+  const LoopCount& loops() const { return translating_.hart->loops(); }
+  std::uint64_t bulk_bytes() const { return translating_.hart->memory().bulk_bytes(); }
+  bool has_fastmem() const { return has_fastmem_; }
 
  private:
   struct Twin {
@@ -40,7 +44,7 @@ class TwinHarts {
     std::uint64_t operand;
   };
 
-  static Twin make_twin();
+  static Twin make_twin(vm_mem::Backing backing);
   static std::string difference(Twin& got, Twin& want);
   void write(std::uint64_t address, std::span<const std::byte> bytes);
   void write_entry(std::uint64_t page, std::uint64_t physical, std::uint64_t bits);
@@ -50,9 +54,10 @@ class TwinHarts {
   void happen(const Slice& slice);
   void run_slice(const Slice& slice);
 
-  Twin translating_ = make_twin();
-  Twin interpreting_ = make_twin();
+  Twin translating_;
+  Twin interpreting_;
   bool is_ready_ = false;
+  bool has_fastmem_ = false;
   std::vector<Slice> slices_;
 };
 

@@ -32,19 +32,19 @@ Hart::Hart(vm_mem::MemoryManager& memory, std::unique_ptr<Mmu> mmu, vm_engine::E
       memory_(*cpu_),
       blocks_(*cpu_) {
   mmu_->serve(state_);
+  state_.pins.set_bell([this] { request_exit(*cpu_); });
 }
 
 absl::Status Hart::use_jit(JitOptions options, std::vector<vme_cpu*> neighbours) {
   auto made = make_jit(*this, *engine_, *manager_, options, std::move(neighbours));
   if (!made.ok()) return made.status();
   jit_ = *std::move(made);
-  state_.pins.set_bell([this] { request_exit(*cpu_); });
   return absl::OkStatus();
 }
 
 void Hart::yield() {
   yield_.store(true, std::memory_order_relaxed);
-  if (jit_) request_exit(*cpu_);
+  request_exit(*cpu_);
 }
 
 StopReason Hart::run(std::uint64_t instructions) {
@@ -56,6 +56,7 @@ StopReason Hart::run(std::uint64_t instructions) {
 template <bool kInspected>
 StopReason Hart::run_until(std::uint64_t end) {
   while (state_.clock.retired() < end) {
+    take_up_exit();
     if (yield_.load(std::memory_order_relaxed)) [[unlikely]] {
       yield_.store(false, std::memory_order_relaxed);
       return StopReason::kYield;
@@ -80,7 +81,7 @@ StopReason Hart::run_until(std::uint64_t end) {
 
 Flow Hart::run_block() {
   const Block& block = blocks_.find(state_.pc);
-  if (block.loop != nullptr) {
+  if (block.loop != nullptr && !block.loop->is_resting()) {
     run_loop(*this, *block.loop);
     if (state_.clock.retired() >= limit_) return Flow::kJump;
   }
@@ -96,6 +97,14 @@ Flow Hart::run_ops(const Block& block) {
   }
   state_.clock.retire(op->index + (flow == Flow::kTrap ? 0u : 1u));
   return flow;
+}
+
+// What asks for an exit sets it before: whoever does so from here on is seen by the next loop.
+// The translator sees to it itself.
+void Hart::take_up_exit() {
+  constexpr std::uint32_t kBits = kExitNow | VME_EXIT_CODE;
+  if ((__atomic_load_n(&cpu_->exit_request, __ATOMIC_RELAXED) & kBits) == 0 || jit_) return;
+  __atomic_fetch_and(&cpu_->exit_request, ~kBits, __ATOMIC_SEQ_CST);
 }
 
 void Hart::take_interrupt() {

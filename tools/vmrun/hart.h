@@ -35,6 +35,7 @@ enum class StepInterrupts : std::uint8_t { kHeld, kTaken };
 struct LoopCount {
   std::uint64_t runs = 0;        // calls that did some
   std::uint64_t iterations = 0;  // of the guest's
+  std::uint64_t refused = 0;     // calls that did none
 };
 
 class Hart {
@@ -44,8 +45,11 @@ class Hart {
   static absl::StatusOr<std::unique_ptr<Hart>> create(vm_mem::MemoryManager& memory);
 
   // Executes about `instructions`: it stops at the end of the block in which they are
-  // reached. Interrupts are looked at before each block, that is at most
-  // BlockCache::kMaxBlockOps instructions apart.
+  // reached. Interrupts are looked at before each block: at most BlockCache::kMaxBlockOps
+  // instructions apart, which `vm.cpy` may make 128 KiB of memory. Before a block that is a
+  // recognised loop come as many of its iterations as run_loop() does: up to 64 KiB of
+  // memory, but to the end of a page where a pin goes up or yield() is called meanwhile. Time
+  // that ends within them ends them, as it does the block: at `instructions`.
   StopReason run(std::uint64_t instructions);
 
   // Executes one instruction, interpreted, breakpoint or not; an exception that it raises
@@ -85,6 +89,7 @@ class Hart {
     ++loops_.runs;
     loops_.iterations += iterations;
   }
+  void count_refused_loop() { ++loops_.refused; }
   void forget_code() { blocks_.flush(); }
   // After a change of what translations depend on: satp, PMP, menvcfg; SFENCE.VMA.
   void forget_translations();
@@ -114,6 +119,7 @@ class Hart {
       follow_new_map();
   }
   void follow_new_map();
+  void take_up_exit();
   bool take_exception();
   void take_interrupt();
   Flow run_ops(const Block& block);

@@ -26,11 +26,15 @@ vme_rc HartMemory::zero_block(std::uint64_t address) {
 
 std::uint64_t HartMemory::copy(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,
                                ByteOrder order) {
-  return vme_copy(cpu_, to, from, bytes, copy_flags(order));
+  const std::uint64_t left = vme_copy(cpu_, to, from, bytes, copy_flags(order));
+  bulk_bytes_ += bytes - left;
+  return left;
 }
 
 std::uint64_t HartMemory::fill(std::uint64_t to, std::uint8_t value, std::uint64_t bytes) {
-  return vme_fill(cpu_, to, value, bytes, mode_ << VME_MMU_DST_SHIFT);
+  const std::uint64_t left = vme_fill(cpu_, to, value, bytes, mode_ << VME_MMU_DST_SHIFT);
+  bulk_bytes_ += bytes - left;
+  return left;
 }
 
 std::uint64_t HartMemory::copy_elements(std::uint64_t to, std::uint64_t from, std::uint64_t bytes,

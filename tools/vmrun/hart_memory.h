@@ -80,6 +80,8 @@ class HartMemory {
   const vme_fault& fault() const { return cpu_->fault; }
   std::uint64_t fault_address() const { return cpu_->fault.gva; }
   const AccessCount& accesses() const { return accesses_; }
+  // Done by copy() and fill().
+  std::uint64_t bulk_bytes() const { return bulk_bytes_; }
   vme_cpu& cpu() { return *cpu_; }
 
  private:
@@ -96,6 +98,7 @@ class HartMemory {
   vme_cpu* cpu_;
   unsigned mode_ = 0;
   AccessCount accesses_;
+  std::uint64_t bulk_bytes_ = 0;
 };
 
 }  // namespace vmrun

@@ -78,8 +78,7 @@ void Translation::begin() {
 // call. The last one is always made here.
 void Translation::begin_loop(const Loop& loop) {
   const LoopBranch& branch = loop.branch;
-  const auto size = static_cast<std::uint64_t>(branch.step < 0 ? -branch.step : branch.step);
-  const std::uint64_t least = kLoopElements / loop.elements * size;
+  const std::uint64_t least = kLoopElements / loop.elements * branch.step_size();
   code_.load_constant(x86::rax, branch.moving.constant - branch.fixed.constant + least);
   for (const unsigned added : {branch.moving.first, branch.moving.second}) {
     if (added != 0) code_->add(x86::rax, code_.in_register(added, x86::rcx));
@@ -90,11 +89,16 @@ void Translation::begin_loop(const Loop& loop) {
   code_.load_constant(x86::rcx, 2 * least);
   code_->cmp(x86::rax, x86::rcx);
   const std::size_t few = code_.open_jump_if(kBelowOrEqual);
+  code_->mov(x86::rax, asmjit::Imm(reinterpret_cast<std::uint64_t>(&loop.rest)));
+  code_->sub(x86::dword_ptr(x86::rax), 1);  // run_loop() sets it again
+  const std::size_t rests = code_.open_jump_if(kAboveOrEqual);
   emit_loop(code_, target_->runtime, loop);
   code_->cmp(x86::r13, x86::qword_ptr(x86::rsp, kFrameLimit));
   code_.jump_if(kAboveOrEqual, block_->begin);
   const std::size_t body = code_.here();
-  if (code_.ok()) JitCode::set_target(*buffer_, few, body);
+  for (const std::size_t field : {few, rests}) {
+    if (code_.ok()) JitCode::set_target(*buffer_, field, body);
+  }
 }
 
 void Translation::retire() { code_->add(x86::r13, block_->ops.back().index + 1); }

@@ -46,6 +46,10 @@ struct LoopBranch {
   std::int64_t step = 0;   // of `moving`, by iteration
   std::uint64_t bias = 0;  // added to both, they are ordered as unsigned numbers
 
+  std::uint64_t step_size() const {
+    const auto unsigned_step = static_cast<std::uint64_t>(step);
+    return step < 0 ? std::uint64_t{0} - unsigned_step : unsigned_step;
+  }
   // Iterations from here on after which it is taken for sure.
   std::uint64_t iterations(const std::array<std::uint64_t, 33>& x) const;
 };
@@ -76,6 +80,12 @@ struct Loop {
   LoopBranch branch;
   std::vector<LoopWrite> writes;
   std::uint32_t instructions = 0;
+
+  // Iterations to go before run_loop() is worth a call again, as it could do none: on devices,
+  // in pages of watched code. Of the one hart that executes it.
+  mutable std::uint32_t rest = 0;
+  mutable std::uint32_t longest_rest = 0;
+  bool is_resting() const { return rest != 0 && rest-- != 0; }
 };
 
 // Null where the block is none.
@@ -83,7 +93,8 @@ struct Loop {
 std::shared_ptr<const Loop> recognise_loop(std::span<const BlockOp> ops);
 
 // Does as many iterations as the branch is taken after, as the hart may still execute and as
-// plain memory is there for, 64 KiB at most and often none: the hart's pc is at the loop's
+// plain memory is there for that nobody watches, 64 KiB at most, as far as a page goes where
+// exit_request is set, and often none: the hart's pc is at the loop's
 // beginning before and after. Registers, memory and clock are then as after so many
 // iterations.
 void run_loop(Hart& hart, const Loop& loop);

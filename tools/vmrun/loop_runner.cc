@@ -1,6 +1,7 @@
 // Piece by piece, as far as one page of each side goes: there an access fails as a whole or not
 // at all, and nothing that the loop would not have come to is asked of the page tables.
-// Whatever is not plain memory ends it, and the loop itself goes on.
+// Whatever is not plain memory ends it, pages with watched code too, and the loop itself goes
+// on.
 
 #include <algorithm>
 #include <bit>
@@ -36,14 +37,23 @@ std::uint64_t lowest(const Loop& loop, std::uint64_t at, std::uint64_t count) {
   return loop.order == ByteOrder::kAscending ? at : advanced(loop, at, count - 1);
 }
 
+// The longest rest, in iterations: a power of two, less one.
+constexpr std::uint32_t kLongestRest = 63;
+
+// Where stores go while nobody has to be told of each: the page of watched code is none such.
+// The iteration at hand stores there, so that asking to write does nothing that it does not.
+const std::byte* open_for_stores(HartMemory& memory, std::uint64_t to) {
+  return memory.host_of(to, VME_ACCESS_WRITE);
+}
+
 // An iteration of several loads and stores may load before it stores: it is a copy only where
 // they do not meet, in memory as the host has it.
-bool is_apart(HartMemory& memory, const Loop& loop, std::uint64_t from, std::uint64_t to) {
-  if (loop.elements == 1) return true;
+bool is_copy(HartMemory& memory, const Loop& loop, std::uint64_t from, std::uint64_t to) {
   const std::byte* const source = memory.host_of(from, VME_ACCESS_READ);
   if (source == nullptr) return false;
-  const std::byte* const destination = memory.host_of(to, VME_ACCESS_WRITE);
+  const std::byte* const destination = open_for_stores(memory, to);
   if (destination == nullptr) return false;
+  if (loop.elements == 1) return true;
   const auto ahead = static_cast<std::uint64_t>(destination - source);
   return ahead >= loop.bytes && std::uint64_t{0} - ahead >= loop.bytes;
 }
@@ -93,7 +103,7 @@ class Runner {
   std::uint64_t copy(std::uint64_t from, std::uint64_t to, std::uint64_t count) {
     HartMemory& memory = hart_->memory();
     count = in_page(*loop_, from, count);
-    if (count == 0 || !is_apart(memory, *loop_, from, to)) return 0;
+    if (count == 0 || !is_copy(memory, *loop_, from, to)) return 0;
     const std::uint64_t bytes = count * loop_->bytes;
     const std::uint64_t left =
         memory.copy_elements(lowest(*loop_, to, count), lowest(*loop_, from, count), bytes,
@@ -101,9 +111,11 @@ class Runner {
     return (bytes - left) / loop_->bytes;
   }
   std::uint64_t fill(std::uint64_t to, std::uint64_t count) {
+    HartMemory& memory = hart_->memory();
+    if (open_for_stores(memory, to) == nullptr) return 0;
     const std::uint64_t bytes = count * loop_->bytes;
     const std::uint64_t left =
-        hart_->memory().fill_elements(lowest(*loop_, to, count), pattern_, bytes, log2_element_);
+        memory.fill_elements(lowest(*loop_, to, count), pattern_, bytes, log2_element_);
     return left == 0 ? count : 0;
   }
 
@@ -136,13 +148,20 @@ void write_registers(Hart& hart, const Loop& loop, std::uint64_t iterations) {
   }
 }
 
+// Twice as long with each failure in a row.
+void rest(Hart& hart, const Loop& loop) {
+  loop.longest_rest = std::min(2 * loop.longest_rest + 1, kLongestRest);
+  loop.rest = loop.longest_rest;
+  hart.count_refused_loop();
+}
+
 }  // namespace
 
 std::uint64_t LoopBranch::iterations(const Registers& x) const {
   const std::uint64_t from = moving.of(x) + bias, to = fixed.of(x) + bias;
   const bool rises = step > 0;
   const std::uint64_t gap = rises ? to - from : from - to;
-  const std::uint64_t size = static_cast<std::uint64_t>(rises ? step : -step);
+  const std::uint64_t size = step_size();
   const bool is_before = rises ? from < to : from > to;
   switch (test) {
     case LoopTest::kDiffers: return gap == 0 ? 0 : (gap - 1) / size + 1;
@@ -153,6 +172,7 @@ std::uint64_t LoopBranch::iterations(const Registers& x) const {
 }
 
 void run_loop(Hart& hart, const Loop& loop) {
+  loop.rest = 0;
   HartState& state = hart.state();
   const std::uint64_t budget = hart.limit() - state.clock.retired();
   const std::uint64_t iterations =
@@ -160,7 +180,8 @@ void run_loop(Hart& hart, const Loop& loop) {
                 (budget - 1) / loop.instructions + 1});
   if (iterations < kLeastIterations || budget == 0) return;
   const std::uint64_t done = Runner(hart, loop).run(iterations);
-  if (done == 0) return;
+  if (done == 0) return rest(hart, loop);
+  loop.longest_rest = 0;
   write_registers(hart, loop, done);
   state.clock.retire(done * loop.instructions);
   hart.count_loop(done);
