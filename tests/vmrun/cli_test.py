@@ -4,11 +4,13 @@
 Usage: cli_test.py VMRUN CASE, where CASE is a function of this file.
 """
 
+import contextlib
 import json
 import os
 import pty
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -29,6 +31,35 @@ HAS_JIT = os.uname().machine == "x86_64"
 def run(*arguments, **options):
     return subprocess.run([VMRUN, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
                           timeout=250, **options)
+
+
+@contextlib.contextmanager
+def started(*arguments, **options):
+    """A vmrun that is gone in the end, whatever becomes of the test."""
+    child = subprocess.Popen([VMRUN, *arguments], **{"stdin": subprocess.DEVNULL, **options})
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def open_terminal():
+    try:
+        return pty.openpty()
+    except OSError as error:
+        print(f"skipped: this machine gives no pseudo-terminal: {error}")
+        sys.exit(SKIPPED)
+
+
+def read_until(descriptor, shown, wanted):
+    """What a terminal shows, until the wanted is in it."""
+    deadline = time.monotonic() + 60
+    while wanted not in shown:
+        ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+        assert ready, (wanted, shown)
+        shown += os.read(descriptor, 4096)
+    return shown
 
 
 def expect(result, status, pattern):
@@ -199,13 +230,13 @@ def closed_streams_leave_the_disk_alone():
 
 def a_stalled_reader_holds_up_neither_timeout_nor_signal():
     for seconds, number, said in (("0.5", None, "timeout: .*"), ("200", signal.SIGTERM, "ended by .*")):
-        child = subprocess.Popen([VMRUN, "--firmware", write_printer("printer"), "--timeout", seconds],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        child.stdout.read(1)  # it runs
-        if number is not None:
-            child.send_signal(number)
-        assert child.wait(timeout=100) == 1
-        assert re.fullmatch("vmrun: " + said + "\n", child.stderr.read().decode())
+        with started("--firmware", write_printer("printer"), "--timeout", seconds,
+                     stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            child.stdout.read(1)  # it runs
+            if number is not None:
+                child.send_signal(number)
+            assert child.wait(timeout=100) == 1
+            assert re.fullmatch("vmrun: " + said + "\n", child.stderr.read().decode())
 
 
 def kernel_of_another_machine():
@@ -338,33 +369,30 @@ def a_port_in_use_is_one_line():
 def a_debugger_that_never_comes_holds_up_neither_timeout_nor_signal():
     result = run("--firmware", write("loop", LOOP), "--gdb", "0", "--timeout", "0.3")
     assert result.returncode == 1 and b"timeout" in result.stderr, result
-    child = subprocess.Popen([VMRUN, "--firmware", "loop", "--gdb", "0"], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    child.stderr.readline()  # it listens
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=100) == 1
-    assert b"ended by signal" in child.stderr.read()
+    with started("--firmware", "loop", "--gdb", "0", "--timeout", "200",
+                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        child.stderr.readline()  # it listens
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=100) == 1
+        assert b"ended by signal" in child.stderr.read()
 
 
 def on_terminal(keys):
     """Runs a guest that loops with a terminal, and gives (status, settings before, after)."""
-    try:
-        master, slave = pty.openpty()
-    except OSError as error:
-        print(f"skipped: this machine gives no pseudo-terminal: {error}")
-        sys.exit(SKIPPED)
+    master, slave = open_terminal()
     before = termios.tcgetattr(slave)
-    child = subprocess.Popen([VMRUN, "--firmware", write("loop", LOOP), "--timeout", "50"],
-                             stdin=slave, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while termios.tcgetattr(slave)[3] & termios.ICANON:
-        assert time.monotonic() < deadline, "never in raw mode"
-    if isinstance(keys, bytes):
-        os.write(master, keys)
-    else:
-        child.send_signal(keys)
-    status = child.wait(timeout=30)
-    return status, before, termios.tcgetattr(slave)
+    with started("--firmware", write("loop", LOOP), "--timeout", "50", stdin=slave,
+                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 30
+        while termios.tcgetattr(slave)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "never in raw mode"
+            time.sleep(0.001)
+        if isinstance(keys, bytes):
+            os.write(master, keys)
+        else:
+            child.send_signal(keys)
+        status = child.wait(timeout=30)
+        return status, before, termios.tcgetattr(slave)
 
 
 def escape_quits_and_restores_the_terminal():
@@ -373,21 +401,14 @@ def escape_quits_and_restores_the_terminal():
 
 
 def progress_is_shown_on_a_terminal():
-    try:
-        master, slave = pty.openpty()
-    except OSError as error:
-        print(f"skipped: this machine gives no pseudo-terminal: {error}")
-        sys.exit(SKIPPED)
+    master, slave = open_terminal()
     script = write("s", b"anything\n")
-    child = subprocess.Popen([VMRUN, "--firmware", write("loop", LOOP), "--script", script,
-                              "--instructions", "100000000000"], stdout=slave, stderr=subprocess.PIPE)
-    shown = b""
-    while b"s left" not in shown:
-        shown += os.read(master, 4096)
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=30) == 1
-    while b"signal after" not in shown:
-        shown += os.read(master, 4096)
+    with started("--firmware", write("loop", LOOP), "--script", script, "--instructions",
+                 "100000000000", stdout=slave, stderr=subprocess.PIPE) as child:
+        shown = read_until(master, b"", b"s left")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=30) == 1
+        shown = read_until(master, shown, b"signal after")
     lines = shown.replace(b"\r\n", b"\n").split(b"\r\x1b[K")
     assert re.match(rb"\d+ s, \d+ M instructions, \d+ MIPS, .* % done, \d+ s left", lines[1]), lines
     assert lines[-1].startswith(b"--- vmrun: signal after"), lines

@@ -112,6 +112,29 @@ def rubbish(port):
         client.sendall(b"$Z0,80000000,4#xx\xff\x00$m8000")
 
 
+def started(vmrun, *arguments):
+    """The process, and the port that it listens on."""
+    machine = subprocess.Popen([vmrun, "--gdb", "0", "--timeout", "200", *arguments],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    greeting = machine.stderr.readline()
+    return machine, re.fullmatch(r"vmrun: waiting for gdb at 127\.0\.0\.1:(\d+)\n", greeting).group(1)
+
+
+def is_sound_after_rubbish(vmrun, cpu, folder):
+    firmware = os.path.join(folder, "loop")
+    with open(firmware, "wb") as file:
+        file.write(b"\x6f\x00\x00\x00")  # jal x0, 0
+    machine, port = started(vmrun, "--cpu", cpu, "--firmware", firmware)
+    try:
+        rubbish(int(port))
+        said = gdb(port, "set architecture riscv:rv64\ntarget remote 127.0.0.1:PORT\ninfo registers pc\nkill")
+        assert machine.wait(timeout=100) == 0, said
+        expect(r"pc +0x80000000\t0x80000000", said)
+    finally:
+        machine.kill()
+
+
 def main():
     vmrun, cpu = os.path.abspath(sys.argv[1]), sys.argv[2]
     if shutil.which("gdb-multiarch") is None or not os.path.exists(UBOOT):
@@ -121,16 +144,12 @@ def main():
         script = os.path.join(folder, "script")
         with open(script, "w", encoding="ascii") as file:
             file.write("version\npoweroff\n")
-        machine = subprocess.Popen([vmrun, "--gdb", "0", "--cpu", cpu, "--script", script, "--timeout", "200"],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
+        is_sound_after_rubbish(vmrun, cpu, folder)
+        machine, port = started(vmrun, "--cpu", cpu, "--script", script)
         try:
-            greeting = machine.stderr.readline()
-            port = re.fullmatch(r"vmrun: waiting for gdb at 127\.0\.0\.1:(\d+)\n", greeting).group(1)
             said = gdb(port, COMMANDS)
             expect(WANTED, said)
             expect(SECOND, said)
-            rubbish(int(port))
             console, errors = machine.communicate(timeout=200)
         finally:
             machine.kill()
