@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -17,6 +18,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <sstream>
 
 namespace vm_bench {
@@ -72,19 +74,40 @@ bool contains(const std::string& text, const std::string& part) {
   return !part.empty() && text.find(part) != std::string::npos;
 }
 
+constexpr std::chrono::minutes kPatience{10};  // beyond what any guest here takes
+
+[[noreturn]] void give_up_on(const Child& child, const std::string& what) {
+  kill(child.process, SIGKILL);
+  give_up(what);
+}
+
+// Bytes; 0 where there are no more.
+std::size_t hear(const Child& child, Clock::time_point deadline, std::span<char> piece) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    pollfd set{.fd = child.output, .events = POLLIN, .revents = 0};
+    if (left.count() <= 0) give_up_on(child, "it says nothing that it was to say");
+    if (poll(&set, 1, static_cast<int>(left.count())) <= 0) continue;
+    const ssize_t bytes = read(child.output, piece.data(), piece.size());
+    if (bytes >= 0 || errno != EINTR) return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+  }
+}
+
 // Its output up to the end of the dialogue, or all of it.
 std::string talk(const Child& child, const Dialogue& dialogue) {
   std::string out;
   std::string answer = dialogue.answer;
   std::array<char, 4096> piece;
+  const Clock::time_point deadline = Clock::now() + kPatience;
   for (;;) {
-    const ssize_t bytes = read(child.output, piece.data(), piece.size());
-    if (bytes < 0 && errno == EINTR) continue;
-    if (bytes <= 0) return out;
-    out.append(piece.data(), static_cast<std::size_t>(bytes));
+    const std::size_t bytes = hear(child, deadline, piece);
+    if (bytes == 0) return out;
+    out.append(piece.data(), bytes);
     if (contains(out, dialogue.end)) return out;
     if (!contains(out, dialogue.notice) || answer.empty()) continue;
-    if (write(child.input, answer.data(), answer.size()) < 0) give_up("nothing can be typed");
+    if (write(child.input, answer.data(), answer.size()) < 0) {
+      give_up_on(child, "nothing can be typed");
+    }
     answer.clear();
   }
 }
@@ -100,10 +123,12 @@ std::string milliseconds(double ours_ns, double peer_ns) {
 struct Series {
   std::vector<double> wall;
   std::vector<double> cpu;
+  std::string output;  // of the last
 
   void add(const ProcessRun& run) {
     wall.push_back(run.wall_ns);
     cpu.push_back(run.cpu_ns);
+    output = run.output;
   }
 };
 
@@ -119,8 +144,8 @@ ProcessOutcome outcome_of(const Series& ours, const Series& peer) {
                                  .peer_ns = summarize(peer.wall).median},
                      .cpu_ratio = summarize(ratios_of(ours.cpu, peer.cpu)),
                      .remark = {},
-                     .ours_output = {},
-                     .peer_output = {}};
+                     .ours_output = ours.output,
+                     .peer_output = peer.output};
   out.remark = fmt::format(": {}; CPU time {:.2f} ({:.2f}-{:.2f}), {}",
                            milliseconds(out.outcome.ours_ns, out.outcome.peer_ns),
                            out.cpu_ratio.median, out.cpu_ratio.min, out.cpu_ratio.max,
@@ -145,6 +170,7 @@ bool is_installed(std::string_view program) {
 }
 
 ProcessRun run_process(const Command& command, const Dialogue& dialogue) {
+  signal(SIGPIPE, SIG_IGN);  // one that has ended cannot be typed to
   const Clock::time_point begin = Clock::now();
   const Child child = start(command);
   ProcessRun run{.output = talk(child, dialogue)};
@@ -167,8 +193,8 @@ ProcessRun run_process(const Command& command, const Dialogue& dialogue) {
 
 ProcessOutcome compare_processes(const ProcessContest& contest, const Effort& effort) {
   constexpr std::size_t kMostRounds = 15;
-  std::string ours_output = run_process(contest.ours, contest.dialogue).output;
-  std::string peer_output = run_process(contest.peer, contest.dialogue).output;
+  run_process(contest.ours, contest.dialogue);
+  run_process(contest.peer, contest.dialogue);
   Series ours;
   Series peer;
   for (std::size_t round = 0; round < std::min(effort.rounds, kMostRounds); ++round) {
@@ -177,11 +203,25 @@ ProcessOutcome compare_processes(const ProcessContest& contest, const Effort& ef
     peer.add(run_process(contest.peer, contest.dialogue));
     if (!ours_first) ours.add(run_process(contest.ours, contest.dialogue));
   }
-  ProcessOutcome out = outcome_of(ours, peer);
-  out.ours_output = std::move(ours_output);
-  out.peer_output = std::move(peer_output);
-  return out;
+  return outcome_of(ours, peer);
 }
+
+namespace {
+
+// What give_up() leaves, which runs no destructor of its callers.
+struct Leftovers {
+  std::vector<std::string> paths;
+  ~Leftovers() {
+    for (const std::string& path : paths) unlink(path.c_str());
+  }
+};
+
+Leftovers& leftovers() {
+  static Leftovers all;
+  return all;
+}
+
+}  // namespace
 
 ScratchFile::ScratchFile(std::string_view content, std::size_t bytes)
     : path_(std::filesystem::temp_directory_path() / "vm-bench-XXXXXX") {
@@ -192,6 +232,7 @@ ScratchFile::ScratchFile(std::string_view content, std::size_t bytes)
       (bytes == 0 || ftruncate(descriptor, static_cast<off_t>(bytes)) == 0);
   if (!good) give_up(fmt::format("{}: {}", path_, std::strerror(errno)));
   close(descriptor);
+  leftovers().paths.push_back(path_);
 }
 
 ScratchFile::~ScratchFile() { unlink(path_.c_str()); }
