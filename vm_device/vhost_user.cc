@@ -1,11 +1,37 @@
 #include "vm_device/vhost_user.h"
 
+#include <csignal>
+#include <ctime>
 #include <utility>
 
 #include "vm_device/internal/vhost_user_session.h"
 #include "vm_device/internal/vhost_user_state.h"
 
 namespace vm_device {
+namespace {
+
+// User-mode Linux gives pipes to call by. One that nobody reads is its own loss.
+class PipesBlocked {
+ public:
+  PipesBlocked() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  PipesBlocked(const PipesBlocked&) = delete;
+  PipesBlocked& operator=(const PipesBlocked&) = delete;
+  ~PipesBlocked() {
+    constexpr timespec kNow{};
+    if (sigismember(&before_, SIGPIPE) == 0) sigtimedwait(&pipe_, nullptr, &kNow);
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  sigset_t pipe_;
+  sigset_t before_;
+};
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<VhostUserBackend>> VhostUserBackend::create(
     std::unique_ptr<VirtioDevice> device, VhostUserOptions options) {
@@ -24,6 +50,7 @@ VhostUserBackend::~VhostUserBackend() = default;
 
 absl::Status VhostUserBackend::serve(int socket) {
   state_->connections.fetch_add(1, std::memory_order_relaxed);
+  const PipesBlocked blocked;
   internal::VhostUserSession session(*state_, socket);
   return session.run();
 }

@@ -49,9 +49,9 @@ struct VhostUserStatistics {
 // have no call descriptor, and no kick one (it is polled then). A kick that came before the ring
 // was enabled is not lost: each start looks for requests.
 //
-// A ring that is stopped (GET_VRING_BASE, disabling) completes the requests that it has taken
-// first. Pages that were written are in the log before that is answered, and within 10 ms of
-// the write else.
+// A ring that is stopped (GET_VRING_BASE, disabling, the end of the connection, a change of
+// memory) completes the requests that it has taken first, however long its storage takes. Pages
+// that were written are in the log before that is answered, and within 10 ms of the write else.
 //
 // A malformed message is answered with an error where an answer is asked for, and ignored
 // elsewhere; one after which nothing can be understood ends the connection. A ring whose

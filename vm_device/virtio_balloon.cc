@@ -10,6 +10,8 @@
 namespace vm_device {
 namespace {
 
+constexpr std::uint16_t kStatisticsQueue = 2;
+
 using vm_mem::GuestAddress;
 using vm_mem::GuestRange;
 
@@ -68,8 +70,9 @@ void VirtioBalloon::set_target(std::uint32_t pages) {
   if (transport_ != nullptr) transport_->wake_config();
 }
 
+bool VirtioBalloon::completes_alone(std::uint16_t queue) const { return queue != kStatisticsQueue; }
+
 void VirtioBalloon::request_statistics() {
-  constexpr std::uint16_t kStatisticsQueue = 2;
   statistics_wanted_ = true;
   if (transport_ != nullptr) transport_->wake(kStatisticsQueue);
 }

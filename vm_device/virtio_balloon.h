@@ -96,6 +96,8 @@ class VirtioBalloon final : public VirtioDevice {
   void activate(VirtioTransport&) override {}
   void reset() override;
   void reset_queue(std::uint16_t index) override;
+  // The driver's buffer for statistics is kept until they are asked for.
+  bool completes_alone(std::uint16_t queue) const override;
   void notify(std::uint16_t index) override;
 
  private:

@@ -79,6 +79,9 @@ class VirtioDevice {
   // nothing of them will reach guest memory any more, and none of them is pushed later,
   // though the driver may make the queue ready again.
   virtual void reset_queue(std::uint16_t) {}
+  // Whether requests that were taken are given back without the driver doing anything more: a
+  // transport that stops the queue waits for them then.
+  virtual bool completes_alone(std::uint16_t /*queue*/) const { return true; }
   // The driver has put requests in the queue, which is enabled and without error.
   virtual void notify(std::uint16_t queue) = 0;
 };

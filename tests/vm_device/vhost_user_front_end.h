@@ -244,10 +244,17 @@ class VhostDisk : public VhostFrontEnd {
     const auto direction = static_cast<std::uint16_t>(type == kOut ? 0 : kWrite);
     driver->offer({{kHeader, 16, 0, 0}, {kData, bytes, direction, 0}, {kStatus, 1, kWrite, 0}});
   }
+  // A request of one descriptor, which is a bad one.
+  void offer_status_alone() {
+    guest.put(kStatus, std::byte{0xee});
+    driver->offer({{kStatus, 1, kWrite, 0}});
+  }
   // The status of a request; -1: none came back.
   int wait_for_answer() {
-    if (!driver->has_used() && !wait_for(call)) return -1;
-    take_event(call);
+    while (!driver->has_used()) {
+      if (!wait_for(call)) return -1;
+      take_event(call);
+    }
     return driver->take_used() ? guest.get<std::uint8_t>(kStatus) : -1;
   }
   int request(std::uint32_t type, std::uint64_t sector, std::uint32_t bytes) {

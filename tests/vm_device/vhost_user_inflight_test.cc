@@ -30,6 +30,7 @@ class HoldingDevice final : public VirtioDevice {
   void read_config(std::uint64_t, std::span<std::byte>) const override {}
   void write_config(std::uint64_t, std::span<const std::byte>) override {}
   void activate(VirtioTransport& transport) override { transport_ = &transport; }
+  bool completes_alone(std::uint16_t) const override { return false; }
   void reset() override { held_.clear(); }
   void reset_queue(std::uint16_t) override { held_.clear(); }
   void notify(std::uint16_t index) override {
@@ -79,6 +80,8 @@ class VhostUserInflightTest : public testing::Test {
       : front_(std::make_unique<HoldingDevice>(orders_)),
         driver_(front_.guest, kRing, VhostFrontEnd::kSize, kFeatures) {
     front_.negotiate(kFeatures);
+    EXPECT_NE(front_.get_word(Request::kGetProtocolFeatures) & internal::kProtocolInflightShmfd,
+              0u);
     file_ = ask_for_file();
   }
   ~VhostUserInflightTest() override { ::close(file_); }
@@ -89,7 +92,7 @@ class VhostUserInflightTest : public testing::Test {
   }
   int ask_for_file() {
     const auto request = static_cast<std::uint32_t>(Request::kGetInflightFd);
-    front_.socket->send(request, internal::kVhostUserVersion, question(0, 1, 16));
+    front_.socket->send(request, internal::kVhostUserVersion, question(0, 1, size_));
     std::array<std::byte, 36> answer{};
     iovec place{answer.data(), answer.size()};
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
@@ -109,7 +112,7 @@ class VhostUserInflightTest : public testing::Test {
   }
   void start() {
     ASSERT_TRUE(front_.share_memory());
-    ASSERT_TRUE(front_.ask(Request::kSetInflightFd, question(bytes_, 1, 16), {file_}));
+    ASSERT_TRUE(front_.ask(Request::kSetInflightFd, question(bytes_, 1, size_), {file_}));
     ASSERT_TRUE(front_.start_ring(0, driver_.config()));
   }
   void come_back() {
@@ -152,6 +155,7 @@ class VhostUserInflightTest : public testing::Test {
   HoldingDevice::Orders orders_;
   VhostFrontEnd front_;
   RingDriver driver_;
+  std::uint16_t size_ = 16;
   std::uint64_t bytes_ = 0;
   int file_ = -1;
 };
@@ -170,6 +174,19 @@ TEST_F(VhostUserInflightTest, WhatWasTakenIsTakenAgainInItsOrder) {
   give_back({heads[5], late, heads[0], heads[3], heads[2]});
   come_back();
   EXPECT_TRUE(taken().empty());
+}
+
+// QEMU makes room for the queues that it offers; a driver may use less.
+TEST_F(VhostUserInflightTest, AJournalMayBeLargerThanItsRing) {
+  size_ = 32;
+  ::close(file_);
+  file_ = ask_for_file();
+  start();
+  const std::vector<std::uint16_t> heads{offer(), offer()};
+  EXPECT_EQ(wait_for_taken(2), heads);
+  give_back({heads[1]});
+  come_back();
+  EXPECT_EQ(wait_for_taken(1), std::vector{heads[0]});
 }
 
 // The same again and again, so that indices wrap and heads are used again.

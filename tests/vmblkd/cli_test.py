@@ -44,12 +44,20 @@ def make_image(name="disk.img", bytes_=1 << 20):
 class Server:
     def __init__(self, *arguments, path="d.sock"):
         self.path = path
+        self.before = self.socket()
         self.process = subprocess.Popen([VMBLKD, "--socket", path, *arguments],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
 
+    def socket(self):
+        try:
+            about = os.stat(self.path)
+            return about.st_ino, about.st_ctime_ns
+        except FileNotFoundError:
+            return None
+
     def __enter__(self):
-        while not os.path.exists(self.path):
+        while self.socket() in (None, self.before):
             assert self.process.poll() is None, self.process.stderr.read()
             time.sleep(0.01)
         return self
@@ -166,7 +174,6 @@ def socket_in_use_and_left_behind():
         server.process.wait()
         assert os.path.exists("d.sock")
     with Server("--disk", "disk.img") as server:
-        time.sleep(0.1)
         assert server.end()[0] == 0
     assert not os.path.exists("d.sock")
 

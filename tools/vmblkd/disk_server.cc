@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -29,6 +30,7 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
     const Export& wanted, const Options& options, std::function<void(std::string)> complain) {
   auto image = open_image(wanted, options);
   if (!image.ok()) return image.status();
+  vm_device::BlockImage* const raw_image = image->get();
   const bool in_turn = options.in_turn || wanted.image.empty();
   auto disk = vm_device::VirtioBlk::create(
       *std::move(image),
@@ -50,6 +52,7 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
        }});
   if (!backend.ok()) return backend.status();
   server->backend_ = *std::move(backend);
+  server->image_ = raw_image;
   return server;
 }
 
@@ -71,10 +74,19 @@ void DiskServer::serve() {
   }
 }
 
-void DiskServer::stop() {
+void DiskServer::request_stop() {
   listener_->stop();
-  backend_->stop();
-  if (thread_.joinable()) thread_.join();
+  if (backend_ != nullptr) backend_->stop();
+}
+
+void DiskServer::stop() {
+  request_stop();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  const bool writes = image_->access() == vm_device::ImageAccess::kReadWrite;
+  const int error = writes ? image_->flush() : 0;
+  if (error != 0)
+    complain_(fmt::format("the image is not on stable storage: {}", std::strerror(error)));
 }
 
 }  // namespace vmblkd

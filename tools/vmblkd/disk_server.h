@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "tools/vmblkd/listener.h"
 #include "tools/vmblkd/options.h"
+#include "vm_device/block_image.h"
 #include "vm_device/vhost_user.h"
 
 namespace vmblkd {
@@ -28,7 +29,9 @@ class DiskServer {
 
   // `ended` is called by the thread when there is no further connection to come.
   void start(std::function<void()> ended);
-  // Requests that were taken are complete when it returns.
+  // Has the thread end. Any thread.
+  void request_stop();
+  // Waits for that: requests that were taken are complete, and on stable storage.
   void stop();
 
   const std::string& name() const { return name_; }
@@ -42,6 +45,7 @@ class DiskServer {
   const std::string name_;
   std::unique_ptr<Listener> listener_;
   std::function<void(std::string)> complain_;
+  vm_device::BlockImage* image_ = nullptr;  // the device's
   std::unique_ptr<vm_device::VhostUserBackend> backend_;
   std::thread thread_;
 };

@@ -49,6 +49,24 @@ absl::Status remove_stale(const std::string& path, const sockaddr_un& address) {
   return ::unlink(path.c_str()) == 0 ? absl::OkStatus() : failed(path, errno);
 }
 
+// Under another name first, so that who finds the socket can connect; 0 or an errno.
+int listen_at(int socket, const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string early = path + "~";
+  const bool renames = early.size() < sizeof address.sun_path;
+  const std::string& name = renames ? early : path;
+  std::memcpy(address.sun_path, name.data(), name.size());
+  if (renames) ::unlink(early.c_str());
+  if (::bind(socket, generic(address), sizeof address) != 0) return errno;
+  const bool listens =
+      ::listen(socket, 1) == 0 && (!renames || ::rename(early.c_str(), path.c_str()) == 0);
+  if (listens) return 0;
+  const int error = errno;
+  ::unlink(name.c_str());
+  return error;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::make(int socket, std::string path,
@@ -71,14 +89,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::create(const std::string& pa
   if (const absl::Status stale = remove_stale(path, address); !stale.ok()) return stale;
   const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (socket < 0) return failed(path, errno);
-  if (::bind(socket, generic(address), sizeof address) != 0) {
-    const int error = errno;
-    ::close(socket);
-    if (error == EADDRINUSE) return absl::AlreadyExistsError(path + ": in use");
-    return failed(path, error);
-  }
-  if (::listen(socket, 1) != 0) {
-    const int error = errno;
+  if (const int error = listen_at(socket, path); error != 0) {
     ::close(socket);
     return failed(path, error);
   }

@@ -80,6 +80,7 @@ int run(const Options& options) {
   sigdelset(&signals, SIGUSR1);
   for (const int again : {SIGTERM, SIGINT}) std::signal(again, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  for (const auto& server : servers) server->request_stop();
   for (const auto& server : servers) server->stop();
   publish(servers, options.stats_as_json);
   return 0;

@@ -37,9 +37,9 @@ void attach(msghdr& message, std::span<std::byte> control, int fd) {
 
 }  // namespace
 
-VhostUserChannel::Received VhostUserChannel::broken(std::string trouble) {
+VhostUserChannel::Received VhostUserChannel::end(Received how, std::string trouble) {
   trouble_ = std::move(trouble);
-  return Received::kBroken;
+  return how;
 }
 
 // Of the header, then of what it announces.
@@ -54,8 +54,9 @@ VhostUserChannel::Received VhostUserChannel::receive(VhostUserMessage& message) 
     if (got != Received::kMessage) return got;
     if (have_ != kVhostUserHeaderBytes) continue;
     if (const std::uint32_t bytes = header_word(bytes_.data(), 2); bytes > kMaxVhostUserPayload) {
-      return broken(absl::StrFormat("request %u announces 0x%x bytes: at most 0x%x are possible",
-                                    header_word(bytes_.data(), 0), bytes, kMaxVhostUserPayload));
+      return end(Received::kBroken,
+                 absl::StrFormat("request %u announces 0x%x bytes: at most 0x%x are possible",
+                                 header_word(bytes_.data(), 0), bytes, kMaxVhostUserPayload));
     }
   }
   message.request = header_word(bytes_.data(), 0);
@@ -81,10 +82,11 @@ VhostUserChannel::Received VhostUserChannel::read_some(std::size_t bytes) {
   } while (got < 0 && errno == EINTR);
   if (got < 0 && errno == EAGAIN) return Received::kNothing;
   if (got < 0 && errno != ECONNRESET) {
-    return broken(absl::StrFormat("recvmsg: %s", std::strerror(errno)));
+    return end(Received::kFailed, absl::StrFormat("recvmsg: %s", std::strerror(errno)));
   }
   if (got <= 0) {
-    return have_ == 0 ? Received::kClosed : broken("the connection ended inside a message");
+    return have_ == 0 ? Received::kClosed
+                      : end(Received::kBroken, "the connection ended inside a message");
   }
   have_ += static_cast<std::size_t>(got);
   bool kept = (header.msg_flags & MSG_CTRUNC) == 0;
@@ -93,7 +95,9 @@ VhostUserChannel::Received VhostUserChannel::read_some(std::size_t bytes) {
     if (has_fds && !keep_descriptors(CMSG_DATA(it), it->cmsg_len - CMSG_LEN(0))) kept = false;
   }
   if (!kept) {
-    return broken(absl::StrFormat("a message with more than %d descriptors", kMaxVhostUserFds));
+    return end(Received::kBroken,
+               absl::StrFormat("a message with more than %d descriptors, or no room for them",
+                               kMaxVhostUserFds));
   }
   return Received::kMessage;
 }

@@ -41,7 +41,8 @@ class VhostUserChannel {
     kMessage,
     kNothing,  // not all of a message is there yet
     kClosed,   // between two messages
-    kBroken,   // see trouble()
+    kBroken,   // what came is no message; see trouble()
+    kFailed,   // the socket does not work; see trouble()
   };
 
   // Needs:  `socket`, a connected stream socket, outlives this object.
@@ -56,7 +57,7 @@ class VhostUserChannel {
             int fd = -1);
 
  private:
-  Received broken(std::string trouble);
+  Received end(Received how, std::string trouble);
   std::size_t wanted() const;
   Received read_some(std::size_t bytes);
   bool keep_descriptors(const void* control, std::size_t bytes);

@@ -22,7 +22,11 @@ constexpr std::uint64_t kTransportFeatures = kFeatureVersion1 | kFeatureRingIndi
                                              kFeatureInOrder;
 constexpr std::uint64_t kProtocolFeatures =
     kProtocolMq | kProtocolLogShmfd | kProtocolReplyAck | kProtocolBackendReq | kProtocolConfig |
-    kProtocolResetDevice | kProtocolConfigureMemSlots | kProtocolStatus;
+    kProtocolInflightShmfd | kProtocolResetDevice | kProtocolConfigureMemSlots | kProtocolStatus;
+
+// Those that mean nothing to a device of version 1, and are accepted by drivers all the same:
+// NOTIFY_ON_EMPTY and ANY_LAYOUT.
+constexpr std::uint64_t kLegacyFeatures = 1 << 24 | 1 << 27;
 
 constexpr std::uint64_t kStatusFeaturesOk = 8;
 constexpr std::uint64_t kStatusNeedsReset = 64;
@@ -143,7 +147,7 @@ absl::Status VhostUserSession::get_features(Message& message) {
 // The log may be asked for and ended while rings run, everything else not.
 absl::Status VhostUserSession::set_features(Message& message) {
   constexpr std::uint64_t kOfProtocol = kVhostFeatureLogAll | kVhostFeatureProtocol;
-  const auto features = message.word<std::uint64_t>(0);
+  const auto features = message.word<std::uint64_t>(0) & ~kLegacyFeatures;
   if ((features & ~offered_features()) != 0) {
     return refused("features", features, offered_features());
   }
@@ -192,6 +196,7 @@ absl::Status VhostUserSession::set_memory_table(Message& message) {
     regions[i] =
         VhostUserRegion::decode(&message.payload[kMemTableHeaderBytes + i * kVhostRegionBytes]);
   }
+  rings_.pause();
   tell_log();
   return memory_.set_table(std::span(regions).first(count), message.fds);
 }
@@ -205,20 +210,21 @@ absl::Status VhostUserSession::add_memory(Message& message) {
                      message.fds.front());
 }
 
-// What was written there is not told any more once it is gone.
+// What is under way there is completed, and what was written told, before it is gone.
 absl::Status VhostUserSession::remove_memory(Message& message) {
+  rings_.pause();
   tell_log();
   return memory_.remove(VhostUserRegion::decode(&message.payload[kSingleRegionAt]));
 }
 
-// Answered whatever becomes of it: a front end whose log does not work finds it empty.
+// Front ends do not look at what the answer says: without a log they would lose pages.
 absl::Status VhostUserSession::set_log_base(Message& message) {
   tell_log();
   auto bits = ForeignBytes::map(message.fds.front(), message.word<std::uint64_t>(8),
                                 message.word<std::uint64_t>(0));
-  if (!bits.ok()) refuse("SET_LOG_BASE", bits.status());
-  log_.use(bits.ok() ? *std::move(bits) : nullptr);
-  return reply_word(message, bits.ok() ? 0 : 1);
+  if (!bits.ok()) return bits.status();
+  log_.use(*std::move(bits));
+  return reply_word(message, 0);
 }
 
 absl::Status VhostUserSession::set_log_signal(Message& message) {
@@ -350,10 +356,11 @@ absl::Status VhostUserSession::reset_device(Message&) {
   return absl::OkStatus();
 }
 
-// 0 is the driver's reset.
+// 0 is the driver's reset where rings run. Front ends say it too when they have stopped all of
+// them for a pause, from which the device comes back as it was.
 absl::Status VhostUserSession::set_status(Message& message) {
-  const std::uint64_t status = message.word<std::uint64_t>(0) & 0xff;
-  if (status == 0) return reset_device(message);
+  const std::uint64_t status = message.word<std::uint64_t>(0) & 0xff & ~kStatusNeedsReset;
+  if (status == 0 && rings_.is_any_running()) return reset_device(message);
   const bool is_modern = (features_ & kFeatureVersion1) != 0;
   status_ = is_modern ? status : status & ~kStatusFeaturesOk;
   return absl::OkStatus();

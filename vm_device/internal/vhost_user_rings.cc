@@ -16,7 +16,6 @@ namespace {
 
 // Where no ring can be.
 constexpr std::uint64_t kNowhere = UINT64_MAX & ~std::uint64_t{15};
-constexpr std::uint32_t kMaxRingSize = 32768;
 // A packed ring's first position, whose wrap counter is 1.
 constexpr std::uint16_t kFirstLap = 0x8000;
 
@@ -27,19 +26,16 @@ void take_kicks(int fd) {
   static_cast<void>(!::preadv2(fd, &place, 1, -1, RWF_NOWAIT));
 }
 
-bool is_same_place(const VirtqueueConfig& a, const VirtqueueConfig& b) {
-  return a.descriptor_table == b.descriptor_table && a.driver_area == b.driver_area &&
-         a.device_area == b.device_area;
-}
-
 }  // namespace
 
 VhostUserRings::VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory,
-                               int poller, std::uint64_t first_event)
+                               int poller, std::uint64_t first_event,
+                               std::function<void(const std::string&, const absl::Status&)> refused)
     : transport_(transport),
       memory_(memory),
       poller_(poller),
       first_event_(first_event),
+      refused_(std::move(refused)),
       rings_(transport.queue_count()) {}
 
 absl::Status VhostUserRings::check(std::uint32_t index) const {
@@ -59,8 +55,10 @@ absl::Status VhostUserRings::set_size(std::uint32_t index, std::uint32_t size) {
   Ring& ring = rings_[index];
   if (ring.size == size) return absl::OkStatus();
   if (const absl::Status runs = check_stopped(index); !runs.ok()) return runs;
-  if (size == 0 || size > kMaxRingSize) {
-    return absl::InvalidArgumentError(absl::StrFormat("ring %u of %u descriptors", index, size));
+  const std::uint32_t most = transport_.device().max_queue_size(static_cast<std::uint16_t>(index));
+  if (size == 0 || size > most) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ring %u of %u descriptors: at most %u are possible", index, size, most));
   }
   ring.size = size;
   ring.refused = false;
@@ -85,6 +83,7 @@ absl::Status VhostUserRings::set_base(std::uint32_t index, std::uint32_t base) {
   const auto high = static_cast<std::uint16_t>(base >> 16);
   rings_[index].base = {low, is_packed() ? high : low};
   rings_[index].has_base = true;
+  rings_[index].is_base_ours = false;
   return absl::OkStatus();
 }
 
@@ -108,6 +107,7 @@ absl::Status VhostUserRings::set_kick(std::uint32_t index, OwnedFd fd) {
 absl::Status VhostUserRings::set_enabled(std::uint32_t index, bool enabled) {
   if (const absl::Status bad = check(index); !bad.ok()) return bad;
   rings_[index].enabled = enabled;
+  rings_[index].refused = false;
   if (!enabled && enabled_by_message_ && transport_.is_running(index)) pause(index);
   return absl::OkStatus();
 }
@@ -128,7 +128,7 @@ void VhostUserRings::pause(std::size_t index) {
   const auto at = transport_.stop(index);
   if (!at) return;
   rings_[index].base = *at;
-  rings_[index].has_base = true;
+  rings_[index].has_base = rings_[index].is_base_ours = true;
 }
 
 absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
@@ -138,9 +138,10 @@ absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
   if (ring.kick.is_open()) {
     ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
     take_kicks(ring.kick.get());
+    transport_.look_at_all();  // it may have been another ring's, too
   }
   ring.kick = OwnedFd();
-  ring.has_kick = ring.refused = false;
+  ring.has_kick = ring.refused = ring.paused = false;
   transport_.set_call(index, OwnedFd());
   return wire_base(ring.base);
 }
@@ -181,13 +182,18 @@ VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
           .features = features_};
 }
 
+bool VhostUserRings::is_placed(const VirtqueueConfig& config) const {
+  return config.descriptor_table != kNowhere && config.driver_area != kNowhere &&
+         config.device_area != kNowhere;
+}
+
 // Of a split ring the used index in memory is what the driver has seen: requests after it are
 // taken again, whatever became of them in a back end that is gone. Of a packed one User-mode
 // Linux says 0 for the beginning, which is that of the second lap.
 VirtqueueState VhostUserRings::start_of(const Ring& ring, const VirtqueueConfig& config) const {
   if (!is_packed()) return transport_.split_start(config).value_or(ring.base);
-  const bool is_new =
-      !ring.has_base || (ring.base == VirtqueueState{} && transport_.is_new(config));
+  const bool may_be_new = !ring.is_base_ours && ring.base == VirtqueueState{};
+  const bool is_new = !ring.has_base || (may_be_new && transport_.is_new(config));
   return is_new ? VirtqueueState{kFirstLap, kFirstLap} : ring.base;
 }
 
@@ -197,15 +203,29 @@ void VhostUserRings::start(std::size_t index) {
   const bool is_modern = (features_ & kFeatureVersion1) != 0;
   if (!is_modern) config.size = 0;
   config.start = start_of(ring, config);
-  use_journal(ring, config);
-  ring.config = config;
-  ring.refused = transport_.start(index, config) != VirtqueueError::kNone;
+  use_journal(index, config);
+  ring.paused = false;
+  const VirtqueueError error = transport_.start(index, config);
+  ring.refused = error != VirtqueueError::kNone;
+  if (!ring.refused) return;
+  refused_(
+      absl::StrFormat("ring %u", index),
+      absl::FailedPreconditionError(is_modern ? std::string(virtqueue_error_name(error))
+                                              : "the driver has not accepted VIRTIO_F_VERSION_1"));
 }
 
 // Requests that a back end had and did not give back come first.
-void VhostUserRings::use_journal(Ring& ring, VirtqueueConfig& config) {
-  if (ring.journal == nullptr || is_packed() || ring.journal_size != config.size) return;
+void VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
+  const Ring& ring = rings_[index];
+  if (ring.journal == nullptr) return;
+  if (is_packed() || config.size > ring.journal_size) {
+    return refused_(
+        absl::StrFormat("ring %u", index),
+        absl::UnimplementedError(is_packed() ? "requests of packed rings are not kept over a crash"
+                                             : "the memory for requests under way is too small"));
+  }
   taken_before_ = ring.journal->open(config.start->next_used);
+  std::erase_if(taken_before_, [&](std::uint16_t head) { return head >= config.size; });
   config.journal = ring.journal.get();
   config.taken_before = taken_before_;
   config.start->next_available =
@@ -224,26 +244,30 @@ void VhostUserRings::use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint
   journals_ = std::move(bytes);
 }
 
+void VhostUserRings::pause() {
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (!transport_.is_running(i)) continue;
+    pause(i);
+    rings_[i].paused = true;
+  }
+}
+
 // A ring that an error of the driver's has stopped is running all the same: until the front end
-// stops it.
+// stops it. One that has lost its memory to a change waits for it without a word.
 void VhostUserRings::update() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    Ring& ring = rings_[i];
-    if (transport_.is_running(i)) {
-      if (is_same_place(config_of(ring), ring.config)) continue;
-      pause(i);
-      start(i);
-    } else if (is_ready(ring) && !ring.refused) {
-      start(i);
-    }
+    const Ring& ring = rings_[i];
+    if (transport_.is_running(i) || !is_ready(ring) || ring.refused) continue;
+    if (!ring.paused || is_placed(config_of(ring))) start(i);
   }
 }
 
 void VhostUserRings::reset_by_driver() {
-  for (const Ring& ring : rings_) {
+  transport_.reset();
+  for (Ring& ring : rings_) {
     if (ring.journal != nullptr) ring.journal->clear();
+    reset(ring);
   }
-  reset();
 }
 
 bool VhostUserRings::is_any_running() const {
@@ -253,17 +277,20 @@ bool VhostUserRings::is_any_running() const {
   return false;
 }
 
-void VhostUserRings::reset() {
+void VhostUserRings::reset(Ring& ring) {
+  if (ring.kick.is_open()) ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
+  auto journal = std::move(ring.journal);
+  const std::uint16_t journal_size = ring.journal_size;
+  ring = Ring();
+  ring.journal = std::move(journal);
+  ring.journal_size = journal_size;
+}
+
+void VhostUserRings::close() {
+  pause();
   transport_.reset();
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (rings_[i].kick.is_open()) {
-      ::epoll_ctl(poller_, EPOLL_CTL_DEL, rings_[i].kick.get(), nullptr);
-    }
-    auto journal = std::move(rings_[i].journal);
-    const std::uint16_t journal_size = rings_[i].journal_size;
-    rings_[i] = Ring();
-    rings_[i].journal = std::move(journal);
-    rings_[i].journal_size = journal_size;
+    reset(rings_[i]);
     transport_.set_call(i, OwnedFd());
     transport_.set_error(i, OwnedFd());
   }
@@ -271,12 +298,15 @@ void VhostUserRings::reset() {
 
 void VhostUserRings::kicked(std::uint64_t event) {
   const std::uint64_t index = event - first_event_;
-  if (index < rings_.size() && transport_.is_running(index)) transport_.notify(index);
+  if (index >= rings_.size()) return;
+  const Ring& ring = rings_[index];
+  if (transport_.is_running(index)) return transport_.notify(index);
+  if (is_ready(ring) && !ring.refused) start(index);
 }
 
 bool VhostUserRings::polls() const {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (transport_.is_running(i) && !rings_[i].kick.is_open()) return true;
+    if (transport_.is_serving(i) && !rings_[i].kick.is_open()) return true;
   }
   return false;
 }
@@ -284,7 +314,7 @@ bool VhostUserRings::polls() const {
 bool VhostUserRings::poll() {
   bool found = false;
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (!transport_.is_running(i)) continue;
+    if (!transport_.is_serving(i)) continue;
     const VirtqueueState before = transport_.state(i);
     transport_.notify(i);
     found = found || transport_.state(i) != before;

@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,7 +40,8 @@ class VhostUserRings {
   // Needs:  they outlive this object. `poller` is an epoll descriptor: events of ring i's kick
   //         have first_event + i as their data.
   VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory, int poller,
-                 std::uint64_t first_event);
+                 std::uint64_t first_event,
+                 std::function<void(const std::string&, const absl::Status&)> refused);
 
   absl::Status set_size(std::uint32_t index, std::uint32_t size);
   absl::Status set_addresses(std::uint32_t index, const VhostUserRingAddresses& addresses);
@@ -58,12 +61,15 @@ class VhostUserRings {
   // What counts for rings that are started later. Without the protocol's features rings are
   // enabled from the beginning.
   void use_features(std::uint64_t virtio_features, bool enabled_by_message);
-  // After every change: starts what can be, and moves rings that lie elsewhere than they did.
+  // Stops the rings that run, all of whose requests are complete then, until update().
+  void pause();
+  // After every change: starts what can be. What a ring cannot be started for is told to
+  // `refused` and to its error descriptor.
   void update();
   bool is_any_running() const;
-  // Forgets everything, at once; what was taken is in the journals.
-  void reset();
-  // The driver's reset: the journals are empty, too.
+  // The end of the connection, which no ring outlives: pause(), then everything is forgotten.
+  void close();
+  // The driver's reset: what was taken is forgotten, in the journals, too.
   void reset_by_driver();
 
   // A kick of the ring.
@@ -78,11 +84,12 @@ class VhostUserRings {
     std::optional<VhostUserRingAddresses> addresses;
     VirtqueueState base;
     bool has_base = false;
+    bool is_base_ours = false;  // where the ring has stopped; else what the front end says
     OwnedFd kick;
     bool has_kick = false;
     bool enabled = false;
-    bool refused = false;    // could not be started as it is
-    VirtqueueConfig config;  // while it runs
+    bool refused = false;  // could not be started as it is
+    bool paused = false;   // by pause(): waits for its memory, if that is gone
     std::unique_ptr<RequestJournal> journal;
     std::uint16_t journal_size = 0;
   };
@@ -91,9 +98,11 @@ class VhostUserRings {
   absl::Status check_stopped(std::uint32_t index) const;
   bool is_packed() const;
   bool is_ready(const Ring& ring) const;
+  bool is_placed(const VirtqueueConfig& config) const;
   VirtqueueConfig config_of(const Ring& ring) const;
   VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
-  void use_journal(Ring& ring, VirtqueueConfig& config);
+  void use_journal(std::size_t index, VirtqueueConfig& config);
+  void reset(Ring& ring);
   void start(std::size_t index);
   void pause(std::size_t index);
   std::uint32_t wire_base(const VirtqueueState& state) const;
@@ -102,6 +111,7 @@ class VhostUserRings {
   const VhostUserMemory& memory_;
   int poller_;
   std::uint64_t first_event_;
+  std::function<void(const std::string&, const absl::Status&)> refused_;
   std::uint64_t features_ = 0;
   bool enabled_by_message_ = false;
   std::unique_ptr<ForeignBytes> journals_;

@@ -39,12 +39,13 @@ VhostUserSession::VhostUserSession(VhostUserState& state, int socket)
       channel_(socket),
       memory_(*state.memory, state.reader),
       log_(*state.memory),
-      rings_(state.transport, memory_, poller_.get(), kFirstRingEvent) {
+      rings_(state.transport, memory_, poller_.get(), kFirstRingEvent,
+             [this](const std::string& what, const absl::Status& why) { refuse(what, why); }) {
   state.transport.set_config_listener([this] { config_changed(); });
 }
 
 VhostUserSession::~VhostUserSession() {
-  rings_.reset();
+  rings_.close();
   tell_log();
   log_.stop();
   memory_.clear();
@@ -67,12 +68,7 @@ absl::Status VhostUserSession::run() {
   absl::Status status = open();
   while (status.ok()) {
     status = wait();
-    if (status.ok() && state_.stopping.exchange(false)) {
-      for (std::uint32_t i = 0; i < state_.transport.queue_count(); ++i) {
-        static_cast<void>(rings_.stop(i));
-      }
-      status = absl::CancelledError("stopped");
-    }
+    if (status.ok() && state_.stopping.exchange(false)) status = absl::CancelledError("stopped");
   }
   // The front end has gone: no failure, but the end.
   return absl::IsOutOfRange(status) ? absl::OkStatus() : status;
@@ -129,6 +125,7 @@ absl::Status VhostUserSession::take_messages() {
       case VhostUserChannel::Received::kClosed: return absl::OutOfRangeError("closed");
       case VhostUserChannel::Received::kBroken:
         return absl::InvalidArgumentError(channel_.trouble());
+      case VhostUserChannel::Received::kFailed: return absl::UnavailableError(channel_.trouble());
       case VhostUserChannel::Received::kMessage: break;
     }
     state_.messages.fetch_add(1, std::memory_order_relaxed);

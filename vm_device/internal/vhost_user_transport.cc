@@ -4,7 +4,6 @@
 #include <sys/eventfd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -14,8 +13,6 @@
 namespace vm_device::internal {
 namespace {
 
-// Storage that does not answer for so long keeps nobody any longer: its requests are forgotten.
-constexpr std::chrono::seconds kDrainTime{30};
 constexpr int kDrainMilliseconds = 100;
 
 void signal(int fd) {
@@ -61,6 +58,7 @@ VirtqueueError VhostUserTransport::start(std::size_t queue, const VirtqueueConfi
   target.is_running = true;
   target.queue.enable(config);
   notify(queue);
+  signal_driver(target);
   return target.queue.error();
 }
 
@@ -96,14 +94,25 @@ std::optional<VirtqueueState> VhostUserTransport::stop(std::size_t queue) {
 // Completions of requests under way wake their queue.
 void VhostUserTransport::drain(std::size_t queue) {
   const Virtqueue& target = queues_[queue].queue;
-  const auto end = std::chrono::steady_clock::now() + kDrainTime;
+  if (!device_->completes_alone(static_cast<std::uint16_t>(queue))) return;
   while (!target.is_idle() && target.error() == VirtqueueError::kNone) {
-    if (std::chrono::steady_clock::now() >= end) return;
     pollfd wake{.fd = wake_fd_.get(), .events = POLLIN, .revents = 0};
     static_cast<void>(::poll(&wake, 1, kDrainMilliseconds));
     take_wakes();
     if (take_pending(queue)) notify(queue);
   }
+}
+
+void VhostUserTransport::set_call(std::size_t queue, OwnedFd fd) {
+  Queue& target = queues_[queue];
+  target.call = std::move(fd);
+  if (target.is_running) signal_driver(target);
+}
+
+void VhostUserTransport::signal_driver(Queue& queue) {
+  if (!queue.call.is_open()) return;
+  counts_.signals.fetch_add(1, std::memory_order_relaxed);
+  signal(queue.call.get());
 }
 
 void VhostUserTransport::reset() {
@@ -134,9 +143,7 @@ void VhostUserTransport::notify(std::size_t queue) {
 
 void VhostUserTransport::signal_used(std::uint16_t queue) {
   Queue& target = queues_[queue];
-  if (!target.queue.wants_interrupt() || !target.call.is_open()) return;
-  counts_.signals.fetch_add(1, std::memory_order_relaxed);
-  signal(target.call.get());
+  if (target.call.is_open() && target.queue.wants_interrupt()) signal_driver(target);
 }
 
 void VhostUserTransport::signal_config() {
@@ -179,6 +186,12 @@ bool VhostUserTransport::take_pending(std::size_t queue) {
   const bool was_pending = std::exchange(queues_[queue].is_pending, false);
   if (was_pending) --pending_count_;
   return was_pending;
+}
+
+void VhostUserTransport::look_at_all() {
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    if (queues_[i].is_running) set_pending(i);
+  }
 }
 
 void VhostUserTransport::serve_pending() {

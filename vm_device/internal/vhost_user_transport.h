@@ -47,18 +47,24 @@ class VhostUserTransport final : private VirtioTransport {
   // Needs:  no queue is running, or they are the same.
   void accept(std::uint64_t features);
 
-  // Null descriptors are none. A queue may get others while it runs.
-  void set_call(std::size_t queue, OwnedFd fd) { queues_[queue].call = std::move(fd); }
+  // Null descriptors are none. A queue may get others while it runs: what was completed before is
+  // signalled to the new one.
+  void set_call(std::size_t queue, OwnedFd fd);
   void set_error(std::size_t queue, OwnedFd fd) { queues_[queue].error = std::move(fd); }
   // Called inside the device where its configuration has changed.
   void set_config_listener(std::function<void()> listener) { config_ = std::move(listener); }
 
   bool is_running(std::size_t queue) const { return queues_[queue].is_running; }
   VirtqueueState state(std::size_t queue) const { return queues_[queue].queue.state(); }
-  // Starts, and looks for requests: those that came before need no kick.
+  // Whether it runs, and no error has stopped it.
+  bool is_serving(std::size_t queue) const {
+    return is_running(queue) && queues_[queue].queue.error() == VirtqueueError::kNone;
+  }
+  // Starts, and looks for requests: those that came before need no kick. The driver is
+  // interrupted once: a back end that is gone may have owed it that.
   VirtqueueError start(std::size_t queue, const VirtqueueConfig& config);
-  // No further request is taken; those that were are completed first. Where the queue stands
-  // then; nothing of one that could not be started.
+  // No further request is taken; those that were are completed first, which takes as long as
+  // the storage needs. Where the queue stands then; nothing of one that could not be started.
   //
   // Needs:  is_running(queue).
   std::optional<VirtqueueState> stop(std::size_t queue);
@@ -78,6 +84,8 @@ class VhostUserTransport final : private VirtioTransport {
   void ring() const;
   // Whether serve_pending() has something left of last time.
   bool has_pending() const { return pending_count_ > 0; }
+  // Has serve_pending() look at every queue that runs.
+  void look_at_all();
   // One round of what was woken and what was put off.
   void serve_pending();
 
@@ -104,6 +112,7 @@ class VhostUserTransport final : private VirtioTransport {
   void set_pending(std::size_t queue);
   bool take_pending(std::size_t queue);
   void drain(std::size_t queue);
+  void signal_driver(Queue& queue);
   void report_errors();
 
   DmaSpace dma_;
