@@ -212,12 +212,14 @@ TEST_F(JitPagingTest, AnInstructionAcrossPagesIsThatOfBothAsTheyAre) {
     go(3, at);
     EXPECT_EQ(jit.x(5), 0u);
     EXPECT_EQ(jit.state().csrs.stval, kCode + 4096);
+    const std::uint64_t interpreted = jit.hart().jit()->statistics().interpreted;
     remap(kOther, kRx);
     go(3, at);
     EXPECT_EQ(jit.x(5), 7u);
     remap(kOther + 0x1000, kRx);
     go(3, at);
     EXPECT_EQ(jit.x(5), 9u);
+    EXPECT_EQ(jit.hart().jit()->statistics().interpreted, interpreted);
   }
 }
 

@@ -32,7 +32,7 @@ enum class Cpu : std::uint8_t { kInterpreter, kSoftTlb, kFastmem };
 // RAM, a page of ROM, a hart.
 class Guest {
  public:
-  explicit Guest(Cpu cpu) {
+  explicit Guest(Cpu cpu, std::size_t code_bytes = JitOptions{}.code_bytes) {
     const auto ram = vm_mem::GuestRange::make(GuestAddress{kCode}, kRamBytes);
     const auto rom = vm_mem::GuestRange::make(GuestAddress{kRom}, 4096);
     static_cast<void>(memory_
@@ -44,6 +44,7 @@ class Guest {
     if (cpu != Cpu::kInterpreter) {
       const auto mode = cpu == Cpu::kFastmem ? MemoryMode::kFastmem : MemoryMode::kSoftTlb;
       EXPECT_EQ(hart_->use_jit({.interpreted_runs = 0,
+                                .code_bytes = code_bytes,
                                 .memory_mode = mode,
                                 .ram_base = kCode,
                                 .ram_bytes = kRamBytes}),
@@ -165,6 +166,27 @@ TEST_P(JitTest, CallsAndReturnsStayInTranslatedCode) {
            5 * 400);
   EXPECT_EQ(jit.x(11), 7u * 400);
   EXPECT_LT(jit.statistics().dispatches, 12u);
+}
+
+// 1500 blocks, of which a few hundred find room at a time.
+TEST_P(JitTest, FullCodeMemoryIsUsedAnew) {
+  Guest small(GetParam(), 128 << 10);
+  std::vector<std::uint32_t> words;
+  for (int i = 0; i < 1500; ++i) {
+    words.push_back(as::addi(5, 5, i));
+    words.push_back(as::jal(0, 4));
+  }
+  words.insert(words.end(), {as::addi(10, 10, -1), as::b_type(8, 0, 10, 0), as::jal(0, -12008)});
+  words.push_back(as::jal(0, 0));
+  for (Guest* guest : {&small, &interpreter}) {
+    guest->program(words);
+    guest->x(10) = 3;
+    static_cast<void>(guest->hart().run(3 * 3003));
+  }
+  expect_same(small, interpreter);
+  EXPECT_EQ(small.x(10), 0u);
+  EXPECT_EQ(small.x(5), 3u * (1499 * 1500 / 2));
+  EXPECT_GE(small.statistics().flushes, 3u);
 }
 
 TEST_P(JitTest, DivisionHasTheManualsSpecialCases) {

@@ -426,6 +426,22 @@ TEST(LoopExitTest, ARequestEndsALoopAtThePagesEnd) {
   EXPECT_LE(guest.hart().loops().iterations, guest.hart().loops().runs * 4096);
 }
 
+TEST_P(LoopTest, MachineModesLoopsAreThoseOfPhysicalMemory) {
+  const Program program = byte_loop(9000);
+  for (Guest* guest : {&got, &want}) {
+    guest->start(program);
+    guest->state().privilege = Privilege::kMachine;
+    guest->state().pc = BareHart::kCode;
+    guest->x(kSrc) = BareHart::kData + 5;
+    guest->x(kDst) = BareHart::kData + 0x3003;
+    guest->x(kEnd) = BareHart::kData + 5 + 9000;
+  }
+  run_both(777);
+  run_both(50'000);
+  EXPECT_TRUE(got.ram() == want.ram());
+  EXPECT_GT(got.hart().loops().iterations, 8000u);
+}
+
 constexpr std::uint64_t kOwnChunk = BareHart::kCode + 0x40;
 
 // Without a fence, which the translator does not need.

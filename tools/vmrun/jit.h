@@ -3,6 +3,7 @@
 #ifndef VMRUN_JIT_H_
 #define VMRUN_JIT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -51,7 +52,8 @@ class Jit {
   virtual ~Jit() = default;
 
   // Runs blocks from the hart's pc on until `end` instructions are retired, a block ended
-  // in something that the caller has to see to, or exit_request was set; at least one.
+  // in something that the caller has to see to, or exit_request was set; at least one, but
+  // where exit_request was set before and there is an interrupt to look at.
   // Registers, pc and clock are then exact.
   virtual Flow run(std::uint64_t end) = 0;
   // Nothing that was translated is run after the next block's end.
@@ -70,6 +72,8 @@ struct JitOptions {
   // How often a block is interpreted before it is translated. For a Linux and a U-Boot that
   // boot, 16 to 64 make little difference; 0 takes twice as long.
   std::uint32_t interpreted_runs = 32;
+  // Of translated code: where they are full, all of it is forgotten. 128 KiB at least.
+  std::size_t code_bytes = 32 << 20;
   MemoryMode memory_mode = MemoryMode::kSoftTlb;
   // What kFastmem shows, from its first guest physical address on.
   std::uint64_t ram_base = 0;

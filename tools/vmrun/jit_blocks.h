@@ -68,9 +68,10 @@ class JitBlocks {
     friend constexpr bool operator==(const Key&, const Key&) = default;
   };
   struct Hash {
-    // Places and addresses run in parallel: one of them tells blocks apart.
+    // Places and addresses run in parallel, but many processes have one address each.
     std::size_t operator()(const Key& key) const {
-      return std::hash<std::uint64_t>{}(key.pc ^ std::uint64_t{key.regime.fetch_mode} << 60 ^
+      return std::hash<std::uint64_t>{}(key.pc ^ key.host << 16 ^
+                                        std::uint64_t{key.regime.fetch_mode} << 60 ^
                                         std::uint64_t{key.regime.data_mode} << 56);
     }
   };

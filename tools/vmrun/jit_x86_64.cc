@@ -26,8 +26,6 @@
 namespace vmrun {
 namespace {
 
-constexpr std::size_t kCodeBytes = 32 << 20;
-
 // rax, rcx and rdx; r14 too, where it is not the arena's.
 constexpr vm_engine::RegSet kScratch =
     reg_bit(vm_engine::Reg::kRax) | reg_bit(vm_engine::Reg::kRcx) | reg_bit(vm_engine::Reg::kRdx);
@@ -102,7 +100,7 @@ class X86Jit : public Jit {
   void address_memory(vm_engine::EmitConfig& config, JitRegime regime) const;
   bool register_sites(JitBlock& block);
   static void note_hot(void* opaque, const vme_hot_site* site);
-  void take_up_requests();
+  bool take_up_requests();
   void drop_blocks();
   JitBlock* find_block();
   JitBlock* known_block(std::uint64_t pc, std::uint64_t host);
@@ -186,10 +184,11 @@ void X86Jit::drop_blocks() {
   ++statistics_.flushes;
 }
 
-// In this order: what is told after the request was cleared sets it again.
-void X86Jit::take_up_requests() {
+// In this order: what is told after the request was cleared sets it again. Whether there was
+// one.
+bool X86Jit::take_up_requests() {
   if (has_fastmem()) vme_hot_take(engine_, note_hot, this);
-  if (__atomic_load_n(&cpu().exit_request, __ATOMIC_ACQUIRE) == 0) return;
+  if (__atomic_load_n(&cpu().exit_request, __ATOMIC_ACQUIRE) == 0) return false;
   __atomic_fetch_and(&cpu().exit_request, ~(kExitNow | std::uint32_t{VME_EXIT_CODE}),
                      __ATOMIC_SEQ_CST);
   if (forget_) drop_blocks();
@@ -201,6 +200,7 @@ void X86Jit::take_up_requests() {
       ++statistics_.invalidated;
     }
   }
+  return true;
 }
 
 // Where r14 holds the arena it is a fourth scratch register nowhere: blocks of one regime
@@ -295,7 +295,7 @@ JitBlock* X86Jit::make_block(std::uint64_t host) {
   auto made = new_block(host);
   if (straddles(decoded)) {
     made->host_behind = host_behind(made->pc);
-    if (made->host_behind == 0) return refuse(host);
+    if (made->host_behind == 0) return nullptr;  // a fault, this time
   }
   if (const vme_rc rc = watch(*made, decoded); rc != VME_OK) {
     return rc == VME_ENOTSUP ? refuse(host) : nullptr;
@@ -364,7 +364,8 @@ void X86Jit::follow_link(JitBlock& block) {
 }
 
 Flow X86Jit::run(std::uint64_t end) {
-  take_up_requests();
+  // The pin that asked may have gone up since they were looked at.
+  if (take_up_requests() && has_wakeup(hart_->state())) return Flow::kJump;
   JitBlock* const block = find_block();
   const bool may_run = !has_fastmem() || fastmem_->enter_thread();
   if (block == nullptr || !may_run) {
@@ -423,7 +424,7 @@ absl::StatusOr<std::unique_ptr<Jit>> make_jit(Hart& hart, vme_engine& engine,
                                               vm_mem::MemoryManager& guest_memory,
                                               JitOptions options,
                                               std::vector<vme_cpu*> neighbours) {
-  auto memory = vm_engine::CodeMemory::create(kCodeBytes);
+  auto memory = vm_engine::CodeMemory::create(options.code_bytes);
   if (!memory.ok()) return memory.status();
   auto jit =
       std::make_unique<X86Jit>(hart, engine, *std::move(memory), options, std::move(neighbours));
