@@ -5,6 +5,7 @@ Usage: cli_test.py VMRUN CASE, where CASE is a function of this file.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -53,9 +54,9 @@ def open_terminal():
 
 
 def read_until(descriptor, shown, wanted):
-    """What a terminal shows, until the wanted is in it."""
+    """What a terminal shows, until the wanted pattern is in it."""
     deadline = time.monotonic() + 60
-    while wanted not in shown:
+    while not re.search(wanted, shown):
         ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
         assert ready, (wanted, shown)
         shown += os.read(descriptor, 4096)
@@ -332,6 +333,13 @@ def stats_file():
     assert stats["instructions"] == 4 and stats["end"] == "power off", stats
     expect(run("--firmware", image, "--stats-file", "no/such"), 1,
            "no/such: No such file or directory")
+    expect(run("--firmware", image, "--stats-file", "/dev/full"), 1,
+           "/dev/full: No space left on device")
+    write("disk", b"x" * 512)
+    expect(run("--firmware", image, "--disk", "disk", "--stats-file", "disk"), 1,
+           "disk: in use, as a disk or elsewhere")
+    with open("disk", "rb") as file:
+        assert file.read() == b"x" * 512, "the report is in the disk image"
 
 
 def a_trace_that_cannot_be_written_is_one_line():
@@ -406,6 +414,9 @@ def progress_is_shown_on_a_terminal():
     with started("--firmware", write("loop", LOOP), "--script", script, "--instructions",
                  "100000000000", stdout=slave, stderr=subprocess.PIPE) as child:
         shown = read_until(master, b"", b"s left")
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 20, 0, 0))
+        read_until(master, b"", rb"\x1b\[K[^\r]{19}\r")  # does not wrap
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 0, 0, 0))
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=30) == 1
         shown = read_until(master, shown, b"signal after")

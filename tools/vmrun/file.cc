@@ -49,14 +49,6 @@ absl::StatusOr<std::string> read_file(const std::string& path, std::uint64_t mos
   return content;
 }
 
-absl::Status write_file(const std::string& path, std::string_view content) {
-  File file(std::fopen(path.c_str(), "wb"));
-  if (file == nullptr) return refused(path);
-  const bool wrote = std::fwrite(content.data(), 1, content.size(), file.get()) == content.size();
-  if (!wrote || std::fflush(file.get()) != 0) return refused(path);
-  return absl::OkStatus();
-}
-
 void occupy_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     // The lowest number is given out; read-only, so that output is known to be lost.

@@ -1,10 +1,9 @@
-// Whole files into memory and out of it, and the streams that are there from the start.
+// Whole files into memory, and the streams that are there from the start.
 #ifndef VMRUN_FILE_H_
 #define VMRUN_FILE_H_
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,7 +18,6 @@ inline constexpr std::uint64_t kMostFileBytes = std::uint64_t{1} << 30;
 //          kUnavailable  the host refused; errno in the text
 //          kOutOfRange   larger than `most`
 absl::StatusOr<std::string> read_file(const std::string& path, std::uint64_t most = kMostFileBytes);
-absl::Status write_file(const std::string& path, std::string_view content);
 
 // Opens each standard stream that the caller has closed, so that it gives and takes
 // nothing. Otherwise the next file opened would have its number: the console would be

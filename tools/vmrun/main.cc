@@ -18,6 +18,7 @@
 #include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
 #include "tools/vmrun/options.h"
+#include "tools/vmrun/output_file.h"
 #include "tools/vmrun/profile.h"
 #include "tools/vmrun/progress.h"
 #include "tools/vmrun/report.h"
@@ -164,9 +165,18 @@ Report make_report(Machine& machine, const SessionEnd& end, Clock::duration elap
   return report;
 }
 
+// The machine still has its disks locked, so that none of them is overwritten.
+absl::Status write_stats(const std::string& path, const std::string& text) {
+  const auto file = OutputFile::open(path);
+  if (!file.ok()) return file.status();
+  if (const absl::Status begun = (*file)->begin(); !begun.ok()) return begun;
+  (*file)->output().put(text);
+  return (*file)->finish();
+}
+
 absl::Status publish(const Options& options, const Report& report, Output& output) {
   const std::string text = options.stats == StatsFormat::kJson ? as_json(report) : as_text(report);
-  if (!options.stats_file.empty()) return write_file(options.stats_file, text);
+  if (!options.stats_file.empty()) return write_stats(options.stats_file, text);
   // What was lost before is an end of its own.
   if (output.broken()) return absl::OkStatus();
   if (!output.at_line_start()) output.put('\n');

@@ -1,9 +1,11 @@
 #include "tools/vmrun/output.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 
 #include "tools/vmrun/signals.h"
 
@@ -14,6 +16,13 @@ namespace {
 constexpr std::size_t kFlushBytes = 4096;
 constexpr int kLookAroundMs = 50;
 constexpr std::string_view kEraseLine = "\r\x1b[K";
+
+// What a terminal shows in one line, which is all that erasing one takes away.
+std::string_view cut(std::string_view line, int terminal) {
+  winsize size{};
+  if (ioctl(terminal, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return line;
+  return line.substr(0, size.ws_col - std::size_t{1});
+}
 }  // namespace
 
 void Output::put(char byte) {
@@ -37,7 +46,7 @@ void Output::flush() {
 void Output::show_status(std::string_view line) {
   flush();
   pending_ = kEraseLine;
-  pending_ += line;
+  pending_ += cut(line, descriptor_);
   has_status_ = true;
   write_pending();
 }
