@@ -213,6 +213,50 @@ TEST_P(ExecuteBulkTest, AFillOfZerosNamesX0) {
   run_beside(guest, kSet, {10, 0, 12}, loop);
 }
 
+// Takes single bytes, and none from kRefused on.
+class ByteDevice : public vm_mem::MmioHandler {
+ public:
+  static constexpr std::uint64_t kRefused = 40;
+
+  vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned, std::uint64_t& value) override {
+    value = 3 * offset;
+    return vm_mem::AccessFault::kNone;
+  }
+  vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size,
+                                 std::uint64_t value) override {
+    if (offset >= kRefused) return vm_mem::AccessFault::kDevice;
+    written.push_back({offset, size, value});
+    return vm_mem::AccessFault::kNone;
+  }
+  std::vector<std::array<std::uint64_t, 3>> written;
+};
+
+TEST_P(ExecuteBulkTest, ADeviceSeesEachByteInOrderUpToTheOneThatItRefuses) {
+  constexpr std::uint64_t kDevice = 0x1000'0000, kStoreAccess = 7;
+  Guest guest(GetParam());
+  ByteDevice device;
+  const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{kDevice}, 4096);
+  ASSERT_TRUE(guest.memory().add_mmio(*range, &device).ok());
+  Loop loop = random_loop(kCpyf);
+  loop.rights.fill(kRw);
+  guest.show(loop);
+  guest.map(kData + 0x10'000, kDevice, kRw);
+  loop.src = kData + 4096 - 20;
+  loop.dst = kData + 0x10'000;
+  loop.count = 100;
+  guest.run_one(kCpyf, kNames[0], loop);
+  EXPECT_EQ(guest.state().csrs.scause, kStoreAccess);
+  EXPECT_EQ(guest.state().csrs.stval, loop.dst + ByteDevice::kRefused);
+  EXPECT_EQ(guest.x(10), loop.dst + ByteDevice::kRefused);
+  EXPECT_EQ(guest.x(11), loop.src + ByteDevice::kRefused);
+  EXPECT_EQ(guest.x(12), loop.count - ByteDevice::kRefused);
+  ASSERT_EQ(device.written.size(), ByteDevice::kRefused);
+  for (std::uint64_t i = 0; i < ByteDevice::kRefused; ++i) {
+    const std::array<std::uint64_t, 3> byte{i, 1, loop.memory[loop.src - kData + i]};
+    EXPECT_EQ(device.written[i], byte) << i;
+  }
+}
+
 // 160 KiB of one page after the other, all of them the same.
 class LongBulkTest : public ExecuteBulkTest {
  protected:
