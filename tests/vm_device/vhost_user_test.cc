@@ -243,20 +243,29 @@ TEST(VhostUserTest, TheFrontEndIsToldOfAChangeOfTheConfiguration) {
   EXPECT_TRUE(told && told->empty());
 }
 
-TEST(VhostUserTest, TheStatusIsTheDriversUntilItResetsTheDevice) {
+// QEMU resets the status before it stops the rings and asks where they stand.
+TEST(VhostUserTest, AStatusOfZeroLosesNoRing) {
   VhostDisk disk;
   disk.start();
   ASSERT_TRUE(disk.ask(Request::kSetStatus, {15}));
   EXPECT_EQ(disk.get_word(Request::kGetStatus), 15u);
-  ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(disk.request(kIn, 2, 512), kOk);
   ASSERT_TRUE(disk.ask(Request::kSetStatus, {0}));
+  EXPECT_EQ(disk.get_word(Request::kGetStatus), 0u);
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(0, 0)}));
+  EXPECT_EQ(disk.stop_ring(0), 3u);
+}
+
+TEST(VhostUserTest, AResetOfTheDeviceStopsItsRings) {
+  VhostDisk disk;
+  disk.start();
+  ASSERT_TRUE(disk.ask(Request::kSetStatus, {15}));
+  ASSERT_TRUE(disk.ask(Request::kResetDevice, {}));
   EXPECT_EQ(disk.get_word(Request::kGetStatus), 0u);
   disk.offer(kIn, 2, 512);
   disk.kick_ring();
   for (int i = 0; i < 3; ++i) disk.join();
   EXPECT_FALSE(disk.driver->has_used());
-  disk.start();
-  EXPECT_EQ(disk.request(kIn, 2, 512), kOk);
 }
 
 TEST(VhostUserTest, ABadRequestStopsItsRingAloneAndAResetRevivesIt) {

@@ -356,11 +356,10 @@ absl::Status VhostUserSession::reset_device(Message&) {
   return absl::OkStatus();
 }
 
-// 0 is the driver's reset where rings run. Front ends say it too when they have stopped all of
-// them for a pause, from which the device comes back as it was.
+// 0 stops nothing: front ends say it before they stop the rings, for a pause as for a reset of the
+// driver's, and ask for where the rings stand afterwards.
 absl::Status VhostUserSession::set_status(Message& message) {
   const std::uint64_t status = message.word<std::uint64_t>(0) & 0xff & ~kStatusNeedsReset;
-  if (status == 0 && rings_.is_any_running()) return reset_device(message);
   const bool is_modern = (features_ & kFeatureVersion1) != 0;
   status_ = is_modern ? status : status & ~kStatusFeaturesOk;
   return absl::OkStatus();
