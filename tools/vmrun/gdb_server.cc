@@ -152,6 +152,13 @@ bool GdbServer::note_stop(StopReason reason) {
   return true;
 }
 
+bool GdbServer::note_stuck() {
+  if (!has_debugger() || !is_running()) return false;
+  link_->send(stub_.note_stuck());
+  link_->flush();
+  return true;
+}
+
 void GdbServer::note_end(int status) {
   if (!has_debugger() || !is_running()) return;
   link_->send(stub_.note_end(status));

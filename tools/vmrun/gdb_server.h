@@ -42,6 +42,8 @@ class GdbServer {
   GdbTurn attend(std::chrono::milliseconds limit);
   // The machine's run() ended so. False: nobody wants to know.
   bool note_stop(StopReason reason);
+  // Nothing can come any more that the machine waits for. False: as above.
+  bool note_stuck();
   // The run ends.
   void note_end(int status);
 

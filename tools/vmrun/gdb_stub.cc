@@ -285,6 +285,11 @@ std::string GdbStub::note_interrupt() {
   return stopped(kSigint, static_cast<std::size_t>(target_.machine().hart().state().number), "");
 }
 
+// No signal: it has just stopped.
+std::string GdbStub::note_stuck() {
+  return stopped(0, static_cast<std::size_t>(target_.machine().hart().state().number), "");
+}
+
 std::string GdbStub::note_end(int status) {
   state_ = GdbState::kStopped;
   last_stop_ = fmt::format("W{:02x}", static_cast<unsigned>(status) & 0xffu);

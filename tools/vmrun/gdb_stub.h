@@ -37,12 +37,13 @@ class GdbStub {
   // Whether the client has asked for packets not to be acknowledged.
   bool wants_no_acks() const { return no_acks_; }
 
-  // What the machine's run() ended in, the client's Ctrl-C, and the end of the run with an
-  // exit status. Each gives the packet that the client is owed.
+  // What the machine's run() ended in, the client's Ctrl-C, a wait without an end, and the end
+  // of the run with an exit status. Each gives the packet that the client is owed.
   // Needs:  kRunning.
   std::string note_breakpoint();
   std::string note_trap_loop();
   std::string note_interrupt();
+  std::string note_stuck();
   std::string note_end(int status);
 
   // For another client, or none: the machine stands still, nothing is set. And on it goes.

@@ -103,10 +103,13 @@ void Session::write_out() {
 }
 
 std::optional<SessionEnd> Session::step() {
-  feed();
   const GdbTurn turn = debugger_ == nullptr ? GdbTurn::kRun : debugger_->attend(kIdleWait);
   if (turn == GdbTurn::kEnd) return SessionEnd{EndKind::kQuit, ""};
-  if (turn == GdbTurn::kHold) return look_around();
+  if (turn == GdbTurn::kHold) {
+    peer_->attend();
+    return look_around();
+  }
+  feed();
   const StopReason reason = machine_->run(slice());
   if (auto end = look_around()) return end;
   return after(reason);
@@ -233,10 +236,9 @@ std::optional<SessionEnd> Session::wait_for_interrupt() {
   const std::uint64_t ticks = machine_->ticks_to_timer();
   if (!can_hear()) {
     if (ticks == UINT64_MAX) {
-      return SessionEnd{
-          EndKind::kNoWakeup,
-          fmt::format("the guest waits at pc 0x{:x} for an interrupt that cannot come",
-                      machine_->hart().state().pc)};
+      return stuck({EndKind::kNoWakeup,
+                    fmt::format("the guest waits at pc 0x{:x} for an interrupt that cannot come",
+                                machine_->hart().state().pc)});
     }
     machine_->skip(ticks);
     return std::nullopt;
@@ -257,9 +259,16 @@ std::optional<SessionEnd> Session::wait_for_input() {
   if (idle_slices_ < (slots_->has_network() ? kStuckSlicesOfNetwork : kStuckSlices)) {
     return std::nullopt;
   }
-  if (peer_->state() == PeerState::kClosed) return SessionEnd{EndKind::kInputEnd, ""};
-  return SessionEnd{EndKind::kNoPrompt,
-                    "the guest waits for input, but does not show the prompt '=> '"};
+  if (peer_->state() == PeerState::kClosed) return stuck({EndKind::kInputEnd, ""});
+  return stuck(
+      {EndKind::kNoPrompt, "the guest waits for input, but does not show the prompt '=> '"});
+}
+
+// With a debugger it is for that one to say what comes next.
+std::optional<SessionEnd> Session::stuck(SessionEnd end) {
+  idle_slices_ = 0;
+  if (debugger_ != nullptr && debugger_->note_stuck()) return std::nullopt;
+  return end;
 }
 
 SessionEnd Session::trap_loop() const {

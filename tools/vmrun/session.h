@@ -92,6 +92,7 @@ class Session {
   std::optional<SessionEnd> check_outside() const;
   std::optional<SessionEnd> wait_for_interrupt();
   std::optional<SessionEnd> wait_for_input();
+  std::optional<SessionEnd> stuck(SessionEnd end);
   std::uint64_t slice() const;
   bool can_hear() const;
   std::chrono::milliseconds wait(std::chrono::milliseconds limit);
