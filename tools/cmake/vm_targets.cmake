@@ -23,10 +23,6 @@ function(vm_unity_build target)
   if(NOT VM_UNITY_BUILD)
     return()
   endif()
-  # double_fetch_test has some of its files once more, optimized at link time.
-  if(target STREQUAL vm_mem AND VM_BUILD_TESTS AND NOT VM_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
-    return()
-  endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   # A class of a .cc file with a member of its anonymous namespace looks like a header's.
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
