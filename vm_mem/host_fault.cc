@@ -23,12 +23,13 @@ thread_local constinit bool thread_is_prepared = false;
 
 namespace {
 
+// Written under install_mutex, which a child of fork() may find locked for ever: once there is
+// a handler nobody takes it. One signal alone where the host refused the other.
 std::mutex install_mutex;
-// Under install_mutex. One signal alone where the host refused the other.
-bool bus_installed = false;
-bool segv_installed = false;
+constinit std::atomic<bool> bus_installed{false};
+constinit std::atomic<bool> segv_installed{false};
 
-// Filled from the front, never emptied.
+// Filled from the front, never emptied, and without a lock.
 constinit std::array<std::atomic<HostFaultSource*>, kMostHostFaultSources> fault_sources{};
 
 bool replaced_by_zeros(int signal, const siginfo_t& information) {
@@ -61,15 +62,17 @@ void on_fault(int signal, siginfo_t* information, void* context) {
   errno = error;
 }
 
-absl::Status install_for(int signal, bool& installed) {
-  if (installed) return absl::OkStatus();
+absl::Status install_for(int signal, std::atomic<bool>& installed) {
+  if (installed.load(std::memory_order_acquire)) return absl::OkStatus();
   struct sigaction action {};
   action.sa_sigaction = on_fault;
   // Everything else waits: a fault is dealt with in one piece.
   sigfillset(&action.sa_mask);
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  installed = internal::install_before_chain(signal, action);
-  if (installed) return absl::OkStatus();
+  if (internal::install_before_chain(signal, action)) {
+    installed.store(true, std::memory_order_release);
+    return absl::OkStatus();
+  }
   return absl::ResourceExhaustedError(
       absl::StrFormat("sigaction of signal %d failed: errno %d", signal, errno));
 }
@@ -84,17 +87,22 @@ void HostFault::go_on_at(std::uintptr_t instruction) {
 
 absl::Status install_host_fault_handler() {
   internal::copy_state();  // no recoverable copy comes before
+  if (bus_installed.load(std::memory_order_acquire) &&
+      segv_installed.load(std::memory_order_acquire)) {
+    return absl::OkStatus();
+  }
   const std::lock_guard lock(install_mutex);
   if (absl::Status bus = install_for(SIGBUS, bus_installed); !bus.ok()) return bus;
   return install_for(SIGSEGV, segv_installed);
 }
 
 absl::Status add_host_fault_source(HostFaultSource* source) {
-  const std::lock_guard lock(install_mutex);
   for (std::atomic<HostFaultSource*>& slot : fault_sources) {
-    HostFaultSource* const there = slot.load(std::memory_order_relaxed);
-    if (there == nullptr) slot.store(source, std::memory_order_release);
-    if (there == nullptr || there == source) return absl::OkStatus();
+    HostFaultSource* there = nullptr;
+    if (slot.compare_exchange_strong(there, source, std::memory_order_acq_rel)) {
+      return absl::OkStatus();
+    }
+    if (there == source) return absl::OkStatus();
   }
   return absl::ResourceExhaustedError(absl::StrFormat(
       "there are %d sources of host faults: there can be no more", kMostHostFaultSources));
