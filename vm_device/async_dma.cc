@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "vm_device/internal/async_engine.h"
+#include "vm_device/internal/event_fd.h"
 
 namespace vm_device {
 namespace {
@@ -48,7 +49,7 @@ std::string_view async_outcome_name(AsyncOutcome outcome) {
 class AsyncDma::State {
  public:
   State(const AsyncDmaOptions& options, std::unique_ptr<internal::FileRing> ring,
-        std::unique_ptr<internal::FileCalls> calls, internal::EventDescriptor descriptor)
+        std::unique_ptr<internal::FileCalls> calls, internal::OwnedFd descriptor)
       : max_segments(options.max_segments),
         engine(options, std::move(ring), std::move(calls), std::move(descriptor)) {}
 
@@ -76,8 +77,8 @@ absl::StatusOr<std::unique_ptr<AsyncDma>> AsyncDma::create(
       return made.status();
     }
   }
-  internal::EventDescriptor descriptor;
-  if (descriptor.get() < 0) {
+  internal::OwnedFd descriptor = internal::make_event_fd();
+  if (!descriptor.is_open()) {
     return absl::ResourceExhaustedError(absl::StrFormat("eventfd: errno %d", errno));
   }
   auto state =

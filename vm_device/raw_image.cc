@@ -12,25 +12,10 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_device/internal/owned_fd.h"
 
 namespace vm_device {
 namespace {
-
-// Closes what open() gives up half way.
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  int get() const { return value_; }
-  int release() { return std::exchange(value_, -1); }
-
- private:
-  int value_;
-};
 
 absl::StatusCode code_of(int error) {
   switch (error) {
@@ -108,8 +93,8 @@ absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path
                                                          ImageAccess access) {
   // Without O_NONBLOCK the open of a FIFO would wait for its other end.
   const int mode = access == ImageAccess::kReadWrite ? O_RDWR : O_RDONLY;
-  Descriptor descriptor(::open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
-  if (descriptor.get() < 0) return host_error(path, errno);
+  internal::OwnedFd descriptor(::open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
+  if (!descriptor.is_open()) return host_error(path, errno);
   if (absl::Status kind = check_kind(path, descriptor.get()); !kind.ok()) return kind;
   if (absl::Status locked = lock(path, descriptor.get(), access); !locked.ok()) return locked;
   const auto bytes = size_of(path, descriptor.get());

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "tests/vmrun/assembler.h"
+#include "tests/vmrun/each_cpu.h"
 #include "tools/vmrun/gdb_registers.h"
 #include "tools/vmrun/layout.h"
 
@@ -25,33 +26,18 @@ using testing::StartsWith;
 constexpr std::uint64_t kBase = 0x8000'0000;
 constexpr std::uint64_t kMany = 100'000;
 
-struct Cpu {
-  const char* name;
-  std::optional<JitOptions> jit;
-};
-void PrintTo(const Cpu& cpu, std::ostream* out) { *out << cpu.name; }
-
 // A loop that counts a0 up; then a jump to itself, which is not reached.
 const std::vector<std::uint32_t> kLoop = {as::addi(10, 0, 0), as::addi(10, 10, 1),
                                           as::addi(13, 10, 0), as::jal(0, -8), as::jal(0, 0)};
 
 std::string fmt_hex(std::uint64_t value) { return fmt::format("{:x}", value); }
 
-class GdbStubTest : public testing::TestWithParam<Cpu> {
+class GdbStubTest : public EachCpuTest {
  protected:
   void boot(const std::vector<std::uint32_t>& code, unsigned harts = 1) {
-    MachineOptions options;
-    options.memory_bytes = 16 << 20;
-    options.harts = harts;
-    options.console = [](char) {};
-    options.jit = GetParam().jit;
-    auto made = Machine::create(std::move(options));
-    if (absl::IsUnimplemented(made.status())) GTEST_SKIP() << made.status();
-    ASSERT_TRUE(made.ok()) << made.status();
     stub_.reset();
-    machine_ = *std::move(made);
-    ASSERT_TRUE(machine_->boot({.firmware = {"f", std::as_bytes(std::span(code))}}).ok());
-    stub_ = std::make_unique<GdbStub>(*machine_);
+    EachCpuTest::boot(code, harts);
+    if (machine_ != nullptr) stub_ = std::make_unique<GdbStub>(*machine_);
   }
   // What the stub says; "-": nothing.
   std::string say(std::string_view packet) { return stub_->answer(packet).value_or("-"); }
@@ -71,7 +57,6 @@ class GdbStubTest : public testing::TestWithParam<Cpu> {
   }
   HartState& state() { return machine_->hart(0).state(); }
 
-  std::unique_ptr<Machine> machine_;
   std::unique_ptr<GdbStub> stub_;
 };
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "tests/vmrun/assembler.h"
-#include "tools/vmrun/machine.h"
+#include "tests/vmrun/each_cpu.h"
 
 namespace vmrun {
 namespace {
@@ -14,33 +14,16 @@ namespace as = assembler;
 constexpr std::uint64_t kBase = 0x8000'0000;
 constexpr std::uint64_t kMany = 100'000;
 
-struct Cpu {
-  const char* name;
-  std::optional<JitOptions> jit;
-};
-
-void PrintTo(const Cpu& cpu, std::ostream* out) { *out << cpu.name; }
-
-class HartInspectTest : public testing::TestWithParam<Cpu> {
+class HartInspectTest : public EachCpuTest {
  protected:
+  // What comes behind the code is a jump to itself.
   void boot(std::vector<std::uint32_t> code, unsigned harts = 1) {
-    MachineOptions options;
-    options.memory_bytes = 16 << 20;
-    options.harts = harts;
-    options.console = [](char) {};
-    options.jit = GetParam().jit;
-    auto made = Machine::create(std::move(options));
-    if (made.status().code() == absl::StatusCode::kUnimplemented) GTEST_SKIP() << made.status();
-    ASSERT_TRUE(made.ok()) << made.status();
-    machine_ = *std::move(made);
     code.push_back(as::jal(0, 0));
-    ASSERT_TRUE(machine_->boot({.firmware = {"f", std::as_bytes(std::span(code))}}).ok());
+    EachCpuTest::boot(code, harts);
   }
   HartState& state() { return machine_->hart().state(); }
   std::uint64_t x(unsigned index) { return state().x[index]; }
   StopReason step() { return machine_->step(0, StepInterrupts::kHeld); }
-
-  std::unique_ptr<Machine> machine_;
 };
 
 // A loop that counts a0 up, and a3 after it; the last three instructions are one block.

@@ -40,7 +40,7 @@ AsyncQueue::Files files_of(const std::unique_ptr<FileRing>& ring) {
 }  // namespace
 
 AsyncEngine::AsyncEngine(const AsyncDmaOptions& options, std::unique_ptr<FileRing> ring,
-                         std::unique_ptr<FileCalls> calls, EventDescriptor descriptor)
+                         std::unique_ptr<FileCalls> calls, OwnedFd descriptor)
     : descriptor_(std::move(descriptor)),
       ring_(std::move(ring)),
       calls_(std::move(calls)),

@@ -10,9 +10,9 @@
 
 #include "absl/status/status.h"
 #include "vm_device/internal/async_queue.h"
-#include "vm_device/internal/event_descriptor.h"
 #include "vm_device/internal/file_op.h"
 #include "vm_device/internal/file_ring.h"
+#include "vm_device/internal/owned_fd.h"
 
 namespace vm_device::internal {
 
@@ -20,7 +20,7 @@ class AsyncEngine {
  public:
   // `ring` may be null: then the workers make `calls`.
   AsyncEngine(const AsyncDmaOptions& options, std::unique_ptr<FileRing> ring,
-              std::unique_ptr<FileCalls> calls, EventDescriptor descriptor);
+              std::unique_ptr<FileCalls> calls, OwnedFd descriptor);
   AsyncEngine(const AsyncEngine&) = delete;
   AsyncEngine& operator=(const AsyncEngine&) = delete;
   ~AsyncEngine();
@@ -39,7 +39,7 @@ class AsyncEngine {
   void reap();
   void carry_on(AsyncRequest& request);
 
-  const EventDescriptor descriptor_;
+  const OwnedFd descriptor_;
   const std::unique_ptr<FileRing> ring_;
   const std::unique_ptr<FileCalls> calls_;
   AsyncQueue queue_;

@@ -23,6 +23,8 @@ class OwnedFd {
 
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
+  // The caller's from here on.
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   void close() {

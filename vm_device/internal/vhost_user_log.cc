@@ -1,12 +1,11 @@
 #include "vm_device/internal/vhost_user_log.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <bit>
 #include <cstring>
 
 #include "absl/strings/str_format.h"
+#include "vm_device/internal/event_fd.h"
 #include "vm_device/internal/virtio_layout.h"
 
 namespace vm_device::internal {
@@ -43,10 +42,7 @@ absl::Status VhostUserLog::tell(const VhostUserMemory& regions) {
     if (!begin || pages.page_count() == 0) continue;
     told = set(*begin / vm_mem::kGuestPageBytes, pages.words()) || told;
   }
-  constexpr std::uint64_t kOne = 1;
-  if (told && signal_.is_open()) {
-    static_cast<void>(!::write(signal_.get(), &kOne, sizeof kOne));
-  }
+  if (told && signal_.is_open()) signal_event(signal_.get());
   return absl::OkStatus();
 }
 

@@ -56,6 +56,18 @@ absl::StatusOr<VhostUserMemory::Slot> VhostUserMemory::described(const VhostUser
   return Slot{.region = region, .device = about.st_dev, .inode = about.st_ino, .id = {}};
 }
 
+absl::Status VhostUserMemory::check_apart(const Slot& slot, std::span<const Slot> others) {
+  const VhostUserRegion& region = slot.region;
+  for (const Slot& other : others) {
+    if (overlap(other.region.user, other.region.bytes, region.user, region.bytes)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("0x%x bytes at 0x%x of the front end overlap those at 0x%x", region.bytes,
+                          region.user, other.region.user));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status VhostUserMemory::map(Slot& slot, const OwnedFd& fd) {
   const VhostUserRegion& region = slot.region;
   const auto range = GuestRange::make(GuestAddress{region.guest}, region.bytes);
@@ -87,13 +99,7 @@ absl::Status VhostUserMemory::set_table(std::span<const VhostUserRegion> regions
   for (std::size_t i = 0; i < regions.size(); ++i) {
     auto slot = described(regions[i], fds[i]);
     if (!slot.ok()) return slot.status();
-    for (const Slot& other : table) {
-      if (overlap(other.region.user, other.region.bytes, slot->region.user, slot->region.bytes)) {
-        return absl::InvalidArgumentError(
-            absl::StrFormat("two regions at 0x%x and 0x%x of the front end overlap",
-                            other.region.user, slot->region.user));
-      }
-    }
+    if (const absl::Status apart = check_apart(*slot, table); !apart.ok()) return apart;
     table.push_back(*slot);
   }
   const auto is_same = [](const Slot& a, const Slot& b) {
@@ -128,13 +134,7 @@ absl::Status VhostUserMemory::add(const VhostUserRegion& region, const OwnedFd& 
     return absl::ResourceExhaustedError(
         absl::StrFormat("%d regions are there already", slots_.size()));
   }
-  for (const Slot& other : slots_) {
-    if (overlap(other.region.user, other.region.bytes, region.user, region.bytes)) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("0x%x bytes at 0x%x of the front end overlap those at 0x%x", region.bytes,
-                          region.user, other.region.user));
-    }
-  }
+  if (const absl::Status apart = check_apart(*slot, slots_); !apart.ok()) return apart;
   if (const absl::Status mapped = map(*slot, fd); !mapped.ok()) return mapped;
   slots_.push_back(*slot);
   return absl::OkStatus();

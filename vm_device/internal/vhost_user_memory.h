@@ -53,7 +53,6 @@ class VhostUserMemory {
   // Of [user, user + bytes), all of it in one region.
   std::optional<std::uint64_t> guest_address(std::uint64_t user, std::uint64_t bytes) const;
   std::optional<std::uint64_t> guest_begin(vm_mem::RegionId region) const;
-  std::size_t size() const { return slots_.size(); }
 
  private:
   struct Slot {
@@ -64,6 +63,8 @@ class VhostUserMemory {
   };
 
   absl::StatusOr<Slot> described(const VhostUserRegion& region, const OwnedFd& fd) const;
+  // Errors:  kInvalidArgument: it overlaps one of them in the front end.
+  static absl::Status check_apart(const Slot& slot, std::span<const Slot> others);
   absl::Status map(Slot& slot, const OwnedFd& fd);
   void drop(std::span<const Slot> slots);
 

@@ -1,24 +1,19 @@
 #include "vm_device/internal/vhost_user_transport.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_device/internal/event_fd.h"
 #include "vm_device/internal/virtio_layout.h"
 
 namespace vm_device::internal {
 namespace {
 
 constexpr int kDrainMilliseconds = 100;
-
-void signal(int fd) {
-  constexpr std::uint64_t kOne = 1;
-  static_cast<void>(!::write(fd, &kOne, sizeof kOne));
-}
 
 }  // namespace
 
@@ -36,7 +31,7 @@ VhostUserTransport::VhostUserTransport(std::unique_ptr<VirtioDevice> device,
 VhostUserTransport::~VhostUserTransport() = default;
 
 absl::Status VhostUserTransport::open() {
-  wake_fd_ = OwnedFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  wake_fd_ = make_event_fd();
   if (!wake_fd_.is_open()) {
     return absl::ResourceExhaustedError(absl::StrFormat("eventfd: %s", std::strerror(errno)));
   }
@@ -112,7 +107,7 @@ void VhostUserTransport::set_call(std::size_t queue, OwnedFd fd) {
 void VhostUserTransport::signal_driver(Queue& queue) {
   if (!queue.call.is_open()) return;
   counts_.signals.fetch_add(1, std::memory_order_relaxed);
-  signal(queue.call.get());
+  signal_event(queue.call.get());
 }
 
 void VhostUserTransport::reset() {
@@ -156,11 +151,11 @@ void VhostUserTransport::report_errors() {
     if (queue.is_error_told || queue.queue.error() == VirtqueueError::kNone) continue;
     queue.is_error_told = true;
     counts_.queue_errors.fetch_add(1, std::memory_order_relaxed);
-    if (queue.error.is_open()) signal(queue.error.get());
+    if (queue.error.is_open()) signal_event(queue.error.get());
   }
 }
 
-void VhostUserTransport::ring() const { signal(wake_fd_.get()); }
+void VhostUserTransport::ring() const { signal_event(wake_fd_.get()); }
 
 // The descriptor is written after the flag, and read before the flags are taken.
 void VhostUserTransport::wake_up(std::size_t what) {
