@@ -178,6 +178,37 @@ def socket_in_use_and_left_behind():
     assert not os.path.exists("d.sock")
 
 
+def socket_of_another_stays():
+    with Server("--null", "1M") as server:
+        os.unlink("d.sock")
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        other.bind("d.sock")
+        assert server.end()[0] == 0
+    assert os.path.exists("d.sock")
+
+
+def report_is_json_whatever_the_path():
+    with Server("--null", "1M", "--stats", "json", path='a "b".sock') as server:
+        FrontEnd(server.path).start()
+        status, out, _ = server.end()
+    assert status == 0
+    assert json.loads(out)["disks"][0]["socket"] == server.path, out
+
+
+def refusals_are_told_a_hundred_times():
+    with Server("--null", "1M") as server:
+        front = FrontEnd("d.sock")
+        for _ in range(1000):
+            front.send(99)
+        assert len(front.get(1)) == 8
+        front.socket.close()
+        FrontEnd("d.sock").start().send(99, answered=False)
+        status, _, err = server.end()
+    lines = err.splitlines()
+    assert status == 0 and len(lines) in (101, 102), len(lines)
+    assert "counted, and not told" in lines[100], lines[100]
+
+
 def bad_sockets():
     make_image()
     expect(run("--socket", "x" * 120, "--disk", "disk.img"), 1, "x{120}: 120 characters, but.*")

@@ -1,4 +1,4 @@
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 
 #include <gtest/gtest.h>
 
@@ -30,8 +30,8 @@ TEST(JsonTest, EscapesWhatWouldEndAString) {
 
 TEST(JsonTest, LimitsMayBeNeverAndNoNumberIsNull) {
   Json json;
-  json.add_limit("a", vm_mem::kNever);
-  json.add_limit("b", 7);
+  add_limit(json, "a", vm_mem::kNever);
+  add_limit(json, "b", 7);
   json.add("c", std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(std::move(json).text(), "{\"a\": \"never\", \"b\": 7, \"c\": null}\n");
 }

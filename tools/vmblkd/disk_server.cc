@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,6 +14,8 @@
 
 namespace vmblkd {
 namespace {
+
+constexpr std::uint64_t kMostRefusals = 100;
 
 absl::StatusOr<std::unique_ptr<vm_device::BlockImage>> open_image(const Export& wanted,
                                                                   const Options& options) {
@@ -47,9 +50,8 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
                           const std::string& text) { complain(fmt::format("{}: {}", name, text)); };
   auto backend = vm_device::VhostUserBackend::create(
       *std::move(disk),
-      {.poll = options.poll, .refused = [raw = server.get()](std::string_view why) {
-         raw->complain_(fmt::format("refused {}", why));
-       }});
+      {.poll = options.poll,
+       .refused = [raw = server.get()](std::string_view why) { raw->refuse(why); }});
   if (!backend.ok()) return backend.status();
   server->backend_ = *std::move(backend);
   server->image_ = raw_image;
@@ -58,15 +60,30 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
 
 DiskServer::~DiskServer() { stop(); }
 
-void DiskServer::start(std::function<void()> ended) {
-  thread_ = std::thread([this, ended = std::move(ended)] {
-    serve();
-    ended();
-  });
+absl::Status DiskServer::start(std::function<void()> ended) {
+  try {
+    thread_ = std::thread([this, ended = std::move(ended)] {
+      serve();
+      ended();
+    });
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(fmt::format("{}: no thread: {}", name_, error.what()));
+  }
+  return absl::OkStatus();
+}
+
+// A front end that is refused all the time does not fill the host's log.
+void DiskServer::refuse(std::string_view why) {
+  if (++refusals_ > kMostRefusals) return;
+  complain_(fmt::format("refused {}", why));
+  if (refusals_ == kMostRefusals) {
+    complain_("more that is refused on this connection is counted, and not told");
+  }
 }
 
 void DiskServer::serve() {
   while (const auto connection = listener_->accept()) {
+    refusals_ = 0;
     const absl::Status status = backend_->serve(*connection);
     ::close(*connection);
     if (absl::IsCancelled(status)) return;

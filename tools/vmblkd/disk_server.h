@@ -2,9 +2,11 @@
 #ifndef VMBLKD_DISK_SERVER_H_
 #define VMBLKD_DISK_SERVER_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/statusor.h"
@@ -28,7 +30,8 @@ class DiskServer {
   ~DiskServer();
 
   // `ended` is called by the thread when there is no further connection to come.
-  void start(std::function<void()> ended);
+  // Errors:  kResourceExhausted: the host gives no thread.
+  absl::Status start(std::function<void()> ended);
   // Has the thread end. Any thread.
   void request_stop();
   // Waits for that: requests that were taken are complete, and on stable storage.
@@ -41,12 +44,14 @@ class DiskServer {
   DiskServer(std::string name, std::unique_ptr<Listener> listener)
       : name_(std::move(name)), listener_(std::move(listener)) {}
   void serve();
+  void refuse(std::string_view why);
 
   const std::string name_;
   std::unique_ptr<Listener> listener_;
   std::function<void(std::string)> complain_;
   vm_device::BlockImage* image_ = nullptr;  // the device's
   std::unique_ptr<vm_device::VhostUserBackend> backend_;
+  std::uint64_t refusals_ = 0;  // of this connection
   std::thread thread_;
 };
 

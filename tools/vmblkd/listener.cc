@@ -74,6 +74,11 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::make(int socket, std::string
   const int stop_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   std::unique_ptr<Listener> made(new Listener(socket, stop_fd, std::move(path), is_connected));
   if (stop_fd < 0) return failed("eventfd", errno);
+  struct stat about = {};
+  if (!made->path_.empty() && ::lstat(made->path_.c_str(), &about) == 0) {
+    made->device_ = about.st_dev;
+    made->inode_ = about.st_ino;
+  }
   return made;
 }
 
@@ -115,7 +120,10 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::adopt(int fd) {
 Listener::~Listener() {
   if (socket_ >= 0) ::close(socket_);
   if (stop_fd_ >= 0) ::close(stop_fd_);
-  if (!path_.empty()) ::unlink(path_.c_str());
+  struct stat about = {};
+  const bool is_ours = !path_.empty() && ::lstat(path_.c_str(), &about) == 0 &&
+                       about.st_dev == device_ && about.st_ino == inode_;
+  if (is_ours) ::unlink(path_.c_str());
 }
 
 std::optional<int> Listener::accept() {

@@ -2,6 +2,8 @@
 #ifndef VMBLKD_LISTENER_H_
 #define VMBLKD_LISTENER_H_
 
+#include <sys/types.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,7 +28,7 @@ class Listener {
 
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
-  // Removes the socket that it has made.
+  // Removes the socket that it has made, if it is still there.
   ~Listener();
 
   // A connection, which is the caller's. Nothing: stop() was called, or there is no further one.
@@ -42,7 +44,9 @@ class Listener {
 
   int socket_;
   int stop_fd_;
-  std::string path_;   // empty: nothing to remove
+  std::string path_;  // empty: nothing to remove
+  dev_t device_ = 0;  // of what was made there
+  ino_t inode_ = 0;
   bool is_connected_;  // the socket is the one connection
 };
 

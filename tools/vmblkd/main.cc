@@ -5,11 +5,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "tools/json/json.h"
 #include "tools/vmblkd/disk_server.h"
 #include "tools/vmblkd/options.h"
 #include "vm_mem/simd_memcpy.h"
@@ -21,27 +23,37 @@ void complain(const std::string& text) {
   std::fputs(fmt::format("vmblkd: {}\n", text).c_str(), stderr);
 }
 
-std::string report(const DiskServer& server, bool as_json) {
-  const vm_device::VhostUserStatistics s = server.statistics();
-  if (as_json) {
-    return fmt::format(R"({{"socket": "{}", "connections": {}, "messages": {}, "refused": {}, )"
-                       R"("notifications": {}, "signals": {}, "queue_errors": {}}})",
-                       server.name(), s.connections, s.messages, s.refused, s.notifications,
-                       s.signals, s.queue_errors);
-  }
-  return fmt::format(
-      "{}: {} connections, {} messages ({} refused), {} notifications, {} signals, {} queue errors",
-      server.name(), s.connections, s.messages, s.refused, s.notifications, s.signals,
-      s.queue_errors);
-}
+using Servers = std::vector<std::unique_ptr<DiskServer>>;
 
-void publish(const std::vector<std::unique_ptr<DiskServer>>& servers, bool as_json) {
+std::string as_text(const Servers& servers) {
   std::string text;
   for (const auto& server : servers) {
-    if (!text.empty()) text += as_json ? ", " : "\n";
-    text += report(*server, as_json);
+    const vm_device::VhostUserStatistics s = server->statistics();
+    text += fmt::format(
+        "{}: {} connections, {} messages ({} refused), {} notifications, {} signals, "
+        "{} queue errors\n",
+        server->name(), s.connections, s.messages, s.refused, s.notifications, s.signals,
+        s.queue_errors);
   }
-  std::fputs((as_json ? fmt::format("{{\"disks\": [{}]}}\n", text) : text + "\n").c_str(), stdout);
+  return text;
+}
+
+std::string as_json(const Servers& servers) {
+  json_text::Json json;
+  json.open_array("disks");
+  for (const auto& server : servers) {
+    const vm_device::VhostUserStatistics s = server->statistics();
+    json.open_object("");
+    json.add("socket", server->name());
+    json.add("connections", s.connections);
+    json.add("messages", s.messages);
+    json.add("refused", s.refused);
+    json.add("notifications", s.notifications);
+    json.add("signals", s.signals);
+    json.add("queue_errors", s.queue_errors);
+    json.close();
+  }
+  return std::move(json).text();
 }
 
 // Blocked in every thread, so that sigwait() gets them.
@@ -60,7 +72,7 @@ int run(const Options& options) {
   if (const auto status = vm_mem::startup_status(); !status.ok()) {
     complain(std::string(status.message()));
   }
-  std::vector<std::unique_ptr<DiskServer>> servers;
+  Servers servers;
   for (const Export& wanted : options.exports) {
     auto server = DiskServer::create(wanted, options, complain);
     if (!server.ok()) return complain(std::string(server.status().message())), 1;
@@ -68,9 +80,10 @@ int run(const Options& options) {
   }
   std::atomic<std::size_t> left{servers.size()};
   for (const auto& server : servers) {
-    server->start([&left] {
+    const absl::Status started = server->start([&left] {
       if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGUSR1);
     });
+    if (!started.ok()) return complain(std::string(started.message())), 1;
   }
   int number = 0;
   do {
@@ -82,7 +95,7 @@ int run(const Options& options) {
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   for (const auto& server : servers) server->request_stop();
   for (const auto& server : servers) server->stop();
-  publish(servers, options.stats_as_json);
+  std::fputs((options.stats_as_json ? as_json(servers) : as_text(servers)).c_str(), stdout);
   return 0;
 }
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "tools/vmmem/console.h"
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vmmem {

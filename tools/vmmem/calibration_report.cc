@@ -2,7 +2,7 @@
 
 #include "tools/vmmem/calibrate.h"
 #include "tools/vmmem/console.h"
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 
 namespace vmmem {
 namespace {
@@ -36,9 +36,9 @@ std::string calibration_json(const Calibration& calibration, const std::string& 
   json.open_object("limits");
   for (const Finding& finding : calibration.findings) {
     json.open_object(finding.field);
-    json.add_limit("default", finding.standard);
-    json.add_limit("measured", finding.crossover.measured);
-    json.add_limit("chosen", finding.crossover.chosen);
+    add_limit(json, "default", finding.standard);
+    add_limit(json, "measured", finding.crossover.measured);
+    add_limit(json, "chosen", finding.crossover.chosen);
     json.add("gain", finding.crossover.gain);
     json.add("verdict", verdict(finding));
     json.close();

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 #include "tools/vmmem/measure.h"
 #include "vm_mem/simd_memcpy.h"
 

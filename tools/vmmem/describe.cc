@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "tools/vmmem/console.h"
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vmmem {
@@ -143,7 +143,7 @@ void add_policy(const Description& description, Json& json) {
   json.open_object("policy");
   for (const vm_mem::CopyPolicyField& field : vm_mem::copy_policy_fields()) {
     json.open_object(field.name);
-    json.add_limit("value", description.policy.*field.member);
+    add_limit(json, "value", description.policy.*field.member);
     json.add("source", source_of(field.name, description.origin));
     json.close();
   }

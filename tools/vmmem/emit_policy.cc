@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 
 namespace vmmem {
 namespace {
@@ -102,7 +102,7 @@ std::string emit_policy_json(Isa isa, const std::vector<EmitTable>& tables) {
       json.open_object("");
       json.add("size", row.in_register ? "register" : "constant");
       json.add("min_bytes", row.min_bytes);
-      json.add_limit("max_bytes", row.max_bytes);
+      add_limit(json, "max_bytes", row.max_bytes);
       json.add("form", emit_form_name(row.form));
       json.add("why", row.why);
       json.close();

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "tools/vmmem/json.h"
+#include "tools/vmmem/limit_json.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vmmem {

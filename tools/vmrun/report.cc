@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "tools/json/json.h"
+
 namespace vmrun {
 namespace {
 
@@ -13,22 +15,6 @@ using vm_mem::Route;
 
 constexpr std::array kRoutes = {Route::kCpu, Route::kDma, Route::kEngine, Route::kSnapshot};
 constexpr std::array kPaths = {CopyPath::kInline, CopyPath::kVector, CopyPath::kStream};
-
-// A message is our own text with names of files in it.
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 std::string route_json(const Report& report, Route route) {
   std::string out;
@@ -139,8 +125,9 @@ std::string as_json(const Report& report) {
       R"("guest_mips": {:.3f}, "pages_dirtied": {}, "iommu_faults": {}, "state_hash": {}, )"
       R"("jit": {}, "profile": {}, "routes": {{{}}}}})"
       "\n",
-      quoted(report.end), quoted(report.message), quoted(report.isa), report.instructions,
-      report.wall_seconds, report.guest_mips(), report.pages_dirtied,
+      json_text::quoted(report.end), json_text::quoted(report.message),
+      json_text::quoted(report.isa), report.instructions, report.wall_seconds, report.guest_mips(),
+      report.pages_dirtied,
       report.iommu_faults.has_value() ? fmt::to_string(*report.iommu_faults) : "null",
       report.state_hash ? fmt::format("\"{:016x}\"", *report.state_hash) : "null",
       jit_json(report.jit), profile_json(report), routes);

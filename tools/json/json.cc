@@ -1,13 +1,10 @@
-#include "tools/vmmem/json.h"
+#include "tools/json/json.h"
 
 #include <cmath>
 
 #include <fmt/format.h>
 
-#include "vm_mem/copy_policy.h"
-
-namespace vmmem {
-namespace {
+namespace json_text {
 
 std::string quoted(std::string_view value) {
   std::string text = "\"";
@@ -23,8 +20,6 @@ std::string quoted(std::string_view value) {
   }
   return text + '"';
 }
-
-}  // namespace
 
 void Json::begin(std::string_view key) {
   if (!first_) text_ += ", ";
@@ -65,14 +60,9 @@ void Json::add_flag(std::string_view key, bool value) {
   text_ += value ? "true" : "false";
 }
 
-void Json::add_limit(std::string_view key, std::size_t limit) {
-  if (limit == vm_mem::kNever) return add(key, "never");
-  add(key, static_cast<std::uint64_t>(limit));
-}
-
 std::string Json::text() && {
   while (!open_.empty()) close();
   return std::move(text_) + "\n";
 }
 
-}  // namespace vmmem
+}  // namespace json_text

@@ -1,12 +1,15 @@
 // A JSON text, built from the outside in.
-#ifndef VMMEM_JSON_H_
-#define VMMEM_JSON_H_
+#ifndef TOOLS_JSON_JSON_H_
+#define TOOLS_JSON_JSON_H_
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-namespace vmmem {
+namespace json_text {
+
+// With its quotation marks.
+std::string quoted(std::string_view value);
 
 // In an object every element has a key; in an array, none: the key is then empty.
 class Json {
@@ -23,8 +26,6 @@ class Json {
   void add(std::string_view key, std::uint64_t value);
   // A plain `true` or `false`; named, so that nothing else turns into one.
   void add_flag(std::string_view key, bool value);
-  // "never" for kNever.
-  void add_limit(std::string_view key, std::size_t limit);
 
   // Everything, with what is open closed, and a line end.
   std::string text() &&;
@@ -38,6 +39,6 @@ class Json {
   bool first_ = true;
 };
 
-}  // namespace vmmem
+}  // namespace json_text
 
-#endif  // VMMEM_JSON_H_
+#endif  // TOOLS_JSON_JSON_H_
