@@ -85,6 +85,15 @@ class FrontEnd:
         os.ftruncate(self.fd, SIZE)
         self.memory = mmap.mmap(self.fd, SIZE)
         self.index = 0
+        self.kick = -1
+
+    def close(self):
+        self.socket.close()
+        self.memory.close()
+        os.close(self.fd)
+        if self.kick >= 0:
+            os.close(self.kick)
+            self.kick = -1
 
     def send(self, request, payload=b"", fds=(), answered=False):
         message = struct.pack("<III", request, 9 if answered else 1, len(payload)) + payload
@@ -195,18 +204,19 @@ def report_is_json_whatever_the_path():
     assert json.loads(out)["disks"][0]["socket"] == server.path, out
 
 
-def refusals_are_told_a_hundred_times():
+def refusals_do_not_fill_the_log():
     with Server("--null", "1M") as server:
         front = FrontEnd("d.sock")
         for _ in range(1000):
             front.send(99)
         assert len(front.get(1)) == 8
-        front.socket.close()
-        FrontEnd("d.sock").start().send(99, answered=False)
+        time.sleep(0.2)
+        front.send(99)
+        assert len(front.get(1)) == 8
         status, _, err = server.end()
-    lines = err.splitlines()
-    assert status == 0 and len(lines) in (101, 102), len(lines)
-    assert "counted, and not told" in lines[100], lines[100]
+    told = sum("refused request 99" in line for line in err.splitlines())
+    untold = sum(int(count) for count in re.findall(r"d.sock: (\d+) lines were left out", err))
+    assert status == 0 and told < 500 and untold > 0 and told + untold <= 1001, (told, untold)
 
 
 def bad_sockets():

@@ -15,8 +15,6 @@
 namespace vmblkd {
 namespace {
 
-constexpr std::uint64_t kMostRefusals = 100;
-
 absl::StatusOr<std::unique_ptr<vm_device::BlockImage>> open_image(const Export& wanted,
                                                                   const Options& options) {
   const auto access =
@@ -30,7 +28,8 @@ absl::StatusOr<std::unique_ptr<vm_device::BlockImage>> open_image(const Export& 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
-    const Export& wanted, const Options& options, std::function<void(std::string)> complain) {
+    const Export& wanted, const Options& options,
+    std::function<void(const std::string&)> complain) {
   auto image = open_image(wanted, options);
   if (!image.ok()) return image.status();
   vm_device::BlockImage* const raw_image = image->get();
@@ -45,13 +44,13 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
   auto listener =
       wanted.socket.empty() ? Listener::adopt(wanted.fd) : Listener::create(wanted.socket);
   if (!listener.ok()) return listener.status();
-  std::unique_ptr<DiskServer> server(new DiskServer(wanted.name, *std::move(listener)));
-  server->complain_ = [complain = std::move(complain), name = wanted.name](
-                          const std::string& text) { complain(fmt::format("{}: {}", name, text)); };
+  std::unique_ptr<DiskServer> server(
+      new DiskServer(wanted.name, *std::move(listener), std::move(complain)));
   auto backend = vm_device::VhostUserBackend::create(
       *std::move(disk),
-      {.poll = options.poll,
-       .refused = [raw = server.get()](std::string_view why) { raw->refuse(why); }});
+      {.poll = options.poll, .refused = [raw = server.get()](std::string_view why) {
+         raw->complaints_.tell(fmt::format("refused {}", why));
+       }});
   if (!backend.ok()) return backend.status();
   server->backend_ = *std::move(backend);
   server->image_ = raw_image;
@@ -72,22 +71,12 @@ absl::Status DiskServer::start(std::function<void()> ended) {
   return absl::OkStatus();
 }
 
-// A front end that is refused all the time does not fill the host's log.
-void DiskServer::refuse(std::string_view why) {
-  if (++refusals_ > kMostRefusals) return;
-  complain_(fmt::format("refused {}", why));
-  if (refusals_ == kMostRefusals) {
-    complain_("more that is refused on this connection is counted, and not told");
-  }
-}
-
 void DiskServer::serve() {
   while (const auto connection = listener_->accept()) {
-    refusals_ = 0;
     const absl::Status status = backend_->serve(*connection);
     ::close(*connection);
     if (absl::IsCancelled(status)) return;
-    if (!status.ok()) complain_("connection ended: " + std::string(status.message()));
+    if (!status.ok()) complaints_.tell("connection ended: " + std::string(status.message()));
   }
 }
 
@@ -103,7 +92,7 @@ void DiskServer::stop() {
   const bool writes = image_->access() == vm_device::ImageAccess::kReadWrite;
   const int error = writes ? image_->flush() : 0;
   if (error != 0)
-    complain_(fmt::format("the image is not on stable storage: {}", std::strerror(error)));
+    complaints_.tell(fmt::format("the image is not on stable storage: {}", std::strerror(error)));
 }
 
 }  // namespace vmblkd

@@ -2,14 +2,13 @@
 #ifndef VMBLKD_DISK_SERVER_H_
 #define VMBLKD_DISK_SERVER_H_
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <thread>
 
 #include "absl/status/statusor.h"
+#include "tools/vmblkd/complaints.h"
 #include "tools/vmblkd/listener.h"
 #include "tools/vmblkd/options.h"
 #include "vm_device/block_image.h"
@@ -23,7 +22,8 @@ class DiskServer {
   // one line each.
   // Errors:  those of RawImage, VirtioBlk and Listener: their messages name what is wrong.
   static absl::StatusOr<std::unique_ptr<DiskServer>> create(
-      const Export& wanted, const Options& options, std::function<void(std::string)> complain);
+      const Export& wanted, const Options& options,
+      std::function<void(const std::string&)> complain);
   DiskServer(const DiskServer&) = delete;
   DiskServer& operator=(const DiskServer&) = delete;
   // Stops.
@@ -41,17 +41,18 @@ class DiskServer {
   vm_device::VhostUserStatistics statistics() const { return backend_->statistics(); }
 
  private:
-  DiskServer(std::string name, std::unique_ptr<Listener> listener)
-      : name_(std::move(name)), listener_(std::move(listener)) {}
+  DiskServer(std::string name, std::unique_ptr<Listener> listener,
+             std::function<void(const std::string&)> complain)
+      : name_(std::move(name)),
+        listener_(std::move(listener)),
+        complaints_(name_, std::move(complain)) {}
   void serve();
-  void refuse(std::string_view why);
 
   const std::string name_;
   std::unique_ptr<Listener> listener_;
-  std::function<void(std::string)> complain_;
+  Complaints complaints_;
   vm_device::BlockImage* image_ = nullptr;  // the device's
   std::unique_ptr<vm_device::VhostUserBackend> backend_;
-  std::uint64_t refusals_ = 0;  // of this connection
   std::thread thread_;
 };
 

@@ -19,6 +19,9 @@
 namespace vmblkd {
 namespace {
 
+// Front ends that have connected and wait for the one before.
+constexpr int kMostWaiting = 16;
+
 absl::Status failed(const std::string& path, int error) {
   const std::string text = fmt::format("{}: {}", path, std::strerror(error));
   if (error == EACCES || error == EPERM || error == EROFS) return absl::PermissionDeniedError(text);
@@ -60,7 +63,7 @@ int listen_at(int socket, const std::string& path) {
   if (renames) ::unlink(early.c_str());
   if (::bind(socket, generic(address), sizeof address) != 0) return errno;
   const bool listens =
-      ::listen(socket, 1) == 0 && (!renames || ::rename(early.c_str(), path.c_str()) == 0);
+      ::listen(socket, kMostWaiting) == 0 && (!renames || ::rename(early.c_str(), path.c_str()) == 0);
   if (listens) return 0;
   const int error = errno;
   ::unlink(name.c_str());
