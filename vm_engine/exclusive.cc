@@ -32,7 +32,8 @@ struct Word {
 
 Subject subject_of(const Word& word, std::uint32_t access) {
   return {.access = access,
-          .side = std::uint8_t{access == VME_ACCESS_WRITE ? VME_SIDE_DESTINATION : VME_SIDE_SOURCE},
+          .side = static_cast<std::uint8_t>(access == VME_ACCESS_WRITE ? VME_SIDE_DESTINATION
+                                                                       : VME_SIDE_SOURCE),
           .gva = word.gva,
           .bytes = word.bytes};
 }

@@ -44,8 +44,8 @@ struct A64Code {
 
   class FirstError : public asmjit::ErrorHandler {
    public:
-    void handleError(asmjit::Error error, const char*, asmjit::BaseEmitter*) override {
-      if (value == asmjit::kErrorOk) value = error;
+    void handleError(asmjit::Error told, const char*, asmjit::BaseEmitter*) override {
+      if (value == asmjit::kErrorOk) value = told;
     }
     asmjit::Error value = asmjit::kErrorOk;
   };

@@ -65,8 +65,8 @@ class X86Code {
  private:
   class FirstError : public asmjit::ErrorHandler {
    public:
-    void handleError(asmjit::Error error, const char*, asmjit::BaseEmitter*) override {
-      if (first == asmjit::kErrorOk) first = error;
+    void handleError(asmjit::Error told, const char*, asmjit::BaseEmitter*) override {
+      if (first == asmjit::kErrorOk) first = told;
     }
     asmjit::Error first = asmjit::kErrorOk;
   };
