@@ -56,6 +56,7 @@ class DescriptorChain {
   std::uint32_t name_ = 0;        // head(), and above it what the form adds
   std::uint32_t ring_bytes_ = 0;  // of its descriptors in the ring (packed)
   std::uint16_t turn_ = 0;        // of a queue in order
+  std::uint16_t note_ = 0;        // in the queue's journal (packed)
 };
 
 }  // namespace vm_device

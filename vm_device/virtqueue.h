@@ -25,8 +25,9 @@
 namespace vm_device {
 
 namespace internal {
+class PackedJournal;
 class RequestJournal;
-}
+}  // namespace internal
 
 inline constexpr std::uint32_t kMaxIndirectDescriptors = 1024;
 
@@ -51,11 +52,14 @@ struct VirtqueueConfig {
   // Where to begin; without one, at the beginning. Of an idle queue: there are no chains with
   // which requests that another device has taken could be pushed.
   std::optional<VirtqueueState> start{};
-  // Of vhost-user, split rings only: where it is noted what was taken, and the heads of requests
+  // Of vhost-user, split rings: where it is noted what was taken, and the heads of requests
   // that were taken from this ring before and are to be taken again first. They are `start`'s
   // next_available ahead of its next_used.
   internal::RequestJournal* journal = nullptr;
   std::span<const std::uint16_t> taken_before{};
+  // The same of packed rings: it is open, and `start` where it says. What is to be taken again is
+  // in it.
+  internal::PackedJournal* packed_journal = nullptr;
 };
 
 enum class PopStatus : std::uint8_t {

@@ -6,23 +6,24 @@
 namespace vm_device::internal {
 namespace {
 
-// Positions with a wrap counter as bit 15.
-constexpr std::uint16_t kWrap = 0x8000;
+// A request that is taken again, as it was noted; in place of the ring.
+class NotedPath {
+ public:
+  explicit NotedPath(PackedJournal& journal) : journal_(journal) {}
+  bool load_descriptor(std::uint64_t, Descriptor& descriptor) const {
+    return journal_.next_again(descriptor);
+  }
 
-constexpr std::uint32_t position(std::uint16_t counted) { return counted & kPackedPosition; }
-
-// From one to the other, both of them in a ring of `size`; more than that where `to` is behind.
-constexpr std::uint32_t distance(std::uint16_t from, std::uint16_t to, std::uint32_t size) {
-  const std::uint32_t wrapped = ((from ^ to) & kWrap) != 0 ? size : 0;
-  return position(to) + wrapped - position(from);
-}
+ private:
+  PackedJournal& journal_;
+};
 
 }  // namespace
 
 VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
-  if (config.size > kWrap) return fail(VirtqueueError::kBadSize);
-  const auto at = config.start.value_or(VirtqueueState{kWrap, kWrap});
-  if (position(at.next_used) >= config.size || at.next_available != at.next_used) {
+  if (config.size > kPackedWrap) return fail(VirtqueueError::kBadSize);
+  const auto at = config.start.value_or(VirtqueueState{kPackedWrap, kPackedWrap});
+  if ((at.next_used & kPackedPosition) >= config.size || at.next_available != at.next_used) {
     return fail(VirtqueueError::kBadStart);
   }
   const RingRanges ranges{{{config.descriptor_table, config.size * kDescriptorBytes,
@@ -30,22 +31,17 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
                            {config.driver_area, kEventBytes, kEventBytes, DmaAccess::kRead},
                            {config.device_area, kEventBytes, kEventBytes, DmaAccess::kWrite}}};
   ring_bytes_ = bytes_of(config.size);
-  available_at_ = bytes_of(position(at.next_available));
-  used_at_ = bytes_of(position(at.next_used));
-  available_turn_ = (at.next_available & kWrap) != 0 ? kPackedAvailable : kPackedUsed;
-  used_flags_ = (at.next_used & kWrap) != 0 ? kTurns << 16 : 0;
+  available_at_ = bytes_of(at.next_available & kPackedPosition);
+  used_at_ = bytes_of(at.next_used & kPackedPosition);
+  available_turn_ = (at.next_available & kPackedWrap) != 0 ? kPackedAvailable : kPackedUsed;
+  used_flags_ = (at.next_used & kPackedWrap) != 0 ? kTurns << 16 : 0;
   find_quick_end();
   staged_ = 0;
   has_first_ = false;
   run_ = {};
+  journal_ = config.packed_journal;
+  noted_.clear();
   return start(config, ranges);
-}
-
-VirtqueueState PackedRing::state() const {
-  const auto wrap_if = [](bool set) { return set ? kWrap : std::uint16_t{0}; };
-  const std::uint16_t available_wrap = wrap_if(available_turn_ == kPackedAvailable);
-  return {static_cast<std::uint16_t>(position_of(available_at_) | available_wrap),
-          static_cast<std::uint16_t>(position_of(used_at_) | wrap_if(used_flags_ != 0))};
 }
 
 template <unsigned kTaken>
@@ -148,7 +144,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
   if (!is_taking()) return PopStatus::kEmpty;
-  prepare_quick_path();
+  if (journal_ == nullptr) prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   find_quick_end();
   return status == PopStatus::kError ? forget(chain, status) : status;
@@ -162,6 +158,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 template <typename Path>
 PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
+  if (journal_ != nullptr && journal_->begin_again()) return pop_noted(chain);
   Descriptor first{};
   const std::uint64_t offset = available_at_;
   if (!path.load(RingPart::kDescriptors, offset + kDescriptorRest, first.rest,
@@ -170,6 +167,15 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
   }
   if (!is_available(first.rest)) return PopStatus::kEmpty;
   if (!path.load_buffer_at(offset, first)) return stop(VirtqueueError::kRingUnreachable);
+  if (journal_ != nullptr) journal_->begin();
+  const VirtqueueError error = take(path, first, chain);
+  return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
+}
+
+PopStatus PackedRing::pop_noted(DescriptorChain& chain) {
+  const NotedPath path(*journal_);
+  Descriptor first{};
+  path.load_descriptor(0, first);
   const VirtqueueError error = take(path, first, chain);
   return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
 }
@@ -185,6 +191,7 @@ VirtqueueError PackedRing::take(Path path, Descriptor it, DescriptorChain& chain
   std::uint32_t taken = 1;
   while (true) {
     const unsigned flags = it.packed_flags();
+    if (journal_ != nullptr) journal_->add(it);
     if ((flags & kDescriptorIndirect) != 0) {
       if (taken != 1 || (flags & kDescriptorNext) != 0) return VirtqueueError::kIndirectWithNext;
       return take_indirect(it, chain);
@@ -223,6 +230,7 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
   const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
   sign(chain, id | write_flag << 16);
   take_turn(chain);
+  if (journal_ != nullptr) set_note(chain, journal_->take());
   advance_available(bytes_of(descriptors));
   return VirtqueueError::kNone;
 }
@@ -294,6 +302,13 @@ VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t wri
     stage_in_order();
     return error_;
   }
+  if (journal_ != nullptr) {
+    stage_noted({.written = written,
+                 .name = name_of(chain),
+                 .ring_bytes = ring_bytes_of(chain),
+                 .note = note_of(chain)});
+    return error_;
+  }
   stage_word(position_of(used_at_), used_word(name_of(chain) | used_flags_, written));
   staged_ += ring_bytes_of(chain);
   advance_used(ring_bytes_of(chain));
@@ -302,6 +317,10 @@ VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t wri
 
 void PackedRing::stage_in_order() {
   for (Completion it; order_.next(it);) {
+    if (journal_ != nullptr) {
+      stage_noted(it);
+      continue;
+    }
     if (!run_.last.whole) end_run();
     if (!run_.open) {
       run_ = {.open = true, .at = position_of(used_at_), .last = {}};
@@ -335,61 +354,36 @@ void PackedRing::stage_word(std::uint16_t at, std::uint64_t word) {
   });
 }
 
+void PackedRing::stage_noted(const Completion& request) {
+  const std::uint16_t at = position_of(used_at_);
+  const std::uint64_t word = used_word(request.name | used_flags_, request.written);
+  staged_ += request.ring_bytes;
+  advance_used(request.ring_bytes);
+  noted_.push_back({.at = at, .end = state().next_used, .note = request.note, .word = word});
+}
+
+void PackedRing::publish_noted() {
+  unsignalled_ += std::exchange(staged_, 0);
+  for (const Noted& it : noted_) {
+    journal_->giving_back(it.note, it.end);
+    if (!on_path([&](auto path) { return publish_on(path, it.at, it.word); })) break;
+    journal_->given_back(it.note);
+  }
+  noted_.clear();
+}
+
 VirtqueueError PackedRing::publish() {
   if (!enabled_ || staged_ == 0) return error_;
+  if (journal_ != nullptr) {
+    publish_noted();
+    return error_;
+  }
   end_run();
   unsignalled_ += std::exchange(staged_, 0);
   has_first_ = false;
   if (!in_order_) alone_ = epoch_;
   on_path([&](auto path) { publish_on(path, first_at_, first_word_); });
   return error_;
-}
-
-std::uint16_t PackedRing::published() const {
-  const std::uint16_t next = state().next_used;
-  const std::uint16_t staged = position_of(staged_);
-  if (staged <= position(next)) return static_cast<std::uint16_t>(next - staged);
-  return static_cast<std::uint16_t>((next ^ kWrap) + size_ - staged);
-}
-
-bool PackedRing::wants_interrupt() {
-  if (unsignalled_ == 0) return false;
-  full_barrier();  // as in the split form
-  const auto passed = static_cast<std::uint32_t>(std::exchange(unsignalled_, 0) / kDescriptorBytes);
-  std::uint32_t wish = 0;
-  const bool loaded = on_path(
-      [&](auto path) { return path.load(RingPart::kDriver, 0, wish, std::memory_order_relaxed); });
-  if (!loaded) return unreachable();
-  const std::uint32_t flags = wish >> 16 & 3;
-  if (flags == kEventsDisable) return false;
-  if (flags != kEventsDescriptor || !has(kFeatureRingEventIdx)) return true;
-  // How far the descriptor that the driver named lies behind the last one that it sees used.
-  // Within one lap wrap counters tell which came first.
-  if (passed >= size_) return true;
-  const auto event = static_cast<std::uint16_t>(wish);
-  return distance(event, published(), size_) - 1 < passed;
-}
-
-void PackedRing::suppress_notifications() {
-  if (!is_taking()) return;
-  on_path([&](auto path) {
-    const std::uint32_t wish = std::uint32_t{kEventsDisable} << 16;
-    if (!path.store(RingPart::kDevice, 0, wish, std::memory_order_relaxed)) unreachable();
-  });
-}
-
-bool PackedRing::resume_notifications() {
-  if (!is_taking()) return false;
-  const std::uint32_t wish = has(kFeatureRingEventIdx)
-                                 ? std::uint32_t{kEventsDescriptor} << 16 | state().next_available
-                                 : std::uint32_t{kEventsEnable} << 16;
-  std::uint32_t first = 0;
-  const bool told = on_path([&](auto path) {
-    return path.store(RingPart::kDevice, 0, wish, std::memory_order_seq_cst) &&
-           path.load(RingPart::kDescriptors, available_at_ + kDescriptorRest, first,
-                     std::memory_order_seq_cst);
-  });
-  return told ? is_available(first) : unreachable();
 }
 
 }  // namespace vm_device::internal

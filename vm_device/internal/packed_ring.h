@@ -10,7 +10,9 @@
 #define VM_DEVICE_INTERNAL_PACKED_RING_H_
 
 #include <cstdint>
+#include <vector>
 
+#include "vm_device/internal/packed_journal.h"
 #include "vm_device/internal/quick_chain.h"
 #include "vm_device/internal/ring_core.h"
 
@@ -22,7 +24,10 @@ class PackedRing : public RingCore {
   explicit PackedRing(DmaSpace& dma) : RingCore(dma) {}
 
   VirtqueueError enable(const VirtqueueConfig& config);
-  VirtqueueState state() const;
+  VirtqueueState state() const {
+    return {counted(available_at_, available_turn_ == kPackedAvailable),
+            counted(used_at_, used_flags_ != 0)};
+  }
   bool is_idle() const { return !is_enabled() || bytes_in_use() == 0; }
 
   PopStatus pop(DescriptorChain& chain);
@@ -59,6 +64,7 @@ class PackedRing : public RingCore {
 
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
+  PopStatus pop_noted(DescriptorChain& chain);
   template <typename Path>
   VirtqueueError take(Path path, Descriptor it, DescriptorChain& chain);
   VirtqueueError take_indirect(Descriptor reference, DescriptorChain& chain);
@@ -74,6 +80,9 @@ class PackedRing : public RingCore {
   void advance_used(std::uint32_t bytes);
   static std::uint16_t position_of(std::uint32_t bytes) {
     return static_cast<std::uint16_t>(bytes / kDescriptorBytes);
+  }
+  static std::uint16_t counted(std::uint32_t bytes, bool wrap) {
+    return static_cast<std::uint16_t>(position_of(bytes) | (wrap ? kPackedWrap : 0));
   }
   static constexpr std::uint32_t bytes_of(std::uint32_t descriptors) {
     return static_cast<std::uint32_t>(descriptors * kDescriptorBytes);
@@ -93,6 +102,8 @@ class PackedRing : public RingCore {
   void stage_in_order();
   void end_run();
   void stage_word(std::uint16_t at, std::uint64_t word);
+  void stage_noted(const Completion& request);
+  void publish_noted();
 
   // Bytes of the ring: where the next available and the next used descriptor lie.
   std::uint32_t available_at_ = 0;
@@ -108,6 +119,16 @@ class PackedRing : public RingCore {
   bool has_first_ = false;    // of what is staged: written last
   std::uint16_t first_at_ = 0;
   std::uint64_t first_word_ = 0;
+  // With a journal each request has a word of its own, and none is written before those ahead of
+  // it: what the driver sees is always what the journal says, or one request more.
+  struct Noted {
+    std::uint16_t at;
+    std::uint16_t end;  // where the device stands then
+    std::uint16_t note;
+    std::uint64_t word;
+  };
+  PackedJournal* journal_ = nullptr;
+  std::vector<Noted> noted_;
   UsedRun run_;
   std::uint32_t run_flags_ = 0;  // used_flags_ where it began
 };

@@ -13,33 +13,15 @@ constexpr std::uint64_t kLastBatchHead = 12;
 constexpr std::uint64_t kUsed = 14;
 constexpr std::uint64_t kEntries = 16;
 constexpr std::uint64_t kEntryBytes = 16;
-constexpr std::uint16_t kVersionOne = 1;
 
 // An entry: a flag (1 byte), the head given back before it in a batch, when it was taken.
 constexpr std::uint64_t kNext = 6;
 constexpr std::uint64_t kTaken = 8;
 
-constexpr std::uint64_t kAlignment = 64;
-
 }  // namespace
 
 std::uint64_t RequestJournal::bytes_for(std::uint32_t size) {
-  const std::uint64_t bytes = kEntries + size * kEntryBytes;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-template <typename T>
-T RequestJournal::load(std::uint64_t at) const {
-  T value{};
-  static_cast<void>(bytes_->memory().load(vm_mem::GuestAddress{begin_ + at}, value));
-  return value;
-}
-
-// In order: the process may end between any two.
-template <typename T>
-void RequestJournal::store(std::uint64_t at, T value) {
-  static_cast<void>(
-      bytes_->memory().store(vm_mem::GuestAddress{begin_ + at}, value, std::memory_order_release));
+  return JournalRegion::bytes_for(kEntries, size * kEntryBytes);
 }
 
 std::uint64_t RequestJournal::entry(std::uint16_t head) const {
@@ -49,29 +31,29 @@ std::uint64_t RequestJournal::entry(std::uint16_t head) const {
 // What the driver sees used and the journal does not know of was published by a back end that
 // ended right after it.
 void RequestJournal::finish_batch(std::uint16_t used) {
-  const auto missed = static_cast<std::uint16_t>(used - load<std::uint16_t>(kUsed));
-  auto head = load<std::uint16_t>(kLastBatchHead);
+  const auto missed = static_cast<std::uint16_t>(used - region_.load<std::uint16_t>(kUsed));
+  auto head = region_.load<std::uint16_t>(kLastBatchHead);
   for (std::uint16_t i = 0; i < std::min(missed, size_) && head < size_; ++i) {
-    store(entry(head), std::uint8_t{0});
-    head = load<std::uint16_t>(entry(head) + kNext);
+    region_.store(entry(head), std::uint8_t{0});
+    head = region_.load<std::uint16_t>(entry(head) + kNext);
   }
-  store(kUsed, used);
+  region_.store(kUsed, used);
 }
 
 std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
-  const bool is_known =
-      load<std::uint16_t>(kVersion) == kVersionOne && load<std::uint16_t>(kCount) == size_;
+  const bool is_known = region_.load<std::uint16_t>(kVersion) == JournalRegion::kVersionOne &&
+                        region_.load<std::uint16_t>(kCount) == size_;
   if (!is_known) {
     clear();
-    store(kUsed, used);
-    store(kCount, size_);
-    store(kVersion, kVersionOne);
+    region_.store(kUsed, used);
+    region_.store(kCount, size_);
+    region_.store(kVersion, JournalRegion::kVersionOne);
   }
   finish_batch(used);
   std::vector<std::pair<std::uint64_t, std::uint16_t>> left;
   for (std::uint16_t head = 0; head < size_; ++head) {
-    const auto count = load<std::uint64_t>(entry(head) + kTaken);
-    if (load<std::uint8_t>(entry(head)) != 0) left.emplace_back(count, head);
+    const auto count = region_.load<std::uint64_t>(entry(head) + kTaken);
+    if (region_.load<std::uint8_t>(entry(head)) != 0) left.emplace_back(count, head);
   }
   std::sort(left.begin(), left.end());
   next_count_ = left.empty() ? 0 : left.back().first + 1;
@@ -82,24 +64,24 @@ std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
 }
 
 void RequestJournal::clear() {
-  for (std::uint16_t head = 0; head < size_; ++head) store(entry(head), std::uint8_t{0});
+  for (std::uint16_t head = 0; head < size_; ++head) region_.store(entry(head), std::uint8_t{0});
 }
 
 void RequestJournal::take(std::uint16_t head) {
-  store(entry(head) + kTaken, next_count_++);
-  store(entry(head), std::uint8_t{1});
+  region_.store(entry(head) + kTaken, next_count_++);
+  region_.store(entry(head), std::uint8_t{1});
 }
 
 void RequestJournal::stage(std::uint16_t head) {
-  store(entry(head) + kNext, load<std::uint16_t>(kLastBatchHead));
-  store(kLastBatchHead, head);
+  region_.store(entry(head) + kNext, region_.load<std::uint16_t>(kLastBatchHead));
+  region_.store(kLastBatchHead, head);
   batch_.push_back(head);
 }
 
 void RequestJournal::publish(std::uint16_t used) {
-  for (const std::uint16_t head : batch_) store(entry(head), std::uint8_t{0});
+  for (const std::uint16_t head : batch_) region_.store(entry(head), std::uint8_t{0});
   batch_.clear();
-  store(kUsed, used);
+  region_.store(kUsed, used);
 }
 
 }  // namespace vm_device::internal

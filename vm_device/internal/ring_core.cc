@@ -76,7 +76,8 @@ void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written)
   order_.put(chain.turn_, {.written = written,
                            .name = chain.name_,
                            .ring_bytes = chain.ring_bytes_,
-                           .whole = written == chain.writable_bytes()});
+                           .whole = written == chain.writable_bytes(),
+                           .note = chain.note_});
 }
 
 VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& count) {

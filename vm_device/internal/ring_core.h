@@ -55,6 +55,8 @@ class RingCore {
   static void set_ring_bytes(DescriptorChain& chain, std::uint32_t bytes) {
     chain.ring_bytes_ = bytes;
   }
+  static void set_note(DescriptorChain& chain, std::uint16_t note) { chain.note_ = note; }
+  static std::uint16_t note_of(const DescriptorChain& chain) { return chain.note_; }
   void take_turn(DescriptorChain& chain) {
     if (in_order_) chain.turn_ = order_.take();
   }

@@ -14,6 +14,7 @@ struct Completion {
   std::uint32_t ring_bytes = 0;  // of its descriptors (packed)
   // Nothing of its writable buffers is left, so that a driver needs no entry to know it.
   bool whole = false;
+  std::uint16_t note = 0;  // of the chain
 };
 
 // Requests of which the driver is told by one entry, where the first of them would have had

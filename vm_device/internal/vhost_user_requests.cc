@@ -322,7 +322,7 @@ absl::Status VhostUserSession::get_journals(Message& message) {
     return absl::InvalidArgumentError(
         absl::StrFormat("GET_INFLIGHT_FD for %u queues of %u descriptors", count, size));
   }
-  const std::uint64_t bytes = count * RequestJournal::bytes_for(size);
+  const std::uint64_t bytes = VhostUserRings::journal_bytes(size, count);
   const OwnedFd file = sealed_file(bytes);
   if (!file.is_open()) {
     return absl::ResourceExhaustedError(absl::StrFormat("memfd_create: %s", std::strerror(errno)));

@@ -128,7 +128,7 @@ void VhostUserRings::pause(std::size_t index) {
   const auto at = transport_.stop(index);
   if (!at) return;
   rings_[index].base = *at;
-  rings_[index].has_base = rings_[index].is_base_ours = true;
+  rings_[index].has_base = rings_[index].is_base_ours = rings_[index].has_run = true;
 }
 
 absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
@@ -201,47 +201,19 @@ void VhostUserRings::start(std::size_t index) {
   Ring& ring = rings_[index];
   VirtqueueConfig config = config_of(ring);
   const bool is_modern = (features_ & kFeatureVersion1) != 0;
-  if (!is_modern) config.size = 0;
   config.start = start_of(ring, config);
-  use_journal(index, config);
+  const bool is_journal_good = use_journal(index, config);
+  if (!is_modern || !is_journal_good) config.size = 0;  // which no ring has
   ring.paused = false;
   const VirtqueueError error = transport_.start(index, config);
   ring.refused = error != VirtqueueError::kNone;
   if (!ring.refused) return;
-  refused_(
-      absl::StrFormat("ring %u", index),
-      absl::FailedPreconditionError(is_modern ? std::string(virtqueue_error_name(error))
-                                              : "the driver has not accepted VIRTIO_F_VERSION_1"));
-}
-
-// Requests that a back end had and did not give back come first.
-void VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
-  const Ring& ring = rings_[index];
-  if (ring.journal == nullptr) return;
-  if (is_packed() || config.size > ring.journal_size) {
-    return refused_(
-        absl::StrFormat("ring %u", index),
-        absl::UnimplementedError(is_packed() ? "requests of packed rings are not kept over a crash"
-                                             : "the memory for requests under way is too small"));
-  }
-  taken_before_ = ring.journal->open(config.start->next_used);
-  std::erase_if(taken_before_, [&](std::uint16_t head) { return head >= config.size; });
-  config.journal = ring.journal.get();
-  config.taken_before = taken_before_;
-  config.start->next_available =
-      static_cast<std::uint16_t>(config.start->next_used + taken_before_.size());
-}
-
-void VhostUserRings::use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size,
-                                  std::size_t count) {
-  const std::uint64_t part = RequestJournal::bytes_for(size);
-  for (std::size_t i = 0; i < rings_.size(); ++i) {
-    const bool has_one = bytes != nullptr && i < count;
-    rings_[i].journal =
-        has_one ? std::make_unique<RequestJournal>(*bytes, i * part, size) : nullptr;
-    rings_[i].journal_size = size;
-  }
-  journals_ = std::move(bytes);
+  const auto why = [&]() -> std::string {
+    if (!is_modern) return "the driver has not accepted VIRTIO_F_VERSION_1";
+    if (!is_journal_good) return "what is noted of its requests under way cannot be";
+    return std::string(virtqueue_error_name(error));
+  };
+  refused_(absl::StrFormat("ring %u", index), absl::FailedPreconditionError(why()));
 }
 
 void VhostUserRings::pause() {
@@ -264,10 +236,8 @@ void VhostUserRings::update() {
 
 void VhostUserRings::reset_by_driver() {
   transport_.reset();
-  for (Ring& ring : rings_) {
-    if (ring.journal != nullptr) ring.journal->clear();
-    reset(ring);
-  }
+  for (Ring& ring : rings_) reset(ring);
+  for (std::size_t i = 0; i < rings_.size(); ++i) clear_journal(i);
 }
 
 bool VhostUserRings::is_any_running() const {
@@ -279,11 +249,7 @@ bool VhostUserRings::is_any_running() const {
 
 void VhostUserRings::reset(Ring& ring) {
   if (ring.kick.is_open()) ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
-  auto journal = std::move(ring.journal);
-  const std::uint16_t journal_size = ring.journal_size;
   ring = Ring();
-  ring.journal = std::move(journal);
-  ring.journal_size = journal_size;
 }
 
 void VhostUserRings::close() {

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "vm_device/internal/foreign_bytes.h"
 #include "vm_device/internal/owned_fd.h"
+#include "vm_device/internal/packed_journal.h"
 #include "vm_device/internal/request_journal.h"
 #include "vm_device/internal/vhost_user_memory.h"
 #include "vm_device/internal/vhost_user_transport.h"
@@ -54,6 +55,8 @@ class VhostUserRings {
   // Stops the ring, all of whose requests are complete then. Where it is to go on.
   absl::StatusOr<std::uint32_t> stop(std::uint32_t index);
 
+  // The bytes that the journals of so many queues take, in either form.
+  static std::uint64_t journal_bytes(std::uint16_t size, std::size_t count);
   // Where rings that are started later note their requests: a part of the bytes for each, for
   // queues of that size. Null: nowhere.
   void use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size, std::size_t count);
@@ -85,13 +88,14 @@ class VhostUserRings {
     VirtqueueState base;
     bool has_base = false;
     bool is_base_ours = false;  // where the ring has stopped; else what the front end says
+    bool has_run = false;       // so that the front end knows what it says
     OwnedFd kick;
     bool has_kick = false;
     bool enabled = false;
     bool refused = false;  // could not be started as it is
     bool paused = false;   // by pause(): waits for its memory, if that is gone
     std::unique_ptr<RequestJournal> journal;
-    std::uint16_t journal_size = 0;
+    std::unique_ptr<PackedJournal> packed_journal;
   };
 
   absl::Status check(std::uint32_t index) const;
@@ -101,7 +105,12 @@ class VhostUserRings {
   bool is_placed(const VirtqueueConfig& config) const;
   VirtqueueConfig config_of(const Ring& ring) const;
   VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
-  void use_journal(std::size_t index, VirtqueueConfig& config);
+  std::uint64_t journal_part() const;
+  bool has_journal(std::size_t index) const;
+  bool use_journal(std::size_t index, VirtqueueConfig& config);
+  void use_split_journal(std::size_t index, VirtqueueConfig& config);
+  bool use_packed_journal(std::size_t index, VirtqueueConfig& config);
+  void clear_journal(std::size_t index);
   void reset(Ring& ring);
   void start(std::size_t index);
   void pause(std::size_t index);
@@ -115,6 +124,8 @@ class VhostUserRings {
   std::uint64_t features_ = 0;
   bool enabled_by_message_ = false;
   std::unique_ptr<ForeignBytes> journals_;
+  std::uint16_t journal_size_ = 0;
+  std::size_t journal_count_ = 0;
   std::vector<Ring> rings_;
   std::vector<std::uint16_t> taken_before_;  // of the ring that is being started
 };

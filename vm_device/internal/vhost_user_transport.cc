@@ -66,9 +66,15 @@ std::optional<VirtqueueState> VhostUserTransport::split_start(const VirtqueueCon
 
 bool VhostUserTransport::is_new(const VirtqueueConfig& config) {
   constexpr std::uint16_t kBoth = kPackedAvailable | kPackedUsed;
-  std::uint16_t flags = kBoth;
-  const bool found = dma_.load(config.descriptor_table + kPackedDescriptorFlags, flags).ok();
-  return found && (little_endian(flags) & kBoth) != kBoth;
+  return (packed_flags(config, 0).value_or(kBoth) & kBoth) != kBoth;
+}
+
+std::optional<std::uint16_t> VhostUserTransport::packed_flags(const VirtqueueConfig& config,
+                                                              std::uint64_t position) {
+  std::uint16_t flags = 0;
+  const std::uint64_t at = config.descriptor_table + position * kDescriptorBytes;
+  if (!dma_.load(at + kPackedDescriptorFlags, flags).ok()) return std::nullopt;
+  return little_endian(flags);
 }
 
 std::optional<VirtqueueState> VhostUserTransport::stop(std::size_t queue) {

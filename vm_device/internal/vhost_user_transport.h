@@ -72,6 +72,8 @@ class VhostUserTransport final : private VirtioTransport {
   std::optional<VirtqueueState> split_start(const VirtqueueConfig& config);
   // Whether nothing of a packed ring was ever used: its first descriptor was not.
   bool is_new(const VirtqueueConfig& config);
+  // The flags of a descriptor of a packed ring. Nothing: the ring is not there.
+  std::optional<std::uint16_t> packed_flags(const VirtqueueConfig& config, std::uint64_t position);
   // All of them, at once: what is under way is forgotten.
   void reset();
   // Whether a queue has stopped for an error that the driver made.

@@ -32,7 +32,8 @@ inline constexpr std::uint16_t kUsedNoNotify = 1;
 // counter of whoever looks; and the two words of event suppression, which lie together.
 inline constexpr std::uint16_t kPackedAvailable = 1 << 7;
 inline constexpr std::uint16_t kPackedUsed = 1 << 15;
-inline constexpr std::uint16_t kPackedPosition = 0x7fff;  // the rest is a wrap counter
+inline constexpr std::uint16_t kPackedPosition = 0x7fff;
+inline constexpr std::uint16_t kPackedWrap = 0x8000;  // a wrap counter beside a position
 inline constexpr std::uint64_t kEventBytes = 4;
 inline constexpr std::uint16_t kEventsEnable = 0;
 inline constexpr std::uint16_t kEventsDisable = 1;

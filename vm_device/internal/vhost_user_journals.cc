@@ -1,0 +1,90 @@
+// Where the rings of a vhost-user connection note their requests.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_device/internal/vhost_user_rings.h"
+
+namespace vm_device::internal {
+
+// A front end may ask before it says which form the rings have.
+std::uint64_t VhostUserRings::journal_bytes(std::uint16_t size, std::size_t count) {
+  return count * std::max(RequestJournal::bytes_for(size), PackedJournal::bytes_for(size));
+}
+
+std::uint64_t VhostUserRings::journal_part() const {
+  return is_packed() ? PackedJournal::bytes_for(journal_size_)
+                     : RequestJournal::bytes_for(journal_size_);
+}
+
+void VhostUserRings::use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size,
+                                  std::size_t count) {
+  for (Ring& ring : rings_) {
+    ring.journal.reset();
+    ring.packed_journal.reset();
+  }
+  journal_size_ = size;
+  journal_count_ = count;
+  journals_ = std::move(bytes);
+}
+
+bool VhostUserRings::has_journal(std::size_t index) const {
+  return journals_ != nullptr && index < journal_count_ &&
+         (index + 1) * journal_part() <= journals_->bytes();
+}
+
+// Requests that a back end had and did not give back come first. False: what it has noted of them
+// cannot be.
+bool VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
+  if (journals_ == nullptr || index >= journal_count_) return true;
+  if (!has_journal(index) || config.size > journal_size_) {
+    refused_(absl::StrFormat("ring %u", index),
+             absl::InvalidArgumentError("the memory for requests under way is too small"));
+    return true;
+  }
+  if (is_packed()) return use_packed_journal(index, config);
+  use_split_journal(index, config);
+  return true;
+}
+
+void VhostUserRings::use_split_journal(std::size_t index, VirtqueueConfig& config) {
+  Ring& ring = rings_[index];
+  ring.journal =
+      std::make_unique<RequestJournal>(*journals_, index * journal_part(), journal_size_);
+  taken_before_ = ring.journal->open(config.start->next_used);
+  std::erase_if(taken_before_, [&](std::uint16_t head) { return head >= config.size; });
+  config.journal = ring.journal.get();
+  config.taken_before = taken_before_;
+  config.start->next_available =
+      static_cast<std::uint16_t>(config.start->next_used + taken_before_.size());
+}
+
+// Where a packed ring stands is nowhere in memory but here. The front end knows it of a ring
+// that has stopped on this connection; after a crash it says where the ring was started.
+bool VhostUserRings::use_packed_journal(std::size_t index, VirtqueueConfig& config) {
+  Ring& ring = rings_[index];
+  ring.packed_journal =
+      std::make_unique<PackedJournal>(*journals_, index * journal_part(), journal_size_);
+  const auto used = ring.packed_journal->open(
+      {.size = config.size,
+       .used = config.start->next_used,
+       .is_certain = ring.is_base_ours || ring.has_run,
+       .flags = [&](std::uint16_t at) { return transport_.packed_flags(config, at); }});
+  if (!used) return false;
+  config.packed_journal = ring.packed_journal.get();
+  config.start = VirtqueueState{*used, *used};
+  return true;
+}
+
+void VhostUserRings::clear_journal(std::size_t index) {
+  if (!has_journal(index)) return;
+  const std::uint64_t begin = index * journal_part();
+  if (is_packed()) {
+    PackedJournal(*journals_, begin, journal_size_).clear();
+  } else {
+    RequestJournal(*journals_, begin, journal_size_).clear();
+  }
+}
+
+}  // namespace vm_device::internal
