@@ -55,10 +55,6 @@ class VhostUserInflightPackedTest : public VhostUserInflight {
     front_.disconnect();
     put_journal(bytes);
   }
-  void wait_for_used() {
-    while (!driver_.has_used()) std::this_thread::yield();
-    front_.join();
-  }
   static std::vector<Held> without(std::vector<Held> from, const Held& it) {
     std::erase(from, it);
     return from;
@@ -74,7 +70,7 @@ class VhostUserInflightPackedTest : public VhostUserInflight {
 TEST_P(VhostUserInflightPackedTest, ARequestIsTakenOnceWhereverTakingItEnds) {
   start();
   std::vector<Held> out;
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 12 && !HasFailure(); ++round) {
     const Bytes before = journal();
     out.push_back(offer());
     EXPECT_EQ(wait_for_taken(1), std::vector{out.back()});
@@ -98,12 +94,13 @@ TEST_P(VhostUserInflightPackedTest, ARequestIsAnsweredOnceWhereverGivingItBackEn
   start();
   std::vector<Held> out = fill();
   EXPECT_EQ(wait_for_taken(out.size()), out);
-  for (std::size_t round = 0; round < 24; ++round) {
+  for (std::size_t round = 0; round < 24 && !HasFailure(); ++round) {
     const Held done = out[round * 5 % out.size()];
     const Bytes journal_before = journal();
     const Bytes ring_before = ring();
     order({done});
-    wait_for_used();
+    ASSERT_TRUE(wait_for_used());
+    front_.join();
     const Bytes journal_after = journal();
     const Bytes ring_after = ring();
 

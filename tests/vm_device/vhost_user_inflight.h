@@ -80,6 +80,7 @@ class VhostUserInflight : public testing::TestWithParam<std::uint64_t> {
  protected:
   static constexpr std::uint64_t kRing = kRamBase;
   static constexpr std::uint64_t kRingBytes = 0x8000;
+  static constexpr int kTries = 100;
   static constexpr std::uint64_t kBuffers = kRamBase + 0x1'0000;
 
   VhostUserInflight()
@@ -173,7 +174,7 @@ class VhostUserInflight : public testing::TestWithParam<std::uint64_t> {
   }
   std::vector<Held> wait_for_taken(std::size_t count) {
     std::vector<Held> out;
-    while (out.size() < count) {
+    for (int tries = 0; tries < kTries && out.size() < count; ++tries) {
       const auto more = taken();
       out.insert(out.end(), more.begin(), more.end());
     }
@@ -191,9 +192,13 @@ class VhostUserInflight : public testing::TestWithParam<std::uint64_t> {
     order(requests);
     take_used(requests);
   }
+  bool wait_for_used() {
+    for (int tries = 0; tries < kTries && !driver_.has_used(); ++tries) front_.join();
+    return driver_.has_used();
+  }
   void take_used(const std::vector<Held>& requests) {
     for (const Held& it : requests) {
-      while (!driver_.has_used()) std::this_thread::yield();
+      ASSERT_TRUE(wait_for_used());
       const auto used = driver_.take_used();
       ASSERT_TRUE(used);
       EXPECT_EQ(used->id, it.head);

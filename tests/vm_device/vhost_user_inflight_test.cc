@@ -55,7 +55,7 @@ TEST_P(VhostUserInflightTest, EveryRequestIsAnsweredOnceHoweverOftenTheBackEndEn
   start();
   std::vector<Held> out;
   std::uint32_t random = 1;
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 200 && !HasFailure(); ++round) {
     const auto next = [&random](std::uint32_t end) {
       random = random * 1664525 + 1013904223;
       return (random >> 16) % end;
