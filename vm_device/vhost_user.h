@@ -44,10 +44,10 @@ struct VhostUserStatistics {
 // MemoryManager: what is not there, has been cut off, or is the front end's to take away
 // again, is an error of one request or ring, never of the process.
 //
-// Protocol features: MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD (of split
-// rings), RESET_DEVICE, CONFIGURE_MEM_SLOTS (509), STATUS. Rings are split or packed. A ring may
-// have no call descriptor, and no kick one (it is polled then). A kick that came before the ring
-// was enabled is not lost: each start looks for requests.
+// Protocol features: MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD, RESET_DEVICE,
+// CONFIGURE_MEM_SLOTS (509), STATUS. Rings are split or packed. A ring may have no call
+// descriptor, and no kick one (it is polled then). A kick that came before the ring was enabled
+// is not lost: each start looks for requests.
 //
 // A ring that is stopped (GET_VRING_BASE, disabling, the end of the connection, a change of
 // memory) completes the requests that it has taken first, however long its storage takes. Pages

@@ -255,6 +255,25 @@ TEST_F(PackedJournalTest, TheLayoutIsThatOfTheProtocol) {
   EXPECT_EQ(word(kEntries + kEntryBytes + 2), 3);  // free: 0, 1, 3, ...
 }
 
+// Where taking it ended, the first entry says that it is taken; later it is another's second.
+TEST_F(PackedJournalTest, WhatIsFreeIsNotTakenWhateverItSays) {
+  ASSERT_TRUE(open());
+  take(1);
+  take(1);
+  give_back(0, 0x8001);
+  give_back(1, 0x8002);
+  Bytes bytes = shared();
+  bytes[kEntries] = std::byte{1};
+  share(bytes);
+  ASSERT_EQ(open(), 0x8002);
+  EXPECT_FALSE(journal_->begin_again());
+  EXPECT_EQ(take(2), 1);
+  ASSERT_EQ(open(), 0x8002);
+  ASSERT_TRUE(journal_->begin_again());
+  EXPECT_EQ(journal_->take(), 1);
+  EXPECT_FALSE(journal_->begin_again());
+}
+
 // Nothing that is in there leads out of it, and what is accepted can be worked with.
 TEST_F(PackedJournalTest, RubbishIsRefusedOrMakesSense) {
   std::minstd_rand engine(7);
