@@ -219,7 +219,7 @@ void PackedJournal::begin() {
 }
 
 void PackedJournal::add(const Descriptor& descriptor) {
-  if (!is_again_) taking_.push_back(descriptor);
+  taking_.push_back(descriptor);
 }
 
 // A ring has no more descriptors than the journal has entries, nor in requests more than all of

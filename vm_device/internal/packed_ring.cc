@@ -1,12 +1,35 @@
 #include "vm_device/internal/packed_ring.h"
 
-#include <algorithm>
-#include <utility>
-
 namespace vm_device::internal {
 namespace {
 
-// A request that is taken again, as it was noted; in place of the ring.
+// The ring, of which what is read is noted.
+template <typename Path>
+class NotingPath {
+ public:
+  NotingPath(Path path, PackedJournal& journal) : path_(path), journal_(journal) {}
+  template <typename Word>
+  bool load(RingPart part, std::uint64_t offset, Word& value, std::memory_order order) const {
+    return path_.load(part, offset, value, order);
+  }
+  bool load_buffer_at(std::uint64_t offset, Descriptor& descriptor) const {
+    return path_.load_buffer_at(offset, descriptor) && note(descriptor);
+  }
+  bool load_descriptor(std::uint64_t index, Descriptor& descriptor) const {
+    return path_.load_descriptor(index, descriptor) && note(descriptor);
+  }
+
+ private:
+  bool note(const Descriptor& descriptor) const {
+    journal_.add(descriptor);
+    return true;
+  }
+
+  Path path_;
+  PackedJournal& journal_;
+};
+
+// In place of the ring: a request that is taken again, as it was noted.
 class NotedPath {
  public:
   explicit NotedPath(PackedJournal& journal) : journal_(journal) {}
@@ -144,7 +167,9 @@ template <unsigned kTaken, unsigned kWriteFlag>
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
   if (!is_taking()) return PopStatus::kEmpty;
-  if (journal_ == nullptr) prepare_quick_path();
+  if (journal_ != nullptr) [[unlikely]]
+    return pop_noted(chain);
+  prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   find_quick_end();
   return status == PopStatus::kError ? forget(chain, status) : status;
@@ -158,7 +183,6 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 template <typename Path>
 PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
-  if (journal_ != nullptr && journal_->begin_again()) return pop_noted(chain);
   Descriptor first{};
   const std::uint64_t offset = available_at_;
   if (!path.load(RingPart::kDescriptors, offset + kDescriptorRest, first.rest,
@@ -167,17 +191,25 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
   }
   if (!is_available(first.rest)) return PopStatus::kEmpty;
   if (!path.load_buffer_at(offset, first)) return stop(VirtqueueError::kRingUnreachable);
-  if (journal_ != nullptr) journal_->begin();
   const VirtqueueError error = take(path, first, chain);
   return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
 }
 
-PopStatus PackedRing::pop_noted(DescriptorChain& chain) {
-  const NotedPath path(*journal_);
-  Descriptor first{};
-  path.load_descriptor(0, first);
-  const VirtqueueError error = take(path, first, chain);
-  return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
+// Those of the journal first.
+[[gnu::noinline]] PopStatus PackedRing::pop_noted(DescriptorChain& chain) {
+  PopStatus status = PopStatus::kChain;
+  if (journal_->begin_again()) {
+    const NotedPath path(*journal_);
+    Descriptor first{};
+    path.load_descriptor(0, first);
+    const VirtqueueError error = take(path, first, chain);
+    if (error != VirtqueueError::kNone) status = stop(error);
+  } else {
+    journal_->begin();
+    status = on_path([&](auto path) { return pop_on(NotingPath(path, *journal_), chain); });
+  }
+  if (status == PopStatus::kChain) set_note(chain, journal_->take());
+  return status == PopStatus::kError ? forget(chain, status) : status;
 }
 
 // The last descriptor of a request has its ID. A driver makes the first available after the
@@ -191,7 +223,6 @@ VirtqueueError PackedRing::take(Path path, Descriptor it, DescriptorChain& chain
   std::uint32_t taken = 1;
   while (true) {
     const unsigned flags = it.packed_flags();
-    if (journal_ != nullptr) journal_->add(it);
     if ((flags & kDescriptorIndirect) != 0) {
       if (taken != 1 || (flags & kDescriptorNext) != 0) return VirtqueueError::kIndirectWithNext;
       return take_indirect(it, chain);
@@ -230,7 +261,6 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
   const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
   sign(chain, id | write_flag << 16);
   take_turn(chain);
-  if (journal_ != nullptr) set_note(chain, journal_->take());
   advance_available(bytes_of(descriptors));
   return VirtqueueError::kNone;
 }
@@ -246,144 +276,6 @@ void PackedRing::advance_available(std::uint32_t bytes) {
   if (available_at_ < ring_bytes_) return;
   available_at_ -= ring_bytes_;
   available_turn_ ^= kTurns;
-}
-
-void PackedRing::advance_used(std::uint32_t bytes) {
-  used_at_ += bytes;
-  if (used_at_ < ring_bytes_) return;
-  used_at_ -= ring_bytes_;
-  used_flags_ ^= kTurns << 16;
-  unsignalled_ = std::min(unsignalled_, ring_bytes_);  // a lap is as good as several
-  find_quick_end();
-}
-
-template <typename Path>
-bool PackedRing::publish_on(Path path, std::uint16_t at, std::uint64_t word) {
-  return path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_release) ||
-         unreachable();
-}
-
-// The length comes first, then in one word the flags, which tell of it, and the ID. The long
-// way has what ends a lap, and a ring of which the device has all.
-VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t written) {
-  const std::uint32_t bytes = ring_bytes_of(chain);
-  const std::uint32_t at = used_at_;
-  // In the lap before what lies behind it is in use, up to the end.
-  const bool is_out = bytes <= available_at_ - at;
-  if (!memory_.is_quick() || !is_ours_alone(chain) || !is_out || at + bytes >= ring_bytes_)
-      [[unlikely]]
-    return push_slowly(chain, written);
-  const DirectPath path(memory_);
-  std::byte* const used = path.host(RingPart::kDescriptors) + at;
-  path.put(used + kDescriptorLength, written, std::memory_order_relaxed);
-  path.put(used + kDescriptorRest, name_of(chain) | used_flags_, std::memory_order_release);
-  unsignalled_ += bytes;
-  used_at_ = at + bytes;
-  if (!path.are_marked(RingPart::kDescriptors, at, 1)) [[unlikely]]
-    return mark_used(at);
-  return VirtqueueError::kNone;
-}
-
-[[gnu::noinline]] VirtqueueError PackedRing::mark_used(std::uint64_t at) const {
-  DirectPath(memory_).mark(RingPart::kDescriptors, at, kDescriptorBytes);
-  return VirtqueueError::kNone;
-}
-
-[[gnu::noinline]] VirtqueueError PackedRing::push_slowly(const DescriptorChain& chain,
-                                                         std::uint32_t written) {
-  const VirtqueueError error = stage(chain, written);
-  return error == VirtqueueError::kNone ? publish() : error;
-}
-
-VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t written) {
-  if (!can_take_back(chain)) return error_;
-  if (in_order_) {
-    put_in_order(chain, written);
-    stage_in_order();
-    return error_;
-  }
-  if (journal_ != nullptr) {
-    stage_noted({.written = written,
-                 .name = name_of(chain),
-                 .ring_bytes = ring_bytes_of(chain),
-                 .note = note_of(chain)});
-    return error_;
-  }
-  stage_word(position_of(used_at_), used_word(name_of(chain) | used_flags_, written));
-  staged_ += ring_bytes_of(chain);
-  advance_used(ring_bytes_of(chain));
-  return error_;
-}
-
-void PackedRing::stage_in_order() {
-  for (Completion it; order_.next(it);) {
-    if (journal_ != nullptr) {
-      stage_noted(it);
-      continue;
-    }
-    if (!run_.last.whole) end_run();
-    if (!run_.open) {
-      run_ = {.open = true, .at = position_of(used_at_), .last = {}};
-      run_flags_ = used_flags_;
-    }
-    run_.last = it;
-    staged_ += it.ring_bytes;
-    advance_used(it.ring_bytes);
-  }
-}
-
-void PackedRing::end_run() {
-  if (!run_.open) return;
-  run_.open = false;
-  stage_word(run_.at, used_word(run_.last.name | run_flags_, run_.last.written));
-}
-
-// The driver looks at the next one before those behind it.
-void PackedRing::stage_word(std::uint16_t at, std::uint64_t word) {
-  if (!has_first_) {
-    has_first_ = true;
-    alone_ = kNoEpoch;
-    first_at_ = at;
-    first_word_ = word;
-    return;
-  }
-  on_path([&](auto path) {
-    if (!path.store(RingPart::kDescriptors, used_offset(at), word, std::memory_order_relaxed)) {
-      unreachable();
-    }
-  });
-}
-
-void PackedRing::stage_noted(const Completion& request) {
-  const std::uint16_t at = position_of(used_at_);
-  const std::uint64_t word = used_word(request.name | used_flags_, request.written);
-  staged_ += request.ring_bytes;
-  advance_used(request.ring_bytes);
-  noted_.push_back({.at = at, .end = state().next_used, .note = request.note, .word = word});
-}
-
-void PackedRing::publish_noted() {
-  unsignalled_ += std::exchange(staged_, 0);
-  for (const Noted& it : noted_) {
-    journal_->giving_back(it.note, it.end);
-    if (!on_path([&](auto path) { return publish_on(path, it.at, it.word); })) break;
-    journal_->given_back(it.note);
-  }
-  noted_.clear();
-}
-
-VirtqueueError PackedRing::publish() {
-  if (!enabled_ || staged_ == 0) return error_;
-  if (journal_ != nullptr) {
-    publish_noted();
-    return error_;
-  }
-  end_run();
-  unsignalled_ += std::exchange(staged_, 0);
-  has_first_ = false;
-  if (!in_order_) alone_ = epoch_;
-  on_path([&](auto path) { publish_on(path, first_at_, first_word_); });
-  return error_;
 }
 
 }  // namespace vm_device::internal

@@ -102,8 +102,9 @@ class PackedRing : public RingCore {
   void stage_in_order();
   void end_run();
   void stage_word(std::uint16_t at, std::uint64_t word);
+  VirtqueueError stage_noted(const DescriptorChain& chain, std::uint32_t written);
   void stage_noted(const Completion& request);
-  void publish_noted();
+  VirtqueueError publish_noted();
 
   // Bytes of the ring: where the next available and the next used descriptor lie.
   std::uint32_t available_at_ = 0;
