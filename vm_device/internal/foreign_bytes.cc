@@ -1,7 +1,10 @@
 #include "vm_device/internal/foreign_bytes.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <cstring>
@@ -28,6 +31,15 @@ absl::Status check(const OwnedFd& fd, std::uint64_t offset, std::uint64_t bytes)
 
 }  // namespace
 
+vm_mem::FaultRecovery recovery_for(int fd) {
+  struct statfs about = {};
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  const bool sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+  const bool plain =
+      sealed && ::fstatfs(fd, &about) == 0 && about.f_type == decltype(about.f_type){TMPFS_MAGIC};
+  return plain ? vm_mem::FaultRecovery::kPlain : vm_mem::FaultRecovery::kRecoverable;
+}
+
 // Whole pages, of which the last may lie partly past the end of the file.
 absl::StatusOr<std::unique_ptr<ForeignBytes>> ForeignBytes::map(const OwnedFd& fd,
                                                                 std::uint64_t offset,
@@ -47,13 +59,15 @@ absl::StatusOr<std::unique_ptr<ForeignBytes>> ForeignBytes::map(const OwnedFd& f
   const auto region = made->memory_->add_ram(
       *GuestRange::make(GuestAddress{0}, mapped),
       {.backing = vm_mem::Backing::kCallerOwned,
-       .fault_recovery = vm_mem::FaultRecovery::kRecoverable,
+       .fault_recovery = recovery_for(fd.get()),
        .memory = {static_cast<std::byte*>(mapping), static_cast<std::size_t>(mapped)}});
   if (!region.ok()) return region.status();
+  made->reader_ = std::make_unique<vm_mem::MemoryReader>(*made->memory_, vm_mem::Route::kDma);
   return made;
 }
 
 ForeignBytes::~ForeignBytes() {
+  reader_.reset();
   memory_.reset();
   ::munmap(mapping_, mapped_);
 }

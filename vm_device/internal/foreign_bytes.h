@@ -9,8 +9,13 @@
 #include "absl/status/statusor.h"
 #include "vm_device/internal/owned_fd.h"
 #include "vm_mem/memory_manager.h"
+#include "vm_mem/memory_reader.h"
 
 namespace vm_device::internal {
+
+// Whether access to a file's memory has to expect faults. What nobody can cut off cannot fault,
+// but where a pool of huge pages may run dry.
+vm_mem::FaultRecovery recovery_for(int fd);
 
 // A file's range at addresses from 0 on: access by a MemoryManager gives an error where plain
 // access would be SIGBUS.
@@ -28,6 +33,8 @@ class ForeignBytes {
 
   std::uint64_t bytes() const { return bytes_; }
   vm_mem::MemoryManager& memory() { return *memory_; }
+  // The quicker way, for one thread at a time.
+  vm_mem::MemoryReader& reader() { return *reader_; }
 
  private:
   ForeignBytes(void* mapping, std::uint64_t mapped, std::uint64_t bytes)
@@ -37,6 +44,7 @@ class ForeignBytes {
   std::uint64_t mapped_;
   std::uint64_t bytes_;
   std::unique_ptr<vm_mem::MemoryManager> memory_;
+  std::unique_ptr<vm_mem::MemoryReader> reader_;
 };
 
 }  // namespace vm_device::internal

@@ -28,21 +28,21 @@ class JournalRegion {
   template <typename T>
   T load(std::uint64_t at) const {
     T value{};
-    static_cast<void>(bytes_->memory().load(address(at), value));
+    static_cast<void>(bytes_->reader().load(address(at), value));
     return value;
   }
   void read(std::uint64_t at, std::span<std::byte> to) const {
-    static_cast<void>(bytes_->memory().read(address(at), to));
+    static_cast<void>(bytes_->reader().read(address(at), to));
   }
 
   // In order: the process may end between any two.
   template <typename T>
   void store(std::uint64_t at, T value) {
-    static_cast<void>(bytes_->memory().store(address(at), value, std::memory_order_release));
+    static_cast<void>(bytes_->reader().store(address(at), value, std::memory_order_release));
   }
   // The bytes themselves are in no order.
   void write(std::uint64_t at, std::span<const std::byte> from) {
-    static_cast<void>(bytes_->memory().write(address(at), from));
+    static_cast<void>(bytes_->reader().write(address(at), from));
   }
 
  private:

@@ -1,9 +1,6 @@
 #include "vm_device/internal/vhost_user_memory.h"
 
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_device/internal/foreign_bytes.h"
 #include "vm_device/internal/vhost_user_protocol.h"
 
 namespace vm_device::internal {
@@ -21,16 +19,6 @@ using vm_mem::GuestRange;
 
 bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t b_bytes) {
   return a < b ? b - a < a_bytes : a - b < b_bytes;
-}
-
-// What nobody can cut off cannot fault, but where a pool of huge pages may run dry.
-vm_mem::FaultRecovery recovery_for(int fd) {
-  struct statfs about = {};
-  const int seals = ::fcntl(fd, F_GET_SEALS);
-  const bool sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
-  const bool plain =
-      sealed && ::fstatfs(fd, &about) == 0 && about.f_type == decltype(about.f_type){TMPFS_MAGIC};
-  return plain ? vm_mem::FaultRecovery::kPlain : vm_mem::FaultRecovery::kRecoverable;
 }
 
 }  // namespace
