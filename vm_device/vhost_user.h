@@ -80,7 +80,8 @@ class VhostUserBackend {
   absl::Status serve(int socket);
 
   // Has serve(), this one or the next, complete what it has taken and return. Any thread, and
-  // signal handlers.
+  // signal handlers. Where storage hangs, so does serve(), whose memory is being written to: a
+  // process that is to end all the same ends, and what it has taken stays noted (INFLIGHT_SHMFD).
   void stop();
 
   VhostUserStatistics statistics() const;

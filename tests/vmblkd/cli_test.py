@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """vmblkd as its users see it: what it says to bad input, and one disk served to a front end.
 
-Usage: cli_test.py VMBLKD CASE, where CASE is a function of this file.
+Usage: cli_test.py VMBLKD CASE [LIBRARY], where CASE is a function of this file. The library is for
+storage_that_hangs: it hangs where sector 7 is read.
 """
 
 import json
@@ -42,12 +43,13 @@ def make_image(name="disk.img", bytes_=1 << 20):
 
 
 class Server:
-    def __init__(self, *arguments, path="d.sock"):
+    def __init__(self, *arguments, path="d.sock", preload=""):
         self.path = path
         self.before = self.socket()
         self.process = subprocess.Popen([VMBLKD, "--socket", path, *arguments],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE)
+                                        stderr=subprocess.PIPE,
+                                        env={**os.environ, "LD_PRELOAD": preload})
 
     def socket(self):
         try:
@@ -119,7 +121,7 @@ class FrontEnd:
         self.send(18, struct.pack("<II", 0, 1), answered=True)
         return self
 
-    def request(self, kind, sector, content=bytes(SECTOR)):
+    def offer(self, kind, sector, content=bytes(SECTOR)):
         memory = self.memory
         memory[0x1000:0x1010] = struct.pack("<IIQ", kind, 0, sector)
         memory[0x2000:0x2000 + len(content)] = content
@@ -132,6 +134,10 @@ class FrontEnd:
         self.index = (self.index + 1) & 0xffff
         struct.pack_into("<H", memory, 0x402, self.index)
         os.eventfd_write(self.kick, 1)
+
+    def request(self, kind, sector, content=bytes(SECTOR)):
+        memory = self.memory
+        self.offer(kind, sector, content)
         deadline = time.monotonic() + 30
         while struct.unpack_from("<H", memory, 0x802)[0] != self.index:
             assert time.monotonic() < deadline, "no answer"
@@ -272,6 +278,26 @@ def next_front_end_is_served():
         status, _, err = server.end()
         assert status == 0
         assert re.fullmatch(r"vmblkd: d\.sock: connection ended: .*\n", err), err
+
+
+def storage_that_hangs():
+    make_image()
+    with Server("--disk", "disk.img", "--service", "inline", preload=sys.argv[3]) as server:
+        front = FrontEnd("d.sock").start()
+        assert front.request(0, 6)[0] == 0
+        front.offer(0, 7)
+        while not os.path.exists("stuck"):
+            time.sleep(0.001)
+        # The first is taken and waits for the storage; one that comes too early is the same.
+        deadline = time.monotonic() + 30
+        while server.process.poll() is None:
+            assert time.monotonic() < deadline, "no second signal ends it"
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        assert server.process.returncode == -signal.SIGTERM
+    with Server("--disk", "disk.img") as server:
+        assert FrontEnd("d.sock").start().request(0, 7)[1] == struct.pack("<I", 7) * 128
+        assert server.end()[0] == 0
 
 
 def descriptor_that_is_connected():

@@ -27,7 +27,8 @@ constexpr const char* kFooter =
     "--socket, --disk and --fd can be given several times: the first disk is served at the\n"
     "first socket, and so on. A socket serves one front end at a time; the next one waits.\n"
     "vmblkd stays in the foreground, and is ready when the socket is there. SIGTERM and\n"
-    "SIGINT end it: requests that were taken are completed and on stable storage first.\n"
+    "SIGINT end it: requests that were taken are completed and on stable storage first. A\n"
+    "second signal ends it at once, for storage that hangs.\n"
     "\n"
     "Exit status: 0 after SIGTERM or SIGINT, or when the connection of --fd has ended; 1 on\n"
     "failure; 2 for a wrong command line.\n";

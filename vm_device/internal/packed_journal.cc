@@ -218,9 +218,7 @@ void PackedJournal::begin() {
   taking_.clear();
 }
 
-void PackedJournal::add(const Descriptor& descriptor) {
-  taking_.push_back(descriptor);
-}
+void PackedJournal::add(const Descriptor& descriptor) { taking_.push_back(descriptor); }
 
 // A ring has no more descriptors than the journal has entries, nor in requests more than all of
 // them. One that is pushed twice by its device may leave too few; it is not noted then.
