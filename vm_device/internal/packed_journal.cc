@@ -202,13 +202,13 @@ void PackedJournal::find_lost(const std::vector<bool>& known) {
 
 bool PackedJournal::begin_again() {
   if (next_again_ == again_.size()) return false;
-  at_again_ = again_[next_again_++].begin;
+  at_again_ = again_[next_again_].begin;
   is_again_ = true;
   return true;
 }
 
 bool PackedJournal::next_again(Descriptor& descriptor) {
-  if (at_again_ == again_[next_again_ - 1].end) return false;
+  if (at_again_ == again_[next_again_].end) return false;
   descriptor = again_descriptors_[at_again_++];
   return true;
 }
@@ -223,7 +223,10 @@ void PackedJournal::add(const Descriptor& descriptor) { taking_.push_back(descri
 // A ring has no more descriptors than the journal has entries, nor in requests more than all of
 // them. One that is pushed twice by its device may leave too few; it is not noted then.
 std::uint16_t PackedJournal::take() {
-  if (is_again_) return again_[next_again_ - 1].entry;
+  if (is_again_) {
+    is_again_ = false;
+    return again_[next_again_++].entry;
+  }
   const std::uint16_t head = free_;
   std::uint16_t last = head;
   std::uint16_t next = head;

@@ -44,7 +44,7 @@ class PackedJournal {
   void clear();
 
   // The next request to be taken again, in the order in which they were: false where there is
-  // none. Then its descriptors, one after the other.
+  // none. Then its descriptors, one after the other. It is the next one until take().
   bool begin_again();
   bool next_again(Descriptor& descriptor);
 

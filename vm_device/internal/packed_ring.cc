@@ -191,8 +191,7 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
   }
   if (!is_available(first.rest)) return PopStatus::kEmpty;
   if (!path.load_buffer_at(offset, first)) return stop(VirtqueueError::kRingUnreachable);
-  const VirtqueueError error = take(path, first, chain);
-  return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
+  return outcome(take(path, first, chain));
 }
 
 // Those of the journal first.
@@ -202,8 +201,7 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
     const NotedPath path(*journal_);
     Descriptor first{};
     path.load_descriptor(0, first);
-    const VirtqueueError error = take(path, first, chain);
-    if (error != VirtqueueError::kNone) status = stop(error);
+    status = outcome(take(path, first, chain));
   } else {
     journal_->begin();
     status = on_path([&](auto path) { return pop_on(NotingPath(path, *journal_), chain); });

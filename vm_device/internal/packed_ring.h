@@ -65,6 +65,9 @@ class PackedRing : public RingCore {
   template <typename Path>
   PopStatus pop_on(Path path, DescriptorChain& chain);
   PopStatus pop_noted(DescriptorChain& chain);
+  PopStatus outcome(VirtqueueError error) {
+    return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
+  }
   template <typename Path>
   VirtqueueError take(Path path, Descriptor it, DescriptorChain& chain);
   VirtqueueError take_indirect(Descriptor reference, DescriptorChain& chain);
