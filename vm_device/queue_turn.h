@@ -34,8 +34,8 @@ class QueueTurn {
       : transport_(&transport), queue_(&transport.queue(index)), index_(index), limits_(limits) {}
   QueueTurn(const QueueTurn&) = delete;
   QueueTurn& operator=(const QueueTurn&) = delete;
-  // Interrupts the driver if it wants to know. Where the turn ended at a limit and requests
-  // are left, notify() is called again at the driver's next access.
+  // Interrupts the driver if it wants to know, as next() does that finds no request. Where the turn
+  // ended at a limit and requests are left, notify() is called again at the driver's next access.
   ~QueueTurn();
 
   // The next request. False ends the turn: the queue is empty or has stopped, or a limit
@@ -47,6 +47,7 @@ class QueueTurn {
   // for those behind it. Staging would save one ordered store of a few nanoseconds each.
   void complete(const DescriptorChain& chain, std::uint32_t written) {
     queue_->push(chain, written);
+    is_unsignalled_ = true;
   }
   // Stops the queue for good: next() is false from here on.
   void fail(VirtqueueError error) { queue_->fail(error); }
@@ -61,6 +62,7 @@ class QueueTurn {
   int steps_ = 0;
   std::uint64_t bytes_ = 0;
   bool is_suppressed_ = false;
+  bool is_unsignalled_ = false;
   bool has_more_ = false;
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "tests/vm_device/driver_ring.h"
 #include "tests/vm_device/guest.h"
 #include "vm_device/virtio_features.h"
@@ -19,12 +21,17 @@ class RecordingTransport final : public VirtioTransport {
   DmaSpace& dma() override { return dma_; }
   Virtqueue& queue(std::uint16_t) override { return queue_; }
   std::uint64_t accepted_features() const override { return kFeatureVersion1; }
-  void signal_used(std::uint16_t) override { ++signals; }
+  void signal_used(std::uint16_t) override {
+    if (!queue_.wants_interrupt()) return;
+    ++signals;
+    if (interrupted) interrupted();
+  }
   void signal_config() override {}
   void defer(std::uint16_t) override { ++defers; }
   void wake(std::uint16_t) override {}
   void wake_config() override {}
 
+  std::function<void()> interrupted;
   int signals = 0;
   int defers = 0;
 
@@ -76,6 +83,25 @@ TEST_F(QueueTurnTest, NotificationsAreOffDuringTheTurnAlone) {
     turn.complete(chain, 0);
   }
   EXPECT_EQ(ring.used_flags(), 0);
+}
+
+TEST_F(QueueTurnTest, ADriverThatAnswersItsInterruptNeedNotNotify) {
+  int answers = 3;
+  transport.interrupted = [&] {
+    EXPECT_EQ(ring.used_flags(), 1);
+    if (answers-- > 0) offer(1);
+  };
+  offer(2);
+  EXPECT_EQ(serve(), 5);
+  EXPECT_EQ(transport.signals, 4);
+  EXPECT_EQ(ring.used_flags(), 0);
+}
+
+TEST_F(QueueTurnTest, ADriverThatAlwaysAnswersIsHeldToTheLimit) {
+  transport.interrupted = [&] { offer(1); };
+  offer(1);
+  EXPECT_EQ(serve({.steps = 10}), 5);
+  EXPECT_EQ(transport.defers, 1);
 }
 
 TEST_F(QueueTurnTest, ADeviceThatStopsByItselfIsNotCalledAgain) {
