@@ -194,6 +194,27 @@ class BenchTest(unittest.TestCase):
                                    r"|\Askip \S+: .* is not installed \(tools/setup --bench\)\Z")
         self.assertRegex(result.stdout, r"(?m)^ratio dma/write_64 .*, difference -?\d+\.\d\d ns$")
 
+    VHOST_ROWS = ["null_qd32", "null_qd1", "null_64k", "packed", "log"]
+
+    def test_a_vhost_row_is_a_ratio_or_says_what_is_missing(self):
+        result = bench("vhost", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       ",".join(self.VHOST_ROWS))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+        self.assertEqual(len(lines), len(self.VHOST_ROWS), result.stdout)
+        for row, line in zip(self.VHOST_ROWS, lines):
+            self.assertRegex(line, rf"\Aratio vhost/{row} \S+ \(\S+\) vs \S+: ours \d+ kIOPS .*\Z"
+                                   r"|\Askip \S+: .* is not installed \(tools/setup --bench\)\Z")
+
+    def test_vhost_rows_beside_a_program_that_is_not_there_are_left_out(self):
+        (self.folder / "python3").symlink_to(sys.executable)
+        result = bench("vhost", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       "null_qd1,null_64k,packed", PATH=os.fspath(self.folder))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^skip vhost/null_qd1: qemu-system-common is not "
+                                        r"installed \(tools/setup --bench\)\n"
+                                        r"skip vhost/null_64k: .*\nratio vhost/packed .* vs split: ")
+
     def count_with(self, valgrind, *arguments):
         """Counts the works of a program, with something that stands in for valgrind."""
         works = "empty/all row/low row/high other/all aside/all empty/aside"

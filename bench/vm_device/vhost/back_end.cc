@@ -8,14 +8,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 
 #include "bench/harness/machine.h"
-#include "bench/harness/process.h"
 
 namespace vm_bench {
 namespace {
@@ -57,21 +55,14 @@ bool is_listened_at(const std::string& path) {
   return false;
 }
 
-std::string new_folder() {
-  std::string path = std::filesystem::temp_directory_path() / "vm-bench-XXXXXX";
-  if (mkdtemp(path.data()) == nullptr) give_up(path + ": " + std::strerror(errno));
-  return path;
-}
-
 }  // namespace
 
 BackEnd::BackEnd(const std::vector<std::string>& words)
-    : name_(std::filesystem::path(words.front()).filename()),
-      folder_(new_folder()),
-      socket_(folder_ + "/socket") {
+    : name_(std::filesystem::path(words.front()).filename()) {
+  unlink(socket().c_str());
   const pid_t parent = getpid();
   process_ = fork();
-  if (process_ == 0) run_child(with_socket(words, socket_), parent);
+  if (process_ == 0) run_child(with_socket(words, socket()), parent);
   if (process_ < 0) give_up(fmt::format("{}: fork: {}", name_, std::strerror(errno)));
   wait_until_it_listens();
   if (clock_getcpuclockid(process_, &clock_) != 0) give_up(name_ + " has no clock");
@@ -80,17 +71,14 @@ BackEnd::BackEnd(const std::vector<std::string>& words)
 BackEnd::~BackEnd() {
   kill(process_, SIGTERM);
   waitpid(process_, nullptr, 0);
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 void BackEnd::wait_until_it_listens() {
   for (int left = kLooks; left > 0; --left) {
-    if (is_listened_at(socket_)) return;
+    if (is_listened_at(socket())) return;
     if (waitpid(process_, nullptr, WNOHANG) != 0) break;
     usleep(kLookMicroseconds);
   }
-  std::filesystem::remove_all(folder_);
   give_up(name_ + " does not listen");
 }
 

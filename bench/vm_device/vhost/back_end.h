@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/harness/process.h"
+
 namespace vm_bench {
 
 // Whatever fails ends this program, with a line that says what.
@@ -21,7 +23,7 @@ class BackEnd {
   ~BackEnd();
 
   const std::string& name() const { return name_; }
-  const std::string& socket() const { return socket_; }
+  const std::string& socket() const { return socket_.path(); }
   // CPU time of the process up to now.
   double cpu_ns() const;
 
@@ -29,8 +31,7 @@ class BackEnd {
   void wait_until_it_listens();
 
   std::string name_;
-  std::string folder_;
-  std::string socket_;
+  const ScratchFile socket_{""};  // or what the back end makes there
   pid_t process_ = 0;
   clockid_t clock_{};
 };

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <regex>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +41,17 @@ Command guest_of(const std::string& socket, const std::string& job) {
           .environment = {"LD_PRELOAD=" VM_BENCH_XSTATE_SHIM}};
 }
 
+// One line.
+std::string said_by(const std::string& output) {
+  std::string out;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (const auto at = line.find("guest: "); at != std::string::npos)
+      out += line.substr(at) + "; ";
+  }
+  return out;
+}
+
 // Bytes a second that the guest has read.
 double rate_of(const std::vector<std::string>& back_end, const std::string& job) {
   const BackEnd server(back_end);
@@ -47,7 +59,7 @@ double rate_of(const std::vector<std::string>& back_end, const std::string& job)
   static const std::regex read("rc=0 err=0, read ([0-9]+) KiB/s");
   std::smatch found;
   if (!std::regex_search(output, found, read)) {
-    give_up(fmt::format("{}: fio fails in the guest: {}", server.name(), output));
+    give_up(fmt::format("fio fails in the guest behind {}: {}", server.name(), said_by(output)));
   }
   return std::stod(found[1]) * 1024;
 }
