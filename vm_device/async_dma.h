@@ -110,7 +110,8 @@ struct AsyncDmaOptions {
 //           the call. Writes past RLIMIT_FSIZE raise SIGXFSZ, as write(2) does.
 // Cost:     nothing is allocated for a request, but for leases (three small ones for each
 //           piece of RAM). With io_uring a request of up to 64 KiB that the page cache can
-//           answer is done by the submitting thread.
+//           answer, or a file in memory, is done by the submitting thread, and mostly
+//           complete when it is accepted: no other thread is woken for it.
 class AsyncDma {
  public:
   // Errors:  kInvalidArgument    options outside their limits

@@ -1,8 +1,10 @@
 #include "vm_device/raw_image.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,6 +61,15 @@ absl::Status lock(const std::string& path, int descriptor, ImageAccess access) {
   return absl::FailedPreconditionError(path + ": The image is in use (locked)");
 }
 
+// The node of a block device may lie in a tmpfs, too.
+FileHome home_of(int descriptor) {
+  struct stat status = {};
+  struct statfs about = {};
+  const bool in_memory = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
+                         ::fstatfs(descriptor, &about) == 0 && about.f_type == TMPFS_MAGIC;
+  return in_memory ? FileHome::kMemory : FileHome::kAnywhere;
+}
+
 absl::StatusOr<std::uint64_t> size_of(const std::string& path, int descriptor) {
   const off_t end = ::lseek(descriptor, 0, SEEK_END);
   if (end < 0) return host_error(path, errno);
@@ -99,7 +110,8 @@ absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path
   if (absl::Status locked = lock(path, descriptor.get(), access); !locked.ok()) return locked;
   const auto bytes = size_of(path, descriptor.get());
   if (!bytes.ok()) return bytes.status();
-  return std::unique_ptr<RawImage>(new RawImage(path, descriptor.release(), *bytes, access));
+  const FileHome home = home_of(descriptor.get());
+  return std::unique_ptr<RawImage>(new RawImage(path, descriptor.release(), home, *bytes, access));
 }
 
 RawImage::~RawImage() { ::close(descriptor_); }
@@ -128,7 +140,7 @@ int RawImage::write_at(std::uint64_t offset, std::span<const std::byte> from) {
 }
 
 AsyncFile RawImage::file_at(std::uint64_t offset, std::uint64_t bytes) const {
-  return check_range(offset, bytes) == 0 ? AsyncFile{descriptor_, offset} : AsyncFile{};
+  return check_range(offset, bytes) == 0 ? AsyncFile{descriptor_, offset, home_} : AsyncFile{};
 }
 
 int RawImage::flush() {

@@ -64,14 +64,19 @@ class RawImage final : public BlockImage {
   absl::Status refresh_size();
 
  private:
-  RawImage(std::string path, int descriptor, std::uint64_t bytes, ImageAccess access)
-      : path_(std::move(path)), descriptor_(descriptor), bytes_(bytes), access_(access) {}
+  RawImage(std::string path, int descriptor, FileHome home, std::uint64_t bytes, ImageAccess access)
+      : path_(std::move(path)),
+        descriptor_(descriptor),
+        home_(home),
+        bytes_(bytes),
+        access_(access) {}
   int check_range(std::uint64_t offset, std::uint64_t bytes) const;
   int free_or_zero(int mode, std::uint64_t offset, std::uint64_t bytes) const;
   absl::Status set_size(std::uint64_t bytes);  // Needs: size_mutex_
 
   const std::string path_;
   const int descriptor_;
+  const FileHome home_;
   std::atomic<std::uint64_t> bytes_;
   // Shared from the look at the file's size to the end of the write that it is for, held alone
   // by what changes the size.

@@ -181,13 +181,18 @@ void VirtioBlk::notify(std::uint16_t index) {
     }
     return;
   }
-  while (BlkFlight* const flight = flights_->next_landed(index)) {
-    if (land(turn, *flight)) flights_->give_back(*flight);
-  }
+  land_all(turn, index);
   while (BlkFlight* const flight = flights_->claim(index)) {
     const bool is_taken = turn.next(flight->chain);
     if (!is_taken || !launch(turn, *flight)) flights_->give_back(*flight);
     if (!is_taken) return;
+    if (flights_->take_at_hand()) land_all(turn, index);
+  }
+}
+
+void VirtioBlk::land_all(QueueTurn& turn, std::uint16_t queue) {
+  while (BlkFlight* const flight = flights_->next_landed(queue)) {
+    if (land(turn, *flight)) flights_->give_back(*flight);
   }
 }
 

@@ -106,6 +106,7 @@ class VirtioBlk final : public VirtioDevice {
   bool launch(QueueTurn& turn, internal::BlkFlight& flight);
   bool start(internal::BlkFlight& flight);
   bool start_sync(internal::BlkFlight& flight);
+  void land_all(QueueTurn& turn, std::uint16_t queue);
   bool land(QueueTurn& turn, internal::BlkFlight& flight);
   std::uint64_t accepted_features() const;
   std::uint64_t disk_bytes() const;

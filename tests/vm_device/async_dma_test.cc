@@ -57,6 +57,25 @@ TEST_P(AsyncDmaTest, TheFilesEndIsToldWithWhatItHad) {
   EXPECT_EQ(read_file(from, {{kTracked, 100}}, dma, kPage + 10 - 100), done(1, 100));
 }
 
+TEST_P(AsyncDmaTest, ShortTransfersOfFilesInMemoryAreCompleteWhenTheyAreAccepted) {
+  if (GetParam() != AsyncBackend::kIoUring) GTEST_SKIP() << "workers make every call";
+  const auto content = noise(3 * kPage, 5);
+  const File from(content);
+  const File to;
+  const std::vector<DmaSegment> list{{kRamBase + 100, kPage}, {kTracked, 2 * kPage}};
+  AsyncCompletion completion;
+  ASSERT_EQ(async->read_file(dma, list, {from.get(), 0, FileHome::kMemory}, {1}),
+            AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->poll(std::span(&completion, 1)), 1u);
+  EXPECT_EQ(completion, done(1, 3 * kPage));
+  EXPECT_EQ(dirty_pages(), 2u);
+  ASSERT_EQ(async->write_file(dma, list, {to.get(), 0, FileHome::kMemory}, {2}),
+            AsyncAdmission::kAccepted);
+  ASSERT_EQ(async->poll(std::span(&completion, 1)), 1u);
+  EXPECT_EQ(completion, done(2, 3 * kPage));
+  EXPECT_EQ(to.content(), content);
+}
+
 TEST_P(AsyncDmaTest, NothingIsDoneAtOnce) {
   const File file;
   EXPECT_EQ(read_file(file, {}, dma), done(1, 0));

@@ -1,10 +1,13 @@
 // virtio-blk whose requests are served beside the guest.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -12,6 +15,7 @@
 #include "tests/support/temporary_file.h"
 #include "tests/vm_device/blk_machine.h"
 #include "tests/vm_device/gate.h"
+#include "vm_device/async_dma.h"
 #include "vm_device/raw_image.h"
 
 namespace vm_device {
@@ -130,6 +134,27 @@ TEST_F(VirtioBlkBesideTest, ManyReadsAreInFlightAndEachGetsItsSectors) {
     }
   }
   EXPECT_FALSE(machine->needs_reset());
+}
+
+TEST_F(VirtioBlkBesideTest, WhatIsInMemoryIsAnsweredInTheTurnThatTakesIt) {
+  const auto ring = AsyncDma::create({.backend = AsyncBackend::kIoUring});
+  if (absl::IsUnimplemented(ring.status())) GTEST_SKIP() << ring.status();
+  const int memory = ::memfd_create("image", MFD_CLOEXEC);
+  ASSERT_EQ(::pwrite(memory, content.data(), content.size(), 0),
+            static_cast<ssize_t>(content.size()));
+  machine.reset();
+  machine = std::make_unique<BlkMachine>(
+      RawImage::open("/proc/self/fd/" + std::to_string(memory), ImageAccess::kReadWrite).value(),
+      VirtioBlkOptions{.service = BlkService::kBeside});
+  ::close(memory);
+  machine->start(kFeatures);
+  for (std::uint16_t slot = 0; slot < 4; ++slot) offer(slot, kIn, slot * 29u, 0x2000);
+  machine->kick();
+  EXPECT_EQ(machine->ring.used_index(), 4);
+  for (std::uint16_t slot = 0; slot < 4; ++slot) {
+    EXPECT_EQ(answer(slot), kOk);
+    EXPECT_EQ(machine->guest.bytes(data(slot), 0x2000), sectors(slot * 29u, 0x2000));
+  }
 }
 
 TEST_F(VirtioBlkBesideTest, WritesReachTheFileAndFlushesAreAnswered) {

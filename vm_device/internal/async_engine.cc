@@ -75,7 +75,15 @@ absl::Status AsyncEngine::start(std::uint32_t workers) {
 // transaction that this thread may be in.
 void AsyncEngine::submit(AsyncRequest& request) {
   if (!queue_.admit(request)) return;
-  carry_on(request);
+  auto op = request.next();
+  while (op) {
+    const std::int64_t moved = ring_->try_now(*op);
+    if (moved == 0) break;
+    request.settle(moved);
+    op = request.next();
+  }
+  if (!op) return queue_.complete(request);
+  ring_->push(*op, request);
   ring_->flush();
 }
 

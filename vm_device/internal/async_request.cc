@@ -56,7 +56,15 @@ std::optional<FileOp> AsyncRequest::next() {
                 .descriptor = file.descriptor,
                 .pieces = pieces_.rest(),
                 .offset = file.offset + done(),
-                .bytes = pieces_.bytes() - pieces_.moved()};
+                .bytes = pieces_.bytes() - pieces_.moved(),
+                .home = file.home,
+                .is_all_in_ram = is_all_in_ram()};
+}
+
+bool AsyncRequest::is_all_in_ram() const {
+  SegmentCursor behind = cursor_;
+  behind.skip(pieces_.bytes());
+  return !pieces_.has_copies() && behind.peek(1).bytes == 0;
 }
 
 // io_uring would take a descriptor that cannot seek, and -1 for where it stands.

@@ -61,6 +61,7 @@ class AsyncRequest {
  private:
   bool begin();
   bool map_window();
+  bool is_all_in_ram() const;
   void settle_window();
   void retry(int error);
   void end(AsyncOutcome outcome, int error = 0);

@@ -44,7 +44,11 @@ void BlkFlights::disconnect() {
   for (int wakers = wakers_.load(); wakers != 0; wakers = wakers_.load()) wakers_.wait(wakers);
 }
 
+// Who is submitting looks for completions when he has: the one of the two flags that is written
+// first is seen by the other.
 void BlkFlights::completions_wait() {
+  is_at_hand_.store(true);
+  if (is_submitting_.load()) return;
   wakers_.fetch_add(1);
   if (VirtioTransport* const transport = transport_.load(); transport != nullptr) {
     for (std::size_t queue = 0; queue < in_flight_.size(); ++queue) {
@@ -73,6 +77,20 @@ BlkFlight* BlkFlights::claim(std::uint16_t queue) {
   return nullptr;
 }
 
+template <typename Submit>
+bool BlkFlights::take_off(BlkFlight& flight, Submit submit) {
+  in_flight_[flight.queue].fetch_add(1);
+  is_submitting_.store(true);
+  const bool accepted = submit() == AsyncAdmission::kAccepted;
+  is_submitting_.store(false);
+  if (accepted) {
+    flight.state = BlkFlight::State::kInFlight;
+  } else {
+    in_flight_[flight.queue].fetch_sub(1);
+  }
+  return accepted;
+}
+
 bool BlkFlights::start(BlkFlight& flight, const BlkRequest& request, const DmaSpace& dma,
                        AsyncFile file) {
   list_.clear();
@@ -83,26 +101,17 @@ bool BlkFlights::start(BlkFlight& flight, const BlkRequest& request, const DmaSp
   }
   flight.operation = request.operation();
   flight.is_sync = false;
-  in_flight_[flight.queue].fetch_add(1);
-  return take_off(flight, flight.operation == BlkOperation::kRead
-                              ? async_->read_file(dma, list_, file, tag_of(flight))
-                              : async_->write_file(dma, list_, file, tag_of(flight)));
+  return take_off(flight, [&] {
+    return flight.operation == BlkOperation::kRead
+               ? async_->read_file(dma, list_, file, tag_of(flight))
+               : async_->write_file(dma, list_, file, tag_of(flight));
+  });
 }
 
 bool BlkFlights::start_sync(BlkFlight& flight, int descriptor) {
   flight.is_sync = true;
-  in_flight_[flight.queue].fetch_add(1);
-  return take_off(flight, async_->sync_file(descriptor, AsyncSync::kData, tag_of(flight)));
-}
-
-bool BlkFlights::take_off(BlkFlight& flight, AsyncAdmission admission) {
-  const bool accepted = admission == AsyncAdmission::kAccepted;
-  if (accepted) {
-    flight.state = BlkFlight::State::kInFlight;
-  } else {
-    in_flight_[flight.queue].fetch_sub(1);
-  }
-  return accepted;
+  return take_off(flight,
+                  [&] { return async_->sync_file(descriptor, AsyncSync::kData, tag_of(flight)); });
 }
 
 void BlkFlights::land(const AsyncCompletion& completion) {

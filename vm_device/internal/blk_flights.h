@@ -54,6 +54,8 @@ class BlkFlights final : private AsyncSignal {
                            AsyncFile file);
   [[nodiscard]] bool start_sync(BlkFlight& flight, int descriptor);
 
+  // Whether some may have ended since the last call, of which no queue was woken.
+  bool take_at_hand() { return is_at_hand_.exchange(false); }
   // The queue's next request that has ended; it stays taken. Null: there is none.
   BlkFlight* next_landed(std::uint16_t queue);
 
@@ -67,7 +69,8 @@ class BlkFlights final : private AsyncSignal {
   void collect();
   void land(const AsyncCompletion& completion);
   void wake_others(std::uint16_t queue);
-  bool take_off(BlkFlight& flight, AsyncAdmission admission);
+  template <typename Submit>
+  bool take_off(BlkFlight& flight, Submit submit);
   AsyncTag tag_of(const BlkFlight& flight) const;
   std::span<BlkFlight> places_of(std::uint16_t queue);
 
@@ -78,6 +81,8 @@ class BlkFlights final : private AsyncSignal {
   std::vector<DmaSegment> list_;
   std::atomic<VirtioTransport*> transport_{nullptr};
   std::atomic<int> wakers_{0};
+  std::atomic<bool> is_submitting_{false};
+  std::atomic<bool> is_at_hand_{false};
   std::unique_ptr<AsyncDma> async_;  // the first to go: it calls the rest
 };
 

@@ -42,6 +42,8 @@ class DmaPieces {
   std::span<const iovec> rest() const { return std::span(host_).subspan(first_); }
   std::uint64_t bytes() const { return bytes_; }
   std::uint64_t moved() const { return moved_; }
+  // Of what is not RAM.
+  bool has_copies() const { return copied_ != 0; }
   // The first `bytes` of rest() were moved.
   void advance(std::uint64_t bytes);
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "vm_device/async_file.h"
+
 namespace vm_device::internal {
 
 enum class FileOpKind : std::uint8_t { kRead, kWrite, kSync, kDataSync };
@@ -17,6 +19,9 @@ struct FileOp {
   std::span<const iovec> pieces;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;  // of the pieces
+  FileHome home = FileHome::kAnywhere;
+  // Nothing of its request is left then, and no device is reached: who submits may make it.
+  bool is_all_in_ram = false;
 };
 
 // Makes the call and waits for it. Threads: any number at a time.

@@ -23,6 +23,8 @@ class FileRing {
 
   virtual ~FileRing() = default;
 
+  // Any thread. Does at once what takes no wait: bytes, or 0 where nothing is known to be so.
+  virtual std::int64_t try_now(const FileOp& op) = 0;
   // Any thread. What `op` points to stays as it is until the completion.
   virtual void push(const FileOp& op, AsyncRequest& request) = 0;
   // Any thread: what was pushed is with the kernel when it returns.
