@@ -54,7 +54,7 @@ absl::Status check_size(const std::string& path, std::uint64_t bytes) {
   return absl::OkStatus();
 }
 
-absl::Status lock(const std::string& path, int descriptor, ImageAccess access) {
+absl::Status lock_file(const std::string& path, int descriptor, ImageAccess access) {
   const int kind = access == ImageAccess::kReadWrite ? LOCK_EX : LOCK_SH;
   if (::flock(descriptor, kind | LOCK_NB) == 0) return absl::OkStatus();
   if (errno != EWOULDBLOCK) return host_error(path, errno);
@@ -101,13 +101,17 @@ int move_all(std::size_t bytes, Step step) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path,
-                                                         ImageAccess access) {
+                                                         ImageAccess access, ImageLock lock) {
   // Without O_NONBLOCK the open of a FIFO would wait for its other end.
   const int mode = access == ImageAccess::kReadWrite ? O_RDWR : O_RDONLY;
   internal::OwnedFd descriptor(::open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
   if (!descriptor.is_open()) return host_error(path, errno);
   if (absl::Status kind = check_kind(path, descriptor.get()); !kind.ok()) return kind;
-  if (absl::Status locked = lock(path, descriptor.get(), access); !locked.ok()) return locked;
+  if (lock == ImageLock::kAtOnce) {
+    if (absl::Status locked = lock_file(path, descriptor.get(), access); !locked.ok()) {
+      return locked;
+    }
+  }
   const auto bytes = size_of(path, descriptor.get());
   if (!bytes.ok()) return bytes.status();
   const FileHome home = home_of(descriptor.get());
@@ -115,6 +119,15 @@ absl::StatusOr<std::unique_ptr<RawImage>> RawImage::open(const std::string& path
 }
 
 RawImage::~RawImage() { ::close(descriptor_); }
+
+absl::Status RawImage::lock() {
+  if (absl::Status locked = lock_file(path_, descriptor_, access_); !locked.ok()) return locked;
+  absl::Status size = refresh_size();
+  if (!size.ok()) unlock();
+  return size;
+}
+
+void RawImage::unlock() { ::flock(descriptor_, LOCK_UN); }
 
 int RawImage::read_at(std::uint64_t offset, std::span<std::byte> to) {
   return move_all(to.size(), [&](std::size_t done) {

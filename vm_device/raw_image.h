@@ -13,8 +13,12 @@
 
 namespace vm_device {
 
-// Holds a lock (flock) on the file: readers share it, a writer is alone.
-//
+// When a lock (flock) is taken on the file, which readers share and a writer has alone.
+enum class ImageLock : std::uint8_t {
+  kAtOnce,  // by open(), and kept
+  kByCall,  // by lock(), to unlock(): who uses the image meanwhile is the caller's care
+};
+
 // A full disk, a quota or a limit on the size of files fails the request that meets it:
 // what was written before stays, and nothing else changes. A program that has a limit on
 // the size of files ignores SIGXFSZ.
@@ -29,11 +33,18 @@ class RawImage final : public BlockImage {
   //                               of 0, or not a multiple of 512
   //          kFailedPrecondition  in use by another process, or opened twice
   //          kUnavailable         anything else; errno in the text
-  static absl::StatusOr<std::unique_ptr<RawImage>> open(const std::string& path,
-                                                        ImageAccess access);
+  static absl::StatusOr<std::unique_ptr<RawImage>> open(const std::string& path, ImageAccess access,
+                                                        ImageLock lock = ImageLock::kAtOnce);
   RawImage(const RawImage&) = delete;
   RawImage& operator=(const RawImage&) = delete;
   ~RawImage() override;
+
+  // Takes the lock, and the size that the file has by then. Nothing changes where it is held.
+  //
+  // Errors:  as those of open(); the lock is not held then.
+  absl::Status lock();
+  // What was written may be in memory of the host's still: see flush().
+  void unlock();
 
   std::uint64_t bytes() const override { return bytes_.load(std::memory_order_relaxed); }
   ImageAccess access() const override { return access_; }

@@ -28,6 +28,12 @@ struct VhostUserOptions {
   // Is told, by the thread in serve(), what the front end asked for and was refused: one line
   // each, without a newline.
   std::function<void(std::string_view)> refused = nullptr;
+  // For what the device needs only while a ring runs, such as the lock of its image: `acquire` is
+  // called before the first one starts, and has serve() end with its status unless that is OK;
+  // `release` after the last one has stopped, before the front end hears of that. By the thread
+  // in serve().
+  std::function<absl::Status()> acquire = nullptr;
+  std::function<void()> release = nullptr;
 };
 
 // Since create(), over all connections.
@@ -77,6 +83,7 @@ class VhostUserBackend {
   // Errors:  kCancelled        stop() was called
   //          kInvalidArgument  what the front end sent is no message of the protocol
   //          kUnavailable      the socket fails; errno in the message
+  //          others            those of VhostUserOptions::acquire
   absl::Status serve(int socket);
 
   // Has serve(), this one or the next, complete what it has taken and return. Any thread, and

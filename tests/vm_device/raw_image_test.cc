@@ -204,6 +204,35 @@ TEST_F(RawImageTest, ARefusedImageIsLeftUnlocked) {
   EXPECT_TRUE(RawImage::open(odd, ImageAccess::kReadWrite).ok());
 }
 
+TEST_F(RawImageTest, ALockByCallPassesFromOneWriterToTheNext) {
+  const std::string disk = file("disk", 512);
+  auto first = RawImage::open(disk, ImageAccess::kReadWrite, ImageLock::kByCall);
+  auto second = RawImage::open(disk, ImageAccess::kReadWrite, ImageLock::kByCall);
+  ASSERT_TRUE(first.ok() && second.ok());
+  ASSERT_TRUE((*first)->lock().ok());
+  EXPECT_TRUE((*first)->lock().ok());
+  EXPECT_EQ((*second)->lock(),
+            absl::FailedPreconditionError(disk + ": The image is in use (locked)"));
+  expect_refused(disk, ImageAccess::kReadWrite, absl::StatusCode::kFailedPrecondition,
+                 "The image is in use (locked)");
+  ASSERT_TRUE((*first)->resize(1024).ok());
+  (*first)->unlock();
+  EXPECT_EQ((*second)->bytes(), 512u);
+  EXPECT_TRUE((*second)->lock().ok());
+  EXPECT_EQ((*second)->bytes(), 1024u);
+  EXPECT_FALSE((*first)->lock().ok());
+}
+
+TEST_F(RawImageTest, AnImageOfNoSizeIsNotLocked) {
+  const std::string disk = file("disk", 512);
+  auto image = RawImage::open(disk, ImageAccess::kReadWrite, ImageLock::kByCall);
+  ASSERT_TRUE(image.ok());
+  std::filesystem::resize_file(disk, 700);
+  EXPECT_EQ((*image)->lock().code(), absl::StatusCode::kInvalidArgument);
+  std::filesystem::resize_file(disk, 512);
+  EXPECT_TRUE(RawImage::open(disk, ImageAccess::kReadWrite).ok());
+}
+
 TEST_F(RawImageTest, ATruncatedFileReadsAsAnError) {
   auto image = RawImage::open(file("disk", 4096), ImageAccess::kReadWrite);
   ASSERT_TRUE(image.ok());

@@ -160,6 +160,85 @@ TEST_F(VhostUserMemoryTest, MemoryThatGoesAndComesBackStopsNothing) {
   EXPECT_EQ(take_event(disk_.error), 0u);
 }
 
+// What a device holds while its rings run, such as the lock of its image.
+struct Holding {
+  bool held = false;
+  int times = 0;
+  absl::Status answer;
+
+  VhostUserOptions options() {
+    return {.acquire =
+                [this] {
+                  EXPECT_FALSE(held);
+                  held = answer.ok();
+                  ++times;
+                  return answer;
+                },
+            .release =
+                [this] {
+                  EXPECT_TRUE(held);
+                  held = false;
+                }};
+  }
+};
+
+TEST(VhostUserHoldingTest, ItIsHeldFromTheFirstRingsStartToTheLastOnesStop) {
+  Holding holding;
+  VhostDisk disk(holding.options(), {.num_queues = 2});
+  disk.join();
+  EXPECT_FALSE(holding.held);
+  disk.start();
+  RingDriver second(disk.guest, VhostDisk::kRing + 0x1000, VhostDisk::kSize, kFeatures);
+  ASSERT_TRUE(disk.start_ring(1, second.config()));
+  ASSERT_TRUE(disk.stop_ring(0));
+  EXPECT_TRUE(holding.held);
+  // Known before the answer comes: the next one may be started for it.
+  ASSERT_TRUE(disk.stop_ring(1));
+  EXPECT_FALSE(holding.held);
+  ASSERT_TRUE(disk.start_ring(1, second.config()));
+  EXPECT_TRUE(holding.held);
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(1, 0)}));
+  EXPECT_FALSE(holding.held);
+  ASSERT_TRUE(disk.ask(Request::kSetVringEnable, {pair_of(1, 1)}));
+  ASSERT_TRUE(disk.ask(Request::kResetDevice, {}));
+  EXPECT_FALSE(holding.held);
+  EXPECT_EQ(holding.times, 3);
+}
+
+TEST(VhostUserHoldingTest, AChangeOfMemoryDoesNotLetGoAndTheEndOfTheConnectionDoes) {
+  Holding holding;
+  VhostDisk disk(holding.options());
+  disk.start();
+  ASSERT_TRUE(disk.share_memory());
+  ASSERT_TRUE(disk.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+  EXPECT_TRUE(holding.held);
+  ASSERT_TRUE(disk.share_memory());
+  EXPECT_EQ(disk.request(kIn, 1, 512), kOk);
+  EXPECT_EQ(holding.times, 1);
+  ASSERT_TRUE(disk.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+  disk.disconnect();
+  EXPECT_FALSE(holding.held);
+}
+
+TEST(VhostUserHoldingTest, WhatCannotBeHadEndsTheConnectionAndNoRingRuns) {
+  Holding holding{.answer = absl::FailedPreconditionError("somebody has it")};
+  VhostDisk disk(holding.options());
+  disk.negotiate(kFeatures);
+  ASSERT_TRUE(disk.share_memory());
+  disk.driver.emplace(disk.guest, VhostDisk::kRing, VhostDisk::kSize, kFeatures);
+  disk.offer(kIn, 1, 512);
+  EXPECT_FALSE(disk.start_ring(0, disk.driver->config()));
+  disk.wait();
+  EXPECT_EQ(disk.result, holding.answer);
+  EXPECT_FALSE(disk.driver->has_used());
+  EXPECT_EQ(disk.backend->statistics().notifications, 0u);
+  // The next front end may find it free.
+  holding.answer = absl::OkStatus();
+  disk.connect();
+  disk.start();
+  EXPECT_TRUE(holding.held);
+}
+
 class VhostUserLogTest : public VhostUserMemoryTest {
  protected:
   static constexpr std::uint64_t kLogBytes = kRamEnd / 4096 / 8 + 8;

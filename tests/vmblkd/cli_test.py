@@ -21,6 +21,7 @@ VMBLKD = sys.argv[1]
 SECTOR = 512
 VERSION_1 = 1 << 32
 PROTOCOL = 1 << 30
+PACKED = 1 << 34
 GUEST, SIZE, USER = 0x10000, 1 << 20, 0x7000000
 
 
@@ -86,16 +87,14 @@ class FrontEnd:
         self.fd = os.memfd_create("guest")
         os.ftruncate(self.fd, SIZE)
         self.memory = mmap.mmap(self.fd, SIZE)
+        self.kick = os.eventfd(0)
         self.index = 0
-        self.kick = -1
 
     def close(self):
         self.socket.close()
         self.memory.close()
         os.close(self.fd)
-        if self.kick >= 0:
-            os.close(self.kick)
-            self.kick = -1
+        os.close(self.kick)
 
     def send(self, request, payload=b"", fds=(), answered=False):
         message = struct.pack("<III", request, 9 if answered else 1, len(payload)) + payload
@@ -108,18 +107,26 @@ class FrontEnd:
         size = struct.unpack("<III", self.socket.recv(12, socket.MSG_WAITALL))[2]
         return self.socket.recv(size, socket.MSG_WAITALL)
 
-    def start(self):
+    def share(self):
         features = struct.unpack("<Q", self.get(1))[0]
         assert features & VERSION_1 and features & PROTOCOL
         self.send(16, struct.pack("<Q", 1 << 3))
         self.send(2, struct.pack("<Q", VERSION_1 | PROTOCOL), answered=True)
         self.send(5, struct.pack("<II4Q", 1, 0, GUEST, SIZE, USER, 0), [self.fd], answered=True)
+
+    def start(self):
+        self.share()
+        return self.run_ring()
+
+    def run_ring(self):
         self.send(8, struct.pack("<II", 0, 8), answered=True)
         self.send(9, struct.pack("<II4Q", 0, 0, USER, USER + 0x800, USER + 0x400, 0), answered=True)
-        self.kick = os.eventfd(0)
         self.send(12, struct.pack("<Q", 0), [self.kick], answered=True)
         self.send(18, struct.pack("<II", 0, 1), answered=True)
         return self
+
+    def stop(self):
+        return struct.unpack("<II", self.get(11, struct.pack("<II", 0, 0)))[1]
 
     def offer(self, kind, sector, content=bytes(SECTOR)):
         memory = self.memory
@@ -156,6 +163,8 @@ def wrong_command_lines():
             (["--socket", "s", "--null", "1M", "--queue-size", "100"], "--queue-size 100: powers.*"),
             (["--socket", "s", "--null", "1M", "--poll", "-1"], "--poll -1: 0 to.*"),
             (["--socket", "s", "--null", "1M", "--service", "x"], "--service x: async and inline.*"),
+            (["--socket", "s", "--null", "1M", "--lock", "x"], "--lock x: always and in-use.*"),
+            (["--socket", "s", "--null", "1M", "--rings", "x"], "--rings x: any and split.*"),
             (["--socket", "s", "--null", "1M", "--stats", "xml"], "--stats xml: text and json.*"),
             (["--fd", "-1", "--null", "1M"], "--fd -1: no descriptor"),
             (["--nonsense"], ".*--nonsense.*--help.*")]:
@@ -177,6 +186,63 @@ def image_in_use():
     make_image()
     with Server("--disk", "disk.img"):
         expect(run("--socket", "other", "--disk", "disk.img"), 1, "disk.img: .*in use.*")
+
+
+def a_lock_in_use_passes_from_one_to_the_next():
+    make_image()
+    with Server("--disk", "disk.img", "--lock", "in-use", path="a.sock"), \
+            Server("--disk", "disk.img", "--lock", "in-use", path="b.sock") as second:
+        source = FrontEnd("a.sock").start()
+        assert source.request(1, 3, b"source".ljust(SECTOR))[0] == 0
+        expect(run("--socket", "c.sock", "--disk", "disk.img"), 1, "disk.img: .*in use.*")
+        try:
+            FrontEnd("b.sock").start()
+        except struct.error:
+            pass  # the end of the connection instead of an answer
+        else:
+            raise AssertionError("two write to one image")
+        destination = FrontEnd("b.sock")
+        assert source.stop() == 1
+        assert destination.start().request(0, 3)[1] == b"source".ljust(SECTOR)
+        status, _, err = second.end()
+        assert status == 0
+        assert err == "vmblkd: b.sock: connection ended: disk.img: The image is in use (locked)\n", err
+        # A migration that came to nothing: the source goes on.
+        assert source.run_ring().request(0, 3)[1] == b"source".ljust(SECTOR)
+
+
+def split_rings_alone():
+    make_image()
+    for rings, packed in (("any", True), ("split", False)):
+        with Server("--disk", "disk.img", "--rings", rings):
+            assert bool(struct.unpack("<Q", FrontEnd("d.sock").get(1))[0] & PACKED) == packed
+
+
+def held_by(process):
+    """How many descriptors, mappings of memfds and threads it has."""
+    folder = f"/proc/{process.pid}"
+    with open(f"{folder}/maps", encoding="ascii") as maps:
+        mapped = sum("memfd" in line for line in maps)
+    return len(os.listdir(f"{folder}/fd")), mapped, len(os.listdir(f"{folder}/task"))
+
+
+def many_connections_leave_nothing_behind():
+    with Server("--null", "1M") as server:
+        for number in range(1002):
+            front = FrontEnd("d.sock")
+            if number % 4 == 0:
+                front.start()
+            else:
+                front.share()
+            front.socket.shutdown(socket.SHUT_WR)
+            assert front.socket.recv(1) == b""
+            front.close()
+            if number == 1:
+                before = held_by(server.process)
+        assert held_by(server.process) == before, (held_by(server.process), before)
+        status, out, err = server.end()
+        assert (status, err) == (0, ""), err
+        assert out.startswith("d.sock: 1002 connections, "), out
 
 
 def socket_in_use_and_left_behind():

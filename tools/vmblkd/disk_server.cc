@@ -11,18 +11,29 @@
 #include "tools/vmblkd/null_image.h"
 #include "vm_device/raw_image.h"
 #include "vm_device/virtio_blk.h"
+#include "vm_device/virtio_features.h"
 
 namespace vmblkd {
 namespace {
 
-absl::StatusOr<std::unique_ptr<vm_device::BlockImage>> open_image(const Export& wanted,
-                                                                  const Options& options) {
+struct OpenImage {
+  std::unique_ptr<vm_device::BlockImage> image;
+  vm_device::RawImage* locked_in_use = nullptr;  // the same, where that is wanted
+};
+
+absl::StatusOr<OpenImage> open_image(const Export& wanted, const Options& options) {
   const auto access =
       options.read_only ? vm_device::ImageAccess::kReadOnly : vm_device::ImageAccess::kReadWrite;
-  if (wanted.image.empty()) return std::make_unique<NullImage>(options.null_bytes, access);
-  auto image = vm_device::RawImage::open(wanted.image, access);
+  if (wanted.image.empty()) {
+    return OpenImage{.image = std::make_unique<NullImage>(options.null_bytes, access)};
+  }
+  auto image = vm_device::RawImage::open(
+      wanted.image, access,
+      options.locks_in_use ? vm_device::ImageLock::kByCall : vm_device::ImageLock::kAtOnce);
   if (!image.ok()) return image.status();
-  return *std::move(image);
+  vm_device::RawImage* const raw = image->get();
+  return OpenImage{.image = *std::move(image),
+                   .locked_in_use = options.locks_in_use ? raw : nullptr};
 }
 
 }  // namespace
@@ -30,12 +41,12 @@ absl::StatusOr<std::unique_ptr<vm_device::BlockImage>> open_image(const Export& 
 absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
     const Export& wanted, const Options& options,
     std::function<void(const std::string&)> complain) {
-  auto image = open_image(wanted, options);
-  if (!image.ok()) return image.status();
-  vm_device::BlockImage* const raw_image = image->get();
+  auto opened = open_image(wanted, options);
+  if (!opened.ok()) return opened.status();
+  vm_device::BlockImage* const image = opened->image.get();
   const bool in_turn = options.in_turn || wanted.image.empty();
   auto disk = vm_device::VirtioBlk::create(
-      *std::move(image),
+      std::move(opened->image),
       {.serial = "vmblkd",
        .num_queues = options.queues,
        .queue_size = options.queue_size,
@@ -46,15 +57,29 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
   if (!listener.ok()) return listener.status();
   std::unique_ptr<DiskServer> server(
       new DiskServer(wanted.name, *std::move(listener), std::move(complain)));
-  auto backend = vm_device::VhostUserBackend::create(
-      *std::move(disk),
-      {.poll = options.poll, .refused = [raw = server.get()](std::string_view why) {
-         raw->complaints_.tell(fmt::format("refused {}", why));
-       }});
+  server->image_ = image;
+  server->locked_in_use_ = opened->locked_in_use;
+  auto backend =
+      vm_device::VhostUserBackend::create(*std::move(disk), server->backend_options(options));
   if (!backend.ok()) return backend.status();
   server->backend_ = *std::move(backend);
-  server->image_ = raw_image;
   return server;
+}
+
+vm_device::VhostUserOptions DiskServer::backend_options(const Options& options) {
+  vm_device::VhostUserOptions how{
+      .withheld_features = options.packed ? 0 : vm_device::kFeatureRingPacked,
+      .poll = options.poll,
+      .refused = [this](std::string_view why) {
+        complaints_.tell(fmt::format("refused {}", why));
+      }};
+  if (locked_in_use_ == nullptr) return how;
+  how.acquire = [this] { return locked_in_use_->lock(); };
+  how.release = [this] {
+    flush();  // the next one may be on another host
+    locked_in_use_->unlock();
+  };
+  return how;
 }
 
 DiskServer::~DiskServer() { stop(); }
@@ -89,6 +114,10 @@ void DiskServer::stop() {
   request_stop();
   if (!thread_.joinable()) return;
   thread_.join();
+  flush();
+}
+
+void DiskServer::flush() {
   const bool writes = image_->access() == vm_device::ImageAccess::kReadWrite;
   const int error = writes ? image_->flush() : 0;
   if (error != 0)

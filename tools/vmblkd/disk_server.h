@@ -12,14 +12,16 @@
 #include "tools/vmblkd/listener.h"
 #include "tools/vmblkd/options.h"
 #include "vm_device/block_image.h"
+#include "vm_device/raw_image.h"
 #include "vm_device/vhost_user.h"
 
 namespace vmblkd {
 
 class DiskServer {
  public:
-  // Takes the image's lock and makes the socket. `complain` is called from the server's thread,
-  // one line each.
+  // Opens the image, takes its lock if that is to be held always, and makes the socket.
+  // `complain` is called from the server's thread, one line each.
+  //
   // Errors:  those of RawImage, VirtioBlk and Listener: their messages name what is wrong.
   static absl::StatusOr<std::unique_ptr<DiskServer>> create(
       const Export& wanted, const Options& options,
@@ -46,12 +48,15 @@ class DiskServer {
       : name_(std::move(name)),
         listener_(std::move(listener)),
         complaints_(name_, std::move(complain)) {}
+  vm_device::VhostUserOptions backend_options(const Options& options);
   void serve();
+  void flush();
 
   const std::string name_;
   std::unique_ptr<Listener> listener_;
   Complaints complaints_;
-  vm_device::BlockImage* image_ = nullptr;  // the device's
+  vm_device::BlockImage* image_ = nullptr;        // the device's
+  vm_device::RawImage* locked_in_use_ = nullptr;  // the same, where its lock is not kept
   std::unique_ptr<vm_device::VhostUserBackend> backend_;
   std::thread thread_;
 };

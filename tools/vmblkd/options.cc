@@ -50,6 +50,8 @@ struct Typed {
   int queues = 1;
   int queue_size = 256;
   int poll = 0;
+  std::string rings = "any";
+  std::string lock = "always";
   std::string service = "async";
   std::string stats = "text";
   bool print_capabilities = false;
@@ -85,6 +87,17 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   app->add_option("--queue-size", typed.queue_size,
                   "the most of a queue: 4 to 1024, a power of two")
       ->type_name("NUMBER")
+      ->take_last()
+      ->capture_default_str();
+  app->add_option("--rings", typed.rings, "any, or split: packed ones are not offered")
+      ->type_name("FORM")
+      ->take_last()
+      ->capture_default_str();
+  app->add_option("--lock", typed.lock,
+                  "always: nobody else opens the image for writing;\n"
+                  "in-use: nor does anybody while a front end's rings run. A second vmblkd can\n"
+                  "wait with the image open then: for live migration")
+      ->type_name("TIME")
       ->take_last()
       ->capture_default_str();
   app->add_option("--service", typed.service,
@@ -160,6 +173,14 @@ std::variant<Options, Exit> interpret(const Typed& typed) {
         fmt::format("--poll {}: 0 to {} are possible", typed.poll, kMostPollMicroseconds));
   }
   options.poll = std::chrono::microseconds(typed.poll);
+  if (typed.rings != "any" && typed.rings != "split") {
+    return usage_error(fmt::format("--rings {}: any and split are possible", typed.rings));
+  }
+  options.packed = typed.rings == "any";
+  if (typed.lock != "always" && typed.lock != "in-use") {
+    return usage_error(fmt::format("--lock {}: always and in-use are possible", typed.lock));
+  }
+  options.locks_in_use = typed.lock == "in-use";
   if (typed.service != "async" && typed.service != "inline") {
     return usage_error(fmt::format("--service {}: async and inline are possible", typed.service));
   }

@@ -26,7 +26,9 @@ struct Options {
   bool read_only = false;
   std::uint16_t queues = 1;
   std::uint16_t queue_size = 256;
-  bool in_turn = false;  // requests one at a time, by the thread that took them
+  bool packed = true;         // rings, too
+  bool locks_in_use = false;  // only while rings run
+  bool in_turn = false;       // requests one at a time, by the thread that took them
   std::chrono::microseconds poll{0};
   bool stats_as_json = false;
 };

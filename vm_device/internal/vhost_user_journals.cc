@@ -39,8 +39,8 @@ bool VhostUserRings::has_journal(std::size_t index) const {
 bool VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
   if (journals_ == nullptr || index >= journal_count_) return true;
   if (!has_journal(index) || config.size > journal_size_) {
-    refused_(absl::StrFormat("ring %u", index),
-             absl::InvalidArgumentError("the memory for requests under way is too small"));
+    calls_.refused(absl::StrFormat("ring %u", index),
+                   absl::InvalidArgumentError("the memory for requests under way is too small"));
     return true;
   }
   if (is_packed()) return use_packed_journal(index, config);

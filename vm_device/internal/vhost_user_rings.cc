@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -29,13 +30,12 @@ void take_kicks(int fd) {
 }  // namespace
 
 VhostUserRings::VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory,
-                               int poller, std::uint64_t first_event,
-                               std::function<void(const std::string&, const absl::Status&)> refused)
+                               int poller, std::uint64_t first_event, VhostUserRingCalls calls)
     : transport_(transport),
       memory_(memory),
       poller_(poller),
       first_event_(first_event),
-      refused_(std::move(refused)),
+      calls_(std::move(calls)),
       rings_(transport.queue_count()) {}
 
 absl::Status VhostUserRings::check(std::uint32_t index) const {
@@ -109,6 +109,7 @@ absl::Status VhostUserRings::set_enabled(std::uint32_t index, bool enabled) {
   rings_[index].enabled = enabled;
   rings_[index].refused = false;
   if (!enabled && enabled_by_message_ && transport_.is_running(index)) pause(index);
+  release_if_idle();
   return absl::OkStatus();
 }
 
@@ -135,6 +136,7 @@ absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
   if (const absl::Status bad = check(index); !bad.ok()) return bad;
   Ring& ring = rings_[index];
   if (transport_.is_running(index)) pause(index);
+  release_if_idle();
   if (ring.kick.is_open()) {
     ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
     take_kicks(ring.kick.get());
@@ -213,7 +215,7 @@ void VhostUserRings::start(std::size_t index) {
     if (!is_journal_good) return "what is noted of its requests under way cannot be";
     return std::string(virtqueue_error_name(error));
   };
-  refused_(absl::StrFormat("ring %u", index), absl::FailedPreconditionError(why()));
+  calls_.refused(absl::StrFormat("ring %u", index), absl::FailedPreconditionError(why()));
 }
 
 void VhostUserRings::pause() {
@@ -226,12 +228,30 @@ void VhostUserRings::pause() {
 
 // A ring that an error of the driver's has stopped is running all the same: until the front end
 // stops it. One that has lost its memory to a change waits for it without a word.
-void VhostUserRings::update() {
+absl::Status VhostUserRings::update() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
     const Ring& ring = rings_[i];
     if (transport_.is_running(i) || !is_ready(ring) || ring.refused) continue;
-    if (!ring.paused || is_placed(config_of(ring))) start(i);
+    if (ring.paused && !is_placed(config_of(ring))) continue;
+    if (const absl::Status failed = acquire(); !failed.ok()) return failed;
+    start(i);
   }
+  release_if_idle();
+  return absl::OkStatus();
+}
+
+absl::Status VhostUserRings::acquire() {
+  if (is_acquired_) return absl::OkStatus();
+  const absl::Status acquired = calls_.acquire ? calls_.acquire() : absl::OkStatus();
+  is_acquired_ = acquired.ok();
+  return acquired;
+}
+
+// A ring that waits for its memory will go on.
+void VhostUserRings::release_if_idle() {
+  const bool waits = std::ranges::any_of(rings_, [](const Ring& ring) { return ring.paused; });
+  if (waits || is_any_running() || !std::exchange(is_acquired_, false)) return;
+  if (calls_.release) calls_.release();
 }
 
 void VhostUserRings::reset_by_driver() {
@@ -260,6 +280,7 @@ void VhostUserRings::close() {
     transport_.set_call(i, OwnedFd());
     transport_.set_error(i, OwnedFd());
   }
+  release_if_idle();
 }
 
 void VhostUserRings::kicked(std::uint64_t event) {

@@ -31,6 +31,13 @@ struct VhostUserRingAddresses {
   friend bool operator==(const VhostUserRingAddresses&, const VhostUserRingAddresses&) = default;
 };
 
+// What is called by VhostUserRings; each may be null.
+struct VhostUserRingCalls {
+  std::function<void(const std::string&, const absl::Status&)> refused;
+  std::function<absl::Status()> acquire;
+  std::function<void()> release;
+};
+
 // A ring runs once it has a size, addresses and a kick, and is enabled. Its number counts from
 // 0; what the front end says of one that does not exist is refused.
 //
@@ -41,8 +48,7 @@ class VhostUserRings {
   // Needs:  they outlive this object. `poller` is an epoll descriptor: events of ring i's kick
   //         have first_event + i as their data.
   VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory, int poller,
-                 std::uint64_t first_event,
-                 std::function<void(const std::string&, const absl::Status&)> refused);
+                 std::uint64_t first_event, VhostUserRingCalls calls);
 
   absl::Status set_size(std::uint32_t index, std::uint32_t size);
   absl::Status set_addresses(std::uint32_t index, const VhostUserRingAddresses& addresses);
@@ -68,7 +74,9 @@ class VhostUserRings {
   void pause();
   // After every change: starts what can be. What a ring cannot be started for is told to
   // `refused` and to its error descriptor.
-  void update();
+  //
+  // Errors:  those of `acquire`. No ring runs then.
+  absl::Status update();
   bool is_any_running() const;
   // The end of the connection, which no ring outlives: pause(), then everything is forgotten.
   void close();
@@ -114,13 +122,16 @@ class VhostUserRings {
   void reset(Ring& ring);
   void start(std::size_t index);
   void pause(std::size_t index);
+  absl::Status acquire();
+  void release_if_idle();
   std::uint32_t wire_base(const VirtqueueState& state) const;
 
   VhostUserTransport& transport_;
   const VhostUserMemory& memory_;
   int poller_;
   std::uint64_t first_event_;
-  std::function<void(const std::string&, const absl::Status&)> refused_;
+  VhostUserRingCalls calls_;
+  bool is_acquired_ = false;
   std::uint64_t features_ = 0;
   bool enabled_by_message_ = false;
   std::unique_ptr<ForeignBytes> journals_;

@@ -40,7 +40,10 @@ VhostUserSession::VhostUserSession(VhostUserState& state, int socket)
       memory_(*state.memory, state.reader),
       log_(*state.memory),
       rings_(state.transport, memory_, poller_.get(), kFirstRingEvent,
-             [this](const std::string& what, const absl::Status& why) { refuse(what, why); }) {
+             {.refused = [this](const std::string& what,
+                                const absl::Status& why) { refuse(what, why); },
+              .acquire = state.options.acquire,
+              .release = state.options.release}) {
   state.transport.set_config_listener([this] { config_changed(); });
 }
 
@@ -150,7 +153,7 @@ absl::Status VhostUserSession::take(Message& message) {
     refuse(form != nullptr ? std::string(form->name) : absl::StrCat("request ", message.request),
            done);
   }
-  rings_.update();
+  if (const absl::Status started = rings_.update(); !started.ok()) return started;
   if (acks) return reply_word(message, done.ok() ? 0 : 1);
   return absl::OkStatus();
 }
