@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -15,6 +16,7 @@ import initramfs
 HERE = pathlib.Path(__file__).resolve().parent
 UML = "/usr/bin/linux.uml"
 UML_MODULES = "/usr/lib/uml/modules"
+UML_BYTES = 700 << 20  # of a file system
 
 
 class Failed(Exception):
@@ -120,6 +122,14 @@ class Server(Process):
             time.sleep(0.01)
 
 
+    def end(self):
+        """Its report is the last of its lines then."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.wait(60)
+        if status != 0:
+            raise Failed(f"vmblkd ended with status {status}: {self.lines}")
+
+
 def failures_of(said, wanted=("integrity", "verify")):
     """What is not as it should be in the lines of a guest that has run these parts."""
     failures = [line for line in said if "FAIL" in line or re.search(r"rc=(?!0 err=0)", line)]
@@ -136,6 +146,15 @@ def missing_for_uml():
     return missing + ([] if shutil.which("gcc") else ["gcc"])
 
 
+def folder_for_uml():
+    """Where its memory and initramfs can be. None: nowhere."""
+    for folder in ("/dev/shm", tempfile.gettempdir()):
+        about = os.statvfs(folder) if os.access(folder, os.W_OK) else None
+        if about and about.f_bavail * about.f_frsize >= UML_BYTES and not about.f_flag & os.ST_NOEXEC:
+            return folder
+    return None
+
+
 def prepare_uml(folder):
     """What UserModeLinux() needs, made there."""
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/xstate_shim.so",
@@ -146,7 +165,7 @@ def prepare_uml(folder):
 class UserModeLinux(Guest):
     def __init__(self, folder, socket, *arguments):
         # Its memory is a file there, which the back end maps.
-        environment = {"LD_PRELOAD": f"{folder}/xstate_shim.so", "TMPDIR": "/dev/shm"}
+        environment = {"LD_PRELOAD": f"{folder}/xstate_shim.so", "TMPDIR": str(folder)}
         super().__init__([UML, "mem=512M", f"initrd={folder}/uml.cpio", "con=null",
                           "con0=null,fd:1", "ssl=null", f"virtio_uml.device={socket}:2",
                           "panic=-1", "quiet", *arguments], environment)
