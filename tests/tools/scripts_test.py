@@ -44,14 +44,14 @@ def has_mke2fs():
 
 class ScriptsTest(unittest.TestCase):
     def test_help_says_how_to_use_it(self):
-        for name in ("setup", "run", "test", "fuzz", "soak", "coverage"):
+        for name in ("setup", "run", "test", "fuzz", "soak", "coverage", "vhost_front_ends"):
             with self.subTest(name):
                 result = run(name, "--help")
                 self.assertEqual(result.returncode, 0)
                 self.assertTrue(result.stdout.startswith(f"usage: tools/{name}"), result.stdout)
 
     def test_an_unknown_argument_is_one_line_and_status_2(self):
-        for name in ("setup", "run", "test", "fuzz", "soak", "coverage"):
+        for name in ("setup", "run", "test", "fuzz", "soak", "coverage", "vhost_front_ends"):
             with self.subTest(name):
                 result = run(name, "--no-such-option")
                 self.assertEqual(result.returncode, 2)

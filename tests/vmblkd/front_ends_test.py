@@ -5,12 +5,12 @@ Usage: front_ends_test.py VMBLKD RINGS, where RINGS is split or packed.
 """
 
 import hashlib
-import os
 import pathlib
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE / "guest"))
 import machines  # noqa: E402
 
@@ -25,17 +25,9 @@ def pattern():
     return text.encode()[:MIB << 20]
 
 
-def main():
-    vmblkd, rings = sys.argv[1:]
-    missing = machines.missing_for_uml()
-    if missing:
-        print(f"skipped: {', '.join(missing)} not installed")
-        return SKIPPED
-    place = machines.folder_for_uml()
-    if place is None:
-        print("skipped: neither /dev/shm nor TMPDIR has 700 MiB that can be executed")
-        return SKIPPED
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+def drive(vmblkd, rings):
+    """What the guest said. Raises where it is not what it should be."""
+    with tempfile.TemporaryDirectory(dir=machines.folder_for_uml()) as folder:
         socket, image = f"{folder}/d.sock", f"{folder}/disk.img"
         machines.prepare_uml(folder)
         with open(image, "wb") as file:
@@ -45,16 +37,26 @@ def main():
                 machines.UserModeLinux(folder, socket, f"test.mib={MIB}",
                                        f"test.seed={SEED}") as guest:
             said = guest.finish(120)
-            print("\n".join(said))
             server.end()
-            print("\n".join(server.lines))
         with open(image, "rb") as file:
             written = file.read(MIB << 20)
-    assert said[0].endswith(f"{2 * MIB << 11} sectors, 1 queues, {rings} rings"), said[0]
-    assert not machines.failures_of(said), machines.failures_of(said)
+    assert not machines.failures_of(said), said
+    assert said[0].endswith(f"{2 * MIB << 11} sectors, 1 queues, {rings} rings"), said
     assert written == pattern(), "the image"
-    assert hashlib.md5(written).hexdigest() in said[1], said[1]
+    assert hashlib.md5(written).hexdigest() in said[1], said
     assert server.lines[-1].endswith(" 0 queue errors"), server.lines
+    return said[:-1]
+
+
+def main():
+    missing = machines.missing_for_uml()
+    if missing:
+        print(f"skipped: {', '.join(missing)} not installed")
+        return SKIPPED
+    if machines.folder_for_uml() is None:
+        print("skipped: neither /dev/shm nor TMPDIR has 700 MiB that can be executed")
+        return SKIPPED
+    print("\n".join(drive(*sys.argv[1:])))
     return 0
 
 

@@ -21,11 +21,12 @@ constexpr const char* kFooter =
     "  vmblkd --socket /tmp/disk.sock --disk disk.img &\n"
     "  qemu-system-x86_64 -machine q35,memory-backend=ram -m 1G \\\n"
     "    -object memory-backend-memfd,id=ram,size=1G,share=on \\\n"
-    "    -chardev socket,id=disk,path=/tmp/disk.sock \\\n"
+    "    -chardev socket,id=disk,path=/tmp/disk.sock,reconnect=1 \\\n"
     "    -device vhost-user-blk-pci,chardev=disk -nographic\n"
     "\n"
     "--socket, --disk and --fd can be given several times: the first disk is served at the\n"
     "first socket, and so on. A socket serves one front end at a time; the next one waits.\n"
+    "With reconnect=1 QEMU waits for the socket, and comes back to a vmblkd that was restarted.\n"
     "vmblkd stays in the foreground, and is ready when the socket is there. SIGTERM and\n"
     "SIGINT end it: requests that were taken are completed and on stable storage first. A\n"
     "second signal ends it at once, for storage that hangs.\n"
@@ -94,9 +95,9 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
       ->take_last()
       ->capture_default_str();
   app->add_option("--lock", typed.lock,
-                  "always: nobody else opens the image for writing;\n"
-                  "in-use: nor does anybody while a front end's rings run. A second vmblkd can\n"
-                  "wait with the image open then: for live migration")
+                  "always: nobody else writes to the image;\n"
+                  "in-use: nobody does while a front end's rings run, so that a second vmblkd\n"
+                  "can wait with the image open: for live migration")
       ->type_name("TIME")
       ->take_last()
       ->capture_default_str();

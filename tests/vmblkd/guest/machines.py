@@ -58,22 +58,21 @@ class Process:
         found = (re.search(pattern, line) for line in list(self.lines))
         return [match for match in found if match]
 
-    def wait_for(self, pattern, seconds):
-        """The first match of a line, now or later."""
+    def wait_for(self, pattern, seconds, count=1):
+        """Waits until so many lines match, from the first one on."""
         deadline = time.monotonic() + seconds
         while True:
             with self.changed:
                 ended = self.ended
-                count = len(self.lines)
-            found = self.matches(pattern)
-            if found:
-                return found[0]
+                seen = len(self.lines)
+            if len(self.matches(pattern)) >= count:
+                return
             left = deadline - time.monotonic()
             if ended or left <= 0:
                 why = "ended" if ended else f"took more than {seconds} s"
                 raise Failed(f"{self.name} {why} without /{pattern}/: {self.lines[-6:]}")
             with self.changed:
-                if len(self.lines) == count and not self.ended:
+                if len(self.lines) == seen and not self.ended:
                     self.changed.wait(left)
 
     def kill(self, number=signal.SIGKILL):
@@ -149,8 +148,11 @@ def missing_for_uml():
 def folder_for_uml():
     """Where its memory and initramfs can be. None: nowhere."""
     for folder in ("/dev/shm", tempfile.gettempdir()):
-        about = os.statvfs(folder) if os.access(folder, os.W_OK) else None
-        if about and about.f_bavail * about.f_frsize >= UML_BYTES and not about.f_flag & os.ST_NOEXEC:
+        if not os.access(folder, os.W_OK):
+            continue
+        about = os.statvfs(folder)
+        has_room = about.f_bavail * about.f_frsize >= UML_BYTES
+        if has_room and not about.f_flag & os.ST_NOEXEC:
             return folder
     return None
 
