@@ -206,7 +206,8 @@ def a_lock_in_use_passes_from_one_to_the_next():
         assert destination.start().request(0, 3)[1] == b"source".ljust(SECTOR)
         status, _, err = second.end()
         assert status == 0
-        assert err == "vmblkd: b.sock: connection ended: disk.img: The image is in use (locked)\n", err
+        assert err == ("vmblkd: b.sock: connection ended: "
+                       "disk.img: The image is in use (locked)\n"), err
         # A migration that came to nothing: the source goes on.
         assert source.run_ring().request(0, 3)[1] == b"source".ljust(SECTOR)
 

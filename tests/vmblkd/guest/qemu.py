@@ -11,6 +11,7 @@ import machines
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 MEMORY = 1024  # MiB
+CHUNK, PAGE = 1 << 20, 4096
 # Requests of vhost-user, as QEMU's trace has them.
 SET_LOG_BASE, SET_INFLIGHT_FD = 6, 32
 
@@ -19,7 +20,7 @@ class Qemu(machines.Guest):
     """Emulates every instruction: there may be no KVM."""
 
     def __init__(self, kernel, initramfs, disk, *arguments, memories=1, queues=1, packed=False,
-                 qmp=None, incoming=None):
+                 qmp=None, incoming=None, paused=False):
         command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY), "-smp", str(queues),
                    "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                    "-serial", "stdio", "-trace", "vhost_user_write"]
@@ -42,11 +43,31 @@ class Qemu(machines.Guest):
             command += ["-qmp", f"unix:{qmp},server=on,wait=off"]
         if incoming:
             command += ["-incoming", incoming]
+        if paused:
+            command += ["-S"]
         super().__init__(command)
+
+    def memory(self):
+        """Descriptors of the guest's, as files."""
+        folder = pathlib.Path(f"/proc/{self.process.pid}/fd")
+        return [path for path in folder.iterdir() if "/memfd:memory-backend" in os.readlink(path)]
 
     def requests(self, number):
         """How many of them it has sent to the back end."""
         return len(self.matches(rf"vhost_user_write.*\breq:{number}\b"))
+
+
+def different_pages(one, other):
+    """Of the guests' memory: how many are not the same in both."""
+    (left,), (right,) = one.memory(), other.memory()
+    different = 0
+    with open(left, "rb", buffering=0) as first, open(right, "rb", buffering=0) as second:
+        while part := first.read(CHUNK):
+            there = second.read(CHUNK)
+            if part != there:
+                pages = range(0, CHUNK, PAGE)
+                different += sum(part[i:i + PAGE] != there[i:i + PAGE] for i in pages)
+    return different
 
 
 class Qmp:
