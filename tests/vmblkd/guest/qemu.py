@@ -58,15 +58,15 @@ class Qemu(machines.Guest):
 
 
 def different_pages(one, other):
-    """Of the guests' memory: how many are not the same in both."""
+    """Of the guests' memory: where those begin that are not the same in both."""
     (left,), (right,) = one.memory(), other.memory()
-    different = 0
+    different = []
     with open(left, "rb", buffering=0) as first, open(right, "rb", buffering=0) as second:
-        while part := first.read(CHUNK):
-            there = second.read(CHUNK)
+        for begin in range(0, MEMORY << 20, CHUNK):
+            part, there = first.read(CHUNK), second.read(CHUNK)
             if part != there:
                 pages = range(0, CHUNK, PAGE)
-                different += sum(part[i:i + PAGE] != there[i:i + PAGE] for i in pages)
+                different += [begin + i for i in pages if part[i:i + PAGE] != there[i:i + PAGE]]
     return different
 
 
