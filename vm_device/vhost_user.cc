@@ -69,7 +69,10 @@ VhostUserStatistics VhostUserBackend::statistics() const {
           .refused = read(state_->refused),
           .notifications = read(state_->counts.notifications),
           .signals = read(state_->counts.signals),
-          .queue_errors = read(state_->counts.queue_errors)};
+          .queue_errors = read(state_->counts.queue_errors),
+          .iotlb_misses = read(state_->iotlb_misses),
+          .iotlb_updates = read(state_->iotlb_updates),
+          .iotlb_invalidations = read(state_->iotlb_invalidations)};
 }
 
 }  // namespace vm_device

@@ -22,6 +22,10 @@ class VhostUserState;
 struct VhostUserOptions {
   // Not offered though the device and the rings have them, e.g. kFeatureRingPacked.
   std::uint64_t withheld_features = 0;
+  // Offers kFeatureAccessPlatform: the addresses of a driver that accepts it are those of an IOMMU,
+  // and the front end translates them (IOTLB messages). Not for one that cannot: User-mode Linux
+  // passes on what its driver accepts, and translates nothing.
+  bool iommu = false;
   // After work rings are looked at again and again for so long before a kick is waited for:
   // shorter waits, for the time of a processor.
   std::chrono::microseconds poll{0};
@@ -44,6 +48,9 @@ struct VhostUserStatistics {
   std::uint64_t notifications = 0;  // calls of the device's notify()
   std::uint64_t signals = 0;        // of used buffers, to the driver
   std::uint64_t queue_errors = 0;   // rings that a bad request or address has stopped
+  std::uint64_t iotlb_misses = 0;   // translations that the front end was asked for
+  std::uint64_t iotlb_updates = 0;  // translations that it has given
+  std::uint64_t iotlb_invalidations = 0;
 };
 
 // Serves one front end at a time. Its memory is mapped, and every byte of it reached by DMA on a
@@ -58,6 +65,11 @@ struct VhostUserStatistics {
 // A ring that is stopped (GET_VRING_BASE, disabling, the end of the connection, a change of
 // memory) completes the requests that it has taken first, however long its storage takes. Pages
 // that were written are in the log before that is answered, and within 10 ms of the write else.
+//
+// Behind an IOMMU a ring starts, and a request is taken, when all of its addresses have their
+// translations; the thread does not wait for them. What the front end does not answer stays where
+// it is, and so do the requests behind it in its ring. Before a page is given up the requests that
+// use it are completed.
 //
 // A malformed message is answered with an error where an answer is asked for, and ignored
 // elsewhere; one after which nothing can be understood ends the connection. A ring whose

@@ -25,6 +25,7 @@
 namespace vm_device {
 
 namespace internal {
+class BusTranslations;
 class PackedJournal;
 class RequestJournal;
 }  // namespace internal
@@ -60,6 +61,9 @@ struct VirtqueueConfig {
   // The same of packed rings: it is open, and `start` where it says. What is to be taken again is
   // in it.
   internal::PackedJournal* packed_journal = nullptr;
+  // Of vhost-user, too: who says whether the addresses of a request have their translations. One
+  // that waits for them is not taken yet: pop() finds nothing. Those of the rings have them.
+  internal::BusTranslations* translations = nullptr;
 };
 
 enum class PopStatus : std::uint8_t {

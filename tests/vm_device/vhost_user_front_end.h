@@ -185,9 +185,10 @@ class VhostFrontEnd {
     return guest_address - kRamBase + kUser;
   }
   bool place_ring(std::uint32_t index, const VirtqueueConfig& config) {
+    const auto place = [this](std::uint64_t at) { return is_translated ? at : user(at); };
     return ask(Request::kSetVringNum, {pair_of(index, config.size)}) &&
-           ask(Request::kSetVringAddr, {pair_of(index, 0), user(config.descriptor_table),
-                                        user(config.device_area), user(config.driver_area), 0});
+           ask(Request::kSetVringAddr, {pair_of(index, 0), place(config.descriptor_table),
+                                        place(config.device_area), place(config.driver_area), 0});
   }
   bool start_ring(std::uint32_t index, const VirtqueueConfig& config) {
     return place_ring(index, config) && ask(Request::kSetVringCall, {index}, {call}) &&
@@ -210,6 +211,7 @@ class VhostFrontEnd {
   std::unique_ptr<VhostUserBackend> backend;
   std::unique_ptr<VhostSocket> socket;
   absl::Status result;
+  bool is_translated = false;  // rings are where the IOMMU says
   const int kick = make_event();
   const int call = make_event();
   const int error = make_event();

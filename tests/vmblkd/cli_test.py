@@ -20,6 +20,7 @@ import time
 VMBLKD = sys.argv[1]
 SECTOR = 512
 VERSION_1 = 1 << 32
+ACCESS_PLATFORM = 1 << 33
 PROTOCOL = 1 << 30
 PACKED = 1 << 34
 GUEST, SIZE, USER = 0x10000, 1 << 20, 0x7000000
@@ -107,20 +108,27 @@ class FrontEnd:
         size = struct.unpack("<III", self.socket.recv(12, socket.MSG_WAITALL))[2]
         return self.socket.recv(size, socket.MSG_WAITALL)
 
-    def share(self):
+    def share(self, translated=False):
+        """Translated: the driver's addresses are those of an IOMMU."""
         features = struct.unpack("<Q", self.get(1))[0]
-        assert features & VERSION_1 and features & PROTOCOL
+        accepted = VERSION_1 | PROTOCOL | (ACCESS_PLATFORM if translated else 0)
+        assert features & accepted == accepted, features
+        assert translated or not features & ACCESS_PLATFORM
         self.send(16, struct.pack("<Q", 1 << 3))
-        self.send(2, struct.pack("<Q", VERSION_1 | PROTOCOL), answered=True)
-        self.send(5, struct.pack("<II4Q", 1, 0, GUEST, SIZE, USER, 0), [self.fd], answered=True)
+        self.send(2, struct.pack("<Q", accepted), answered=True)
+        guest, self.ring = (GUEST + 2 * SIZE, GUEST) if translated else (GUEST, USER)
+        self.send(5, struct.pack("<II4Q", 1, 0, guest, SIZE, USER, 0), [self.fd], answered=True)
+        if translated:
+            self.send(22, struct.pack("<3QBB6x", GUEST, SIZE, USER, 3, 2), answered=True)
 
-    def start(self):
-        self.share()
+    def start(self, translated=False):
+        self.share(translated)
         return self.run_ring()
 
     def run_ring(self):
+        ring = self.ring
         self.send(8, struct.pack("<II", 0, 8), answered=True)
-        self.send(9, struct.pack("<II4Q", 0, 0, USER, USER + 0x800, USER + 0x400, 0), answered=True)
+        self.send(9, struct.pack("<II4Q", 0, 0, ring, ring + 0x800, ring + 0x400, 0), answered=True)
         self.send(12, struct.pack("<Q", 0), [self.kick], answered=True)
         self.send(18, struct.pack("<II", 0, 1), answered=True)
         return self
@@ -326,6 +334,15 @@ def read_only_and_null():
     with Server("--null", "1G") as server:
         assert FrontEnd("d.sock").start().request(0, 9, b"x" * SECTOR) == (0, bytes(SECTOR))
         assert server.end(signal.SIGINT)[0] == 0
+
+
+def addresses_are_translated():
+    make_image()
+    with Server("--disk", "disk.img", "--iommu", "--stats", "json") as server:
+        front = FrontEnd("d.sock").start(translated=True)
+        assert front.request(0, 5) == (0, struct.pack("<I", 5) * 128)
+        status, out, _ = server.end()
+        assert status == 0 and json.loads(out)["disks"][0]["iotlb_updates"] == 1, out
 
 
 def next_front_end_is_served():

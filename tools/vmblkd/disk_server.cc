@@ -69,6 +69,7 @@ absl::StatusOr<std::unique_ptr<DiskServer>> DiskServer::create(
 vm_device::VhostUserOptions DiskServer::backend_options(const Options& options) {
   vm_device::VhostUserOptions how{
       .withheld_features = options.packed ? 0 : vm_device::kFeatureRingPacked,
+      .iommu = options.iommu,
       .poll = options.poll,
       .refused = [this](std::string_view why) {
         complaints_.tell(fmt::format("refused {}", why));

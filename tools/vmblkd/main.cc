@@ -31,9 +31,9 @@ std::string as_text(const Servers& servers) {
     const vm_device::VhostUserStatistics s = server->statistics();
     text += fmt::format(
         "{}: {} connections, {} messages ({} refused), {} notifications, {} signals, "
-        "{} queue errors\n",
+        "{} queue errors, IOTLB: {} misses, {} updates, {} invalidations\n",
         server->name(), s.connections, s.messages, s.refused, s.notifications, s.signals,
-        s.queue_errors);
+        s.queue_errors, s.iotlb_misses, s.iotlb_updates, s.iotlb_invalidations);
   }
   return text;
 }
@@ -51,6 +51,9 @@ std::string as_json(const Servers& servers) {
     json.add("notifications", s.notifications);
     json.add("signals", s.signals);
     json.add("queue_errors", s.queue_errors);
+    json.add("iotlb_misses", s.iotlb_misses);
+    json.add("iotlb_updates", s.iotlb_updates);
+    json.add("iotlb_invalidations", s.iotlb_invalidations);
     json.close();
   }
   return std::move(json).text();

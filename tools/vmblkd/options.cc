@@ -55,6 +55,7 @@ struct Typed {
   std::string lock = "always";
   std::string service = "async";
   std::string stats = "text";
+  bool iommu = false;
   bool print_capabilities = false;
 };
 
@@ -112,6 +113,8 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
       ->type_name("TIME")
       ->take_last()
       ->capture_default_str();
+  app->add_flag("--iommu", typed.iommu,
+                "offer VIRTIO_F_ACCESS_PLATFORM: for a guest behind a virtual IOMMU");
   app->add_option("--stats", typed.stats, "the report at the end: text or json")
       ->type_name("FORMAT")
       ->take_last()
@@ -150,6 +153,7 @@ std::optional<Exit> read_exports(const Typed& typed, Options& options) {
 std::variant<Options, Exit> interpret(const Typed& typed) {
   Options options;
   options.read_only = typed.read_only;
+  options.iommu = typed.iommu;
   if (auto refused = read_exports(typed, options)) return *std::move(refused);
   if (!typed.null.empty()) {
     const auto bytes = command_line::parse_bytes(typed.null, kMostNullBytes);

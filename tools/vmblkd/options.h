@@ -30,6 +30,7 @@ struct Options {
   bool locks_in_use = false;  // only while rings run
   bool in_turn = false;       // requests one at a time, by the thread that took them
   std::chrono::microseconds poll{0};
+  bool iommu = false;  // offered
   bool stats_as_json = false;
 };
 

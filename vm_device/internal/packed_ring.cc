@@ -167,12 +167,13 @@ template <unsigned kTaken, unsigned kWriteFlag>
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
   if (!is_taking()) return PopStatus::kEmpty;
+  waits_ = false;
   if (journal_ != nullptr) [[unlikely]]
     return pop_noted(chain);
   prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   find_quick_end();
-  return status == PopStatus::kError ? forget(chain, status) : status;
+  return status == PopStatus::kError || waits_ ? forget(chain, status) : status;
 }
 
 // What the short way has left in the chain is half of a request.
@@ -207,7 +208,7 @@ PopStatus PackedRing::pop_on(Path path, DescriptorChain& chain) {
     status = on_path([&](auto path) { return pop_on(NotingPath(path, *journal_), chain); });
   }
   if (status == PopStatus::kChain) set_note(chain, journal_->take());
-  return status == PopStatus::kError ? forget(chain, status) : status;
+  return status == PopStatus::kError || waits_ ? forget(chain, status) : status;
 }
 
 // The last descriptor of a request has its ID. A driver makes the first available after the
@@ -255,6 +256,7 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
                                   DescriptorChain& chain) {
   if (id >= size_) [[unlikely]]
     return VirtqueueError::kBufferIdOutOfRange;
+  if (!hold(chain)) return VirtqueueError::kNone;  // outcome() sees that it waits
   set_ring_bytes(chain, bytes_of(descriptors));
   const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
   sign(chain, id | write_flag << 16);

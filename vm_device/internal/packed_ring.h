@@ -66,6 +66,7 @@ class PackedRing : public RingCore {
   PopStatus pop_on(Path path, DescriptorChain& chain);
   PopStatus pop_noted(DescriptorChain& chain);
   PopStatus outcome(VirtqueueError error) {
+    if (waits_) return PopStatus::kEmpty;
     return error == VirtqueueError::kNone ? PopStatus::kChain : stop(error);
   }
   template <typename Path>

@@ -68,6 +68,7 @@ VirtqueueError PackedRing::push(const DescriptorChain& chain, std::uint32_t writ
 
 VirtqueueError PackedRing::stage(const DescriptorChain& chain, std::uint32_t written) {
   if (!can_take_back(chain)) return error_;
+  release(chain);
   if (in_order_) {
     put_in_order(chain, written);
     stage_in_order();
@@ -204,7 +205,7 @@ bool PackedRing::resume_notifications() {
            path.load(RingPart::kDescriptors, available_at_ + kDescriptorRest, first,
                      std::memory_order_seq_cst);
   });
-  return told ? is_available(first) : unreachable();
+  return told ? is_available(first) && !waits_ : unreachable();
 }
 
 }  // namespace vm_device::internal

@@ -27,10 +27,11 @@ VirtqueueError RingCore::fail(VirtqueueError error) {
 }
 
 void RingCore::reset() {
-  running_ = enabled_ = paused_ = in_order_ = false;
+  running_ = enabled_ = paused_ = in_order_ = waits_ = false;
   error_ = VirtqueueError::kNone;
   unsignalled_ = 0;
   memory_.slow_down();
+  translations_ = nullptr;
   epoch_ = alone_ = kNoEpoch;
 }
 
@@ -49,6 +50,7 @@ VirtqueueError RingCore::start(const VirtqueueConfig& config, const RingRanges& 
   size_ = config.size;
   features_ = config.features;
   in_order_ = has(kFeatureInOrder);
+  translations_ = config.translations;
   if (!make_room()) return fail(VirtqueueError::kNoMemory);
   memory_.bind(ranges);
   epoch_ = next_epoch();
@@ -72,6 +74,19 @@ PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
   return status;
 }
 
+// All of them are asked for at once.
+bool RingCore::try_hold(const DescriptorChain& chain) {
+  waits_ = false;
+  for (const DmaSegment& it : chain.readable()) {
+    waits_ = !translations_->settled(it, DmaAccess::kRead) || waits_;
+  }
+  for (const DmaSegment& it : chain.writable()) {
+    waits_ = !translations_->settled(it, DmaAccess::kWrite) || waits_;
+  }
+  if (!waits_) translations_->hold(chain);
+  return !waits_;
+}
+
 void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written) {
   order_.put(chain.turn_, {.written = written,
                            .name = chain.name_,
@@ -87,6 +102,10 @@ VirtqueueError RingCore::read_table(const Descriptor& reference, std::uint32_t& 
   count = static_cast<std::uint32_t>(bytes / kDescriptorBytes);
   if (count > kMaxIndirectDescriptors) return VirtqueueError::kIndirectTooLong;
   if (wraps(reference.address, bytes)) return VirtqueueError::kAddressWrap;
+  if (translations_ != nullptr) {
+    waits_ = !translations_->settled({reference.address, bytes}, DmaAccess::kRead);
+    if (waits_) return VirtqueueError::kIndirectUnreachable;
+  }
   const bool read = memory_.dma().read(reference.address, std::span(table_.get(), bytes)).ok();
   return read ? VirtqueueError::kNone : VirtqueueError::kIndirectUnreachable;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "vm_device/internal/bus_translations.h"
 #include "vm_device/internal/chain_writer.h"
 #include "vm_device/internal/quick_chain.h"
 #include "vm_device/internal/ring_memory.h"
@@ -76,8 +77,15 @@ class RingCore {
   static std::uint32_t name_of(const DescriptorChain& chain) { return chain.name_; }
   void put_in_order(const DescriptorChain& chain, std::uint32_t written);
 
+  // Whether DMA to all of its segments has its answer: then they are held until the release. If
+  // not, the request is not to be taken yet.
+  bool hold(const DescriptorChain& chain) { return translations_ == nullptr || try_hold(chain); }
+  void release(const DescriptorChain& chain) {
+    if (translations_ != nullptr) translations_->release(chain);
+  }
+
   // Copies a table of descriptors to table(), before any of it is judged. Its own WRITE
-  // flag means nothing.
+  // flag means nothing. Where it has to wait for its translation waits_ is set with the error.
   VirtqueueError read_table(const Descriptor& reference, std::uint32_t& count);
   Descriptor table(std::uint32_t index) const {
     return Descriptor::decode(&table_[index * kDescriptorBytes]);
@@ -94,6 +102,7 @@ class RingCore {
   bool enabled_ = false;
   bool paused_ = false;
   bool in_order_ = false;
+  bool waits_ = false;  // what pop() has found last is for translations to come
   VirtqueueError error_ = VirtqueueError::kNone;
   std::uint16_t size_ = 0;
   // Of the chains taken since enable(): no queue of this process gives the same again.
@@ -106,7 +115,9 @@ class RingCore {
 
  private:
   bool make_room();
+  bool try_hold(const DescriptorChain& chain);
 
+  BusTranslations* translations_ = nullptr;
   std::unique_ptr<std::byte[]> table_;  // with kFeatureRingIndirect
 };
 

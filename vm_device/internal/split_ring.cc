@@ -121,6 +121,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 [[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
   if (!is_taking()) return PopStatus::kEmpty;
+  waits_ = false;
   if (journal_ == nullptr) prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
   return status == PopStatus::kError ? forget(chain, status) : status;
@@ -135,9 +136,9 @@ template <unsigned kTaken, unsigned kWriteFlag>
 template <typename Path>
 PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
   if (!taken_before_.empty()) {
-    const std::uint16_t head = taken_before_.back();
-    taken_before_.pop_back();
-    return pop_head(path, head, chain);
+    const PopStatus status = pop_head(path, taken_before_.back(), chain);
+    if (status != PopStatus::kEmpty) taken_before_.pop_back();
+    return status;
   }
   if (next_available_ == available_) {
     const PopStatus found = look(path);
@@ -157,6 +158,8 @@ PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
 template <typename Path>
 PopStatus SplitRing::pop_head(Path path, std::uint16_t head, DescriptorChain& chain) {
   const VirtqueueError error = take(path, head, chain);
+  if (waits_ || (error == VirtqueueError::kNone && !hold(chain))) [[unlikely]]
+    return forget(chain, PopStatus::kEmpty);
   if (error != VirtqueueError::kNone) [[unlikely]]
     return stop(error);
   if (journal_ != nullptr) journal_->take(head);
@@ -279,6 +282,7 @@ VirtqueueError SplitRing::push(const DescriptorChain& chain, std::uint32_t writt
 
 VirtqueueError SplitRing::stage(const DescriptorChain& chain, std::uint32_t written) {
   if (!can_take_back(chain)) return error_;
+  release(chain);
   if (in_order_) {
     put_in_order(chain, written);
     stage_in_order();
@@ -359,7 +363,7 @@ bool SplitRing::resume_notifications() {
     return path.store(RingPart::kDevice, offset, wish, std::memory_order_seq_cst) &&
            path.load(RingPart::kDriver, kRingIndex, available, std::memory_order_seq_cst);
   });
-  return told ? available != next_available_ : unreachable();
+  return told ? available != next_available_ && !waits_ : unreachable();
 }
 
 }  // namespace vm_device::internal

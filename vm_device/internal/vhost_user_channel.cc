@@ -120,6 +120,19 @@ bool VhostUserChannel::reply(const VhostUserMessage& to, std::span<const std::by
 
 bool VhostUserChannel::send(std::uint32_t request, std::uint32_t flags,
                             std::span<const std::byte> payload, int fd) {
+  Sent sent;
+  do {
+    sent = send_now(request, flags, payload, fd);
+  } while (sent == Sent::kNoRoom && wait_for_room(socket_));
+  return sent == Sent::kAll;
+}
+
+bool VhostUserChannel::try_send(std::uint32_t request, std::span<const std::byte> payload) {
+  return send_now(request, kVhostUserVersion, payload, -1) == Sent::kAll;
+}
+
+VhostUserChannel::Sent VhostUserChannel::send_now(std::uint32_t request, std::uint32_t flags,
+                                                  std::span<const std::byte> payload, int fd) {
   std::array<std::uint32_t, 3> header{request, flags, static_cast<std::uint32_t>(payload.size())};
   std::array<iovec, 2> parts{
       {{header.data(), sizeof header}, {const_cast<std::byte*>(payload.data()), payload.size()}}};
@@ -132,9 +145,8 @@ bool VhostUserChannel::send(std::uint32_t request, std::uint32_t flags,
   for (;;) {
     const ssize_t sent = ::sendmsg(socket_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     // A few hundred bytes go as one piece or not at all.
-    if (sent >= 0) return static_cast<std::size_t>(sent) == whole;
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN || !wait_for_room(socket_)) return false;
+    if (sent >= 0) return static_cast<std::size_t>(sent) == whole ? Sent::kAll : Sent::kFailed;
+    if (errno != EINTR) return errno == EAGAIN ? Sent::kNoRoom : Sent::kFailed;
   }
 }
 

@@ -55,8 +55,14 @@ class VhostUserChannel {
   bool reply(const VhostUserMessage& to, std::span<const std::byte> payload, int fd = -1);
   bool send(std::uint32_t request, std::uint32_t flags, std::span<const std::byte> payload,
             int fd = -1);
+  // Without waiting for room.
+  bool try_send(std::uint32_t request, std::span<const std::byte> payload);
 
  private:
+  enum class Sent { kAll, kNoRoom, kFailed };
+
+  Sent send_now(std::uint32_t request, std::uint32_t flags, std::span<const std::byte> payload,
+                int fd);
   Received end(Received how, std::string trouble);
   std::size_t wanted() const;
   Received read_some(std::size_t bytes);

@@ -146,13 +146,20 @@ absl::Status VhostUserMemory::remove(const VhostUserRegion& region) {
 
 void VhostUserMemory::clear() { drop(std::exchange(slots_, {})); }
 
-std::optional<std::uint64_t> VhostUserMemory::guest_address(std::uint64_t user,
-                                                            std::uint64_t bytes) const {
+GuestSegment VhostUserMemory::guest_run(std::uint64_t user, std::uint64_t bytes) const {
   for (const auto& [region, device, inode, id] : slots_) {
     const std::uint64_t offset = user - region.user;
-    if (offset < region.bytes && bytes <= region.bytes - offset) return region.guest + offset;
+    if (offset >= region.bytes) continue;
+    return {GuestAddress{region.guest + offset}, std::min(bytes, region.bytes - offset)};
   }
-  return std::nullopt;
+  return {};
+}
+
+std::optional<std::uint64_t> VhostUserMemory::guest_address(std::uint64_t user,
+                                                            std::uint64_t bytes) const {
+  const GuestSegment run = guest_run(user, bytes);
+  if (run.bytes == 0 || run.bytes != bytes) return std::nullopt;
+  return run.address.value;
 }
 
 std::optional<std::uint64_t> VhostUserMemory::guest_begin(vm_mem::RegionId region) const {

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_device/internal/owned_fd.h"
+#include "vm_device/iommu.h"
 #include "vm_mem/memory_manager.h"
 #include "vm_mem/memory_reader.h"
 
@@ -50,6 +51,8 @@ class VhostUserMemory {
   absl::Status remove(const VhostUserRegion& region);
   void clear();
 
+  // What of [user, user + bytes) lies in the region where it begins. None: 0 bytes.
+  GuestSegment guest_run(std::uint64_t user, std::uint64_t bytes) const;
   // Of [user, user + bytes), all of it in one region.
   std::optional<std::uint64_t> guest_address(std::uint64_t user, std::uint64_t bytes) const;
   std::optional<std::uint64_t> guest_begin(vm_mem::RegionId region) const;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace vm_device::internal {
 
@@ -29,6 +30,7 @@ enum class VhostUserRequest : std::uint32_t {
   kGetQueueNum = 17,
   kSetVringEnable = 18,
   kSetBackendReqFd = 21,
+  kIotlbMsg = 22,
   kGetConfig = 24,
   kSetConfig = 25,
   kGetInflightFd = 31,
@@ -42,7 +44,27 @@ enum class VhostUserRequest : std::uint32_t {
 };
 
 // Of the back end.
-enum class VhostBackendRequest : std::uint32_t { kConfigChange = 2 };
+enum class VhostBackendRequest : std::uint32_t { kIotlbMsg = 1, kConfigChange = 2 };
+
+enum class VhostIotlbType : std::uint8_t { kMiss = 1, kUpdate = 2, kInvalidate = 3 };
+
+// The kernel's struct vhost_iotlb_msg, as front ends send it.
+struct VhostIotlbMessage {
+  std::uint64_t iova = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t user = 0;
+  std::uint8_t access = 0;  // bits of DmaAccess
+  VhostIotlbType type{};
+  std::uint8_t padding[6] = {};
+
+  // Of all its bytes; what the padding has means nothing.
+  static VhostIotlbMessage decode(const std::byte* from) {
+    VhostIotlbMessage out;
+    std::memcpy(static_cast<void*>(&out), from, sizeof out);
+    return out;
+  }
+};
+static_assert(sizeof(VhostIotlbMessage) == 32);
 
 // The header: three words, the request, flags and the bytes of the payload.
 inline constexpr std::size_t kVhostUserHeaderBytes = 12;
@@ -75,6 +97,7 @@ inline constexpr std::size_t kVhostRegionBytes = 32;
 inline constexpr std::size_t kMemTableHeaderBytes = 8;
 inline constexpr std::size_t kInflightBytes = 20;
 inline constexpr std::size_t kConfigHeaderBytes = 12;
+inline constexpr std::size_t kLeastIotlbBytes = 26;  // without the padding
 inline constexpr std::size_t kMaxConfigBytes = 256;
 
 inline constexpr std::size_t kMaxVhostUserFds = 8;

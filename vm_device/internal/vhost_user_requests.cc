@@ -105,6 +105,8 @@ const VhostUserSession::Form* VhostUserSession::form_of(std::uint32_t request) {
        &VhostUserSession::set_ring_enabled},
       {VhostUserRequest::kSetBackendReqFd, "SET_BACKEND_REQ_FD", kAnyBytes, 1, 1, Answer::kAck,
        &VhostUserSession::set_backend_channel},
+      {VhostUserRequest::kIotlbMsg, "IOTLB_MSG", kAnyBytes, 0, 0, Answer::kAck,
+       &VhostUserSession::take_iotlb},
       {VhostUserRequest::kGetConfig, "GET_CONFIG", kAnyBytes, 0, 0, Answer::kReply,
        &VhostUserSession::get_config},
       {VhostUserRequest::kSetConfig, "SET_CONFIG", kAnyBytes, 0, 0, Answer::kAck,
@@ -135,7 +137,8 @@ const VhostUserSession::Form* VhostUserSession::form_of(std::uint32_t request) {
 absl::Status VhostUserSession::ignore(Message&) { return absl::OkStatus(); }
 
 std::uint64_t VhostUserSession::offered_features() const {
-  const std::uint64_t all = state_.transport.device().device_features() | kTransportFeatures;
+  const std::uint64_t all = state_.transport.device().device_features() | kTransportFeatures |
+                            (state_.options.iommu ? kFeatureAccessPlatform : 0);
   return (all & (~state_.options.withheld_features | kFeatureVersion1)) | kVhostFeatureLogAll |
          kVhostFeatureProtocol;
 }
@@ -154,6 +157,10 @@ absl::Status VhostUserSession::set_features(Message& message) {
   if (((features ^ features_) & ~kOfProtocol) != 0 && rings_.is_any_running()) {
     return absl::FailedPreconditionError("other features while rings run");
   }
+  const bool is_translated = (features & kFeatureAccessPlatform) != 0;
+  if (const absl::Status opened = is_translated ? iotlb_.open() : absl::OkStatus(); !opened.ok()) {
+    return opened;
+  }
   if ((features & kVhostFeatureLogAll) == 0) {
     tell_log();
     log_.stop();
@@ -161,7 +168,8 @@ absl::Status VhostUserSession::set_features(Message& message) {
     return started;
   }
   features_ = features;
-  state_.transport.accept(features & ~kOfProtocol);
+  if (!rings_.is_any_running()) iotlb_.clear();
+  state_.transport.accept(features & ~kOfProtocol, is_translated ? &iotlb_.iommu() : nullptr);
   rings_.use_features(features & ~kOfProtocol, (features & kVhostFeatureProtocol) != 0);
   return absl::OkStatus();
 }
@@ -197,6 +205,7 @@ absl::Status VhostUserSession::set_memory_table(Message& message) {
         VhostUserRegion::decode(&message.payload[kMemTableHeaderBytes + i * kVhostRegionBytes]);
   }
   rings_.pause();
+  iotlb_.clear();
   tell_log();
   return memory_.set_table(std::span(regions).first(count), message.fds);
 }
@@ -206,6 +215,7 @@ absl::Status VhostUserSession::get_memory_slots(Message& message) {
 }
 
 absl::Status VhostUserSession::add_memory(Message& message) {
+  if (iotlb_.ask_again()) state_.transport.look_at_all();
   return memory_.add(VhostUserRegion::decode(&message.payload[kSingleRegionAt]),
                      message.fds.front());
 }
@@ -213,6 +223,7 @@ absl::Status VhostUserSession::add_memory(Message& message) {
 // What is under way there is completed, and what was written told, before it is gone.
 absl::Status VhostUserSession::remove_memory(Message& message) {
   rings_.pause();
+  iotlb_.clear();
   tell_log();
   return memory_.remove(VhostUserRegion::decode(&message.payload[kSingleRegionAt]));
 }
@@ -254,6 +265,7 @@ absl::Status VhostUserSession::get_ring_base(Message& message) {
   const auto index = message.word<std::uint32_t>(0);
   const auto base = rings_.stop(index);
   if (!base.ok()) return base.status();
+  forget_translations();
   tell_log();
   const std::array<std::uint32_t, 2> state{index, *base};
   return reply(message, std::as_bytes(std::span(state)));
@@ -284,6 +296,7 @@ absl::Status VhostUserSession::set_ring_enabled(Message& message) {
 
 absl::Status VhostUserSession::set_backend_channel(Message& message) {
   backend_socket_ = message.take_fd();
+  if (iotlb_.ask_again()) state_.transport.look_at_all();
   return absl::OkStatus();
 }
 
@@ -351,6 +364,7 @@ absl::Status VhostUserSession::set_journals(Message& message) {
 
 absl::Status VhostUserSession::reset_device(Message&) {
   rings_.reset_by_driver();
+  forget_translations();
   tell_log();
   status_ = 0;
   return absl::OkStatus();

@@ -30,9 +30,11 @@ void take_kicks(int fd) {
 }  // namespace
 
 VhostUserRings::VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory,
-                               int poller, std::uint64_t first_event, VhostUserRingCalls calls)
+                               VhostUserIotlb& iotlb, int poller, std::uint64_t first_event,
+                               VhostUserRingCalls calls)
     : transport_(transport),
       memory_(memory),
+      iotlb_(iotlb),
       poller_(poller),
       first_event_(first_event),
       calls_(std::move(calls)),
@@ -168,25 +170,55 @@ bool VhostUserRings::is_ready(const Ring& ring) const {
          (ring.enabled || !enabled_by_message_);
 }
 
-VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
+// Descriptors, the driver's and the device's, which is read where a split ring starts.
+std::array<VhostUserRings::Area, 3> VhostUserRings::areas_of(const Ring& ring) const {
+  const auto& [descriptors, used, available] = *ring.addresses;
   const std::uint64_t size = ring.size;
-  const bool packed = is_packed();
-  // Without the fields for event indices: those Virtqueue itself reaches for.
-  const std::uint64_t driver = packed ? kEventBytes : kRingEntries + size * kAvailableEntryBytes;
-  const std::uint64_t device = packed ? kEventBytes : kRingEntries + size * kUsedEntryBytes;
-  const auto place = [&](std::uint64_t user, std::uint64_t bytes) {
-    return memory_.guest_address(user, bytes).value_or(kNowhere);
+  if (is_packed()) {
+    return {{{descriptors, size * kDescriptorBytes, DmaAccess::kReadWrite},
+             {available, kEventBytes, DmaAccess::kRead},
+             {used, kEventBytes, DmaAccess::kWrite}}};
+  }
+  // Those Virtqueue itself reaches for, where nobody has to be asked for them.
+  const bool has_event = is_translated() && (features_ & kFeatureRingEventIdx) != 0;
+  const std::uint64_t event = has_event ? 2 : 0;
+  return {{{descriptors, size * kDescriptorBytes, DmaAccess::kRead},
+           {available, kRingEntries + size * kAvailableEntryBytes + event, DmaAccess::kRead},
+           {used, kRingEntries + size * kUsedEntryBytes + event, DmaAccess::kReadWrite}}};
+}
+
+VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
+  const auto [descriptors, driver, device] = areas_of(ring);
+  const auto place = [this](const Area& area) {
+    return is_translated() ? area.address
+                           : memory_.guest_address(area.address, area.bytes).value_or(kNowhere);
   };
-  return {.size = static_cast<std::uint16_t>(size),
-          .descriptor_table = place(ring.addresses->descriptors, size * kDescriptorBytes),
-          .driver_area = place(ring.addresses->available, driver),
-          .device_area = place(ring.addresses->used, device),
+  return {.size = static_cast<std::uint16_t>(ring.size),
+          .descriptor_table = place(descriptors),
+          .driver_area = place(driver),
+          .device_area = place(device),
           .features = features_};
 }
 
-bool VhostUserRings::is_placed(const VirtqueueConfig& config) const {
-  return config.descriptor_table != kNowhere && config.driver_area != kNowhere &&
-         config.device_area != kNowhere;
+// All of what is missing is asked for at once.
+bool VhostUserRings::is_placed(const Ring& ring) const {
+  bool all = true;
+  for (const Area& area : areas_of(ring)) {
+    const bool is_there = is_translated()
+                              ? iotlb_.settled({area.address, area.bytes}, area.access)
+                              : memory_.guest_address(area.address, area.bytes).has_value();
+    all = is_there && all;
+  }
+  return all;
+}
+
+bool VhostUserRings::uses(const Ring& ring, const BusRange& range) const {
+  if (ring.translations != nullptr && ring.translations->may_use(range)) return true;
+  for (const Area& area : areas_of(ring)) {
+    const auto place = BusRange::make(area.address, area.bytes);
+    if (place && place->pages().overlaps(range)) return true;
+  }
+  return false;
 }
 
 // Of a split ring the used index in memory is what the driver has seen: requests after it are
@@ -206,6 +238,8 @@ void VhostUserRings::start(std::size_t index) {
   config.start = start_of(ring, config);
   const bool is_journal_good = use_journal(index, config);
   if (!is_modern || !is_journal_good) config.size = 0;  // which no ring has
+  ring.translations = is_translated() ? std::make_unique<RingTranslations>(iotlb_) : nullptr;
+  config.translations = ring.translations.get();
   ring.paused = false;
   const VirtqueueError error = transport_.start(index, config);
   ring.refused = error != VirtqueueError::kNone;
@@ -218,21 +252,33 @@ void VhostUserRings::start(std::size_t index) {
   calls_.refused(absl::StrFormat("ring %u", index), absl::FailedPreconditionError(why()));
 }
 
+void VhostUserRings::pause_for_memory(std::size_t index) {
+  pause(index);
+  rings_[index].paused = true;
+}
+
 void VhostUserRings::pause() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (!transport_.is_running(i)) continue;
-    pause(i);
-    rings_[i].paused = true;
+    if (transport_.is_running(i)) pause_for_memory(i);
+  }
+}
+
+// One that an error has stopped stays so.
+void VhostUserRings::pause_at(const BusRange& range) {
+  for (std::size_t i = 0; i < rings_.size(); ++i) {
+    if (!transport_.is_running(i) || !uses(rings_[i], range)) continue;
+    transport_.is_serving(i) ? pause_for_memory(i) : transport_.forget_requests(i);
   }
 }
 
 // A ring that an error of the driver's has stopped is running all the same: until the front end
-// stops it. One that has lost its memory to a change waits for it without a word.
+// stops it. One that has lost its memory to a change, or whose addresses have no translation,
+// waits for it without a word.
 absl::Status VhostUserRings::update() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
     const Ring& ring = rings_[i];
-    if (transport_.is_running(i) || !is_ready(ring) || ring.refused) continue;
-    if (ring.paused && !is_placed(config_of(ring))) continue;
+    if (transport_.is_running(i) || !can_start(ring)) continue;
+    if (ring.paused && !is_translated() && !is_placed(ring)) continue;
     if (const absl::Status failed = acquire(); !failed.ok()) return failed;
     start(i);
   }
@@ -252,6 +298,10 @@ void VhostUserRings::release_if_idle() {
   const bool waits = std::ranges::any_of(rings_, [](const Ring& ring) { return ring.paused; });
   if (waits || is_any_running() || !std::exchange(is_acquired_, false)) return;
   if (calls_.release) calls_.release();
+}
+
+bool VhostUserRings::can_start(const Ring& ring) const {
+  return is_ready(ring) && !ring.refused && (!is_translated() || is_placed(ring));
 }
 
 void VhostUserRings::reset_by_driver() {
@@ -286,9 +336,8 @@ void VhostUserRings::close() {
 void VhostUserRings::kicked(std::uint64_t event) {
   const std::uint64_t index = event - first_event_;
   if (index >= rings_.size()) return;
-  const Ring& ring = rings_[index];
   if (transport_.is_running(index)) return transport_.notify(index);
-  if (is_ready(ring) && !ring.refused) start(index);
+  if (can_start(rings_[index])) start(index);
 }
 
 bool VhostUserRings::polls() const {

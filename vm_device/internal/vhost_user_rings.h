@@ -3,6 +3,7 @@
 #ifndef VM_DEVICE_INTERNAL_VHOST_USER_RINGS_H_
 #define VM_DEVICE_INTERNAL_VHOST_USER_RINGS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,12 +18,15 @@
 #include "vm_device/internal/owned_fd.h"
 #include "vm_device/internal/packed_journal.h"
 #include "vm_device/internal/request_journal.h"
+#include "vm_device/internal/ring_translations.h"
+#include "vm_device/internal/vhost_user_iotlb.h"
 #include "vm_device/internal/vhost_user_memory.h"
 #include "vm_device/internal/vhost_user_transport.h"
+#include "vm_device/virtio_features.h"
 
 namespace vm_device::internal {
 
-// Addresses in the front end.
+// Addresses in the front end; of the bus, where it translates them.
 struct VhostUserRingAddresses {
   std::uint64_t descriptors = 0;
   std::uint64_t used = 0;
@@ -45,10 +49,14 @@ struct VhostUserRingCalls {
 //          kFailedPrecondition  the ring runs
 class VhostUserRings {
  public:
+  // Where the driver has accepted kFeatureAccessPlatform rings are started and requests taken when
+  // their addresses are translated.
+  //
   // Needs:  they outlive this object. `poller` is an epoll descriptor: events of ring i's kick
   //         have first_event + i as their data.
-  VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory, int poller,
-                 std::uint64_t first_event, VhostUserRingCalls calls);
+  VhostUserRings(VhostUserTransport& transport, const VhostUserMemory& memory,
+                 VhostUserIotlb& iotlb, int poller, std::uint64_t first_event,
+                 VhostUserRingCalls calls);
 
   absl::Status set_size(std::uint32_t index, std::uint32_t size);
   absl::Status set_addresses(std::uint32_t index, const VhostUserRingAddresses& addresses);
@@ -72,6 +80,8 @@ class VhostUserRings {
   void use_features(std::uint64_t virtio_features, bool enabled_by_message);
   // Stops the rings that run, all of whose requests are complete then, until update().
   void pause();
+  // The same of those that lie there, or have requests under way with buffers there.
+  void pause_at(const BusRange& range);
   // After every change: starts what can be. What a ring cannot be started for is told to
   // `refused` and to its error descriptor.
   //
@@ -90,6 +100,11 @@ class VhostUserRings {
   bool poll();
 
  private:
+  struct Area {
+    std::uint64_t address = 0;
+    std::uint64_t bytes = 0;
+    DmaAccess access = DmaAccess::kRead;
+  };
   struct Ring {
     std::uint32_t size = 0;
     std::optional<VhostUserRingAddresses> addresses;
@@ -104,13 +119,18 @@ class VhostUserRings {
     bool paused = false;   // by pause(): waits for its memory, if that is gone
     std::unique_ptr<RequestJournal> journal;
     std::unique_ptr<PackedJournal> packed_journal;
+    std::unique_ptr<RingTranslations> translations;  // since it was started
   };
 
   absl::Status check(std::uint32_t index) const;
   absl::Status check_stopped(std::uint32_t index) const;
   bool is_packed() const;
   bool is_ready(const Ring& ring) const;
-  bool is_placed(const VirtqueueConfig& config) const;
+  bool is_translated() const { return (features_ & kFeatureAccessPlatform) != 0; }
+  bool is_placed(const Ring& ring) const;
+  bool can_start(const Ring& ring) const;
+  bool uses(const Ring& ring, const BusRange& range) const;
+  std::array<Area, 3> areas_of(const Ring& ring) const;
   VirtqueueConfig config_of(const Ring& ring) const;
   VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
   std::uint64_t journal_part() const;
@@ -124,10 +144,12 @@ class VhostUserRings {
   void pause(std::size_t index);
   absl::Status acquire();
   void release_if_idle();
+  void pause_for_memory(std::size_t index);
   std::uint32_t wire_base(const VirtqueueState& state) const;
 
   VhostUserTransport& transport_;
   const VhostUserMemory& memory_;
+  VhostUserIotlb& iotlb_;
   int poller_;
   std::uint64_t first_event_;
   VhostUserRingCalls calls_;

@@ -38,8 +38,10 @@ VhostUserSession::VhostUserSession(VhostUserState& state, int socket)
       poller_(::epoll_create1(EPOLL_CLOEXEC)),
       channel_(socket),
       memory_(*state.memory, state.reader),
+      iotlb_(memory_,
+             [this](std::uint64_t iova, DmaAccess access) { return ask_for(iova, access); }),
       log_(*state.memory),
-      rings_(state.transport, memory_, poller_.get(), kFirstRingEvent,
+      rings_(state.transport, memory_, iotlb_, poller_.get(), kFirstRingEvent,
              {.refused = [this](const std::string& what,
                                 const absl::Status& why) { refuse(what, why); },
               .acquire = state.options.acquire,
@@ -52,7 +54,7 @@ VhostUserSession::~VhostUserSession() {
   tell_log();
   log_.stop();
   memory_.clear();
-  state_.transport.accept(0);
+  state_.transport.accept(0, nullptr);
   state_.transport.set_config_listener(nullptr);
 }
 

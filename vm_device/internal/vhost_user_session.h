@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "vm_device/internal/vhost_user_channel.h"
+#include "vm_device/internal/vhost_user_iotlb.h"
 #include "vm_device/internal/vhost_user_log.h"
 #include "vm_device/internal/vhost_user_memory.h"
 #include "vm_device/internal/vhost_user_rings.h"
@@ -87,6 +88,11 @@ class VhostUserSession {
   absl::Status set_config(Message& message);
   absl::Status get_journals(Message& message);
   absl::Status set_journals(Message& message);
+  absl::Status take_iotlb(Message& message);
+  absl::Status update_iotlb(const VhostIotlbMessage& it);
+  absl::Status invalidate_iotlb(const VhostIotlbMessage& it);
+  bool ask_for(std::uint64_t iova, DmaAccess access);
+  void forget_translations();
   absl::Status reset_device(Message& message);
   absl::Status set_status(Message& message);
   absl::Status get_status(Message& message);
@@ -99,6 +105,7 @@ class VhostUserSession {
   OwnedFd poller_;
   VhostUserChannel channel_;
   VhostUserMemory memory_;
+  VhostUserIotlb iotlb_;
   VhostUserLog log_;
   VhostUserRings rings_;
   std::uint64_t features_ = 0;

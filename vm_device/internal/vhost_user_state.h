@@ -27,6 +27,9 @@ class VhostUserState {
   std::atomic<std::uint64_t> connections{0};
   std::atomic<std::uint64_t> messages{0};
   std::atomic<std::uint64_t> refused{0};
+  std::atomic<std::uint64_t> iotlb_misses{0};
+  std::atomic<std::uint64_t> iotlb_updates{0};
+  std::atomic<std::uint64_t> iotlb_invalidations{0};
   std::atomic<bool> stopping{false};
   const std::unique_ptr<vm_mem::MemoryManager> memory;
   vm_mem::MemoryReader reader;

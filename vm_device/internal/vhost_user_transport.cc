@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_format.h"
 #include "vm_device/internal/event_fd.h"
+#include "vm_device/internal/vhost_user_iotlb.h"
 #include "vm_device/internal/virtio_layout.h"
+#include "vm_device/virtio_features.h"
 
 namespace vm_device::internal {
 namespace {
@@ -19,7 +21,7 @@ constexpr int kDrainMilliseconds = 100;
 
 VhostUserTransport::VhostUserTransport(std::unique_ptr<VirtioDevice> device,
                                        vm_mem::MemoryReader& reader, VhostUserCounts& counts)
-    : dma_(reader), counts_(counts), device_(std::move(device)) {
+    : reader_(reader), dma_(reader), counts_(counts), device_(std::move(device)) {
   const std::uint16_t count = device_->queue_count();
   queues_.reserve(count);
   for (std::uint16_t i = 0; i < count; ++i) {
@@ -39,10 +41,20 @@ absl::Status VhostUserTransport::open() {
   return absl::OkStatus();
 }
 
-void VhostUserTransport::accept(std::uint64_t features) {
+void VhostUserTransport::accept(std::uint64_t features, Iommu* iommu) {
   if (features == features_) return;
   if (is_active_) reset();
+  if (((features ^ features_) & kFeatureAccessPlatform) != 0) {
+    use_space(iommu == nullptr ? DmaSpace(reader_)
+                               : DmaSpace(reader_, *iommu, VhostUserIotlb::kDevice));
+  }
   features_ = features;
+}
+
+// Queues know the ways of the space that they were made for.
+void VhostUserTransport::use_space(DmaSpace space) {
+  dma_ = std::move(space);
+  for (Queue& queue : queues_) queue.queue = Virtqueue(dma_, queue.queue.max_size());
 }
 
 VirtqueueError VhostUserTransport::start(std::size_t queue, const VirtqueueConfig& config) {

@@ -44,8 +44,9 @@ class VhostUserTransport final : private VirtioTransport {
 
   // Those that the driver has accepted. A device that was active with others is reset.
   //
-  // Needs:  no queue is running, or they are the same.
-  void accept(std::uint64_t features);
+  // Needs:  no queue is running, or they are the same. With kFeatureAccessPlatform the IOMMU by
+  //         which bus addresses are translated, which outlives that; else null.
+  void accept(std::uint64_t features, Iommu* iommu);
 
   // Null descriptors are none. A queue may get others while it runs: what was completed before is
   // signalled to the new one.
@@ -68,6 +69,10 @@ class VhostUserTransport final : private VirtioTransport {
   //
   // Needs:  is_running(queue).
   std::optional<VirtqueueState> stop(std::size_t queue);
+  // Of one that an error has stopped: nothing of what it had taken reaches memory any more.
+  void forget_requests(std::size_t queue) {
+    device_->reset_queue(static_cast<std::uint16_t>(queue));
+  }
   // Where the driver of a split ring has seen the device last. Nothing: the ring is not there.
   std::optional<VirtqueueState> split_start(const VirtqueueConfig& config);
   // Whether nothing of a packed ring was ever used: its first descriptor was not.
@@ -114,9 +119,11 @@ class VhostUserTransport final : private VirtioTransport {
   void set_pending(std::size_t queue);
   bool take_pending(std::size_t queue);
   void drain(std::size_t queue);
+  void use_space(DmaSpace space);
   void signal_driver(Queue& queue);
   void report_errors();
 
+  vm_mem::MemoryReader& reader_;
   DmaSpace dma_;
   VhostUserCounts& counts_;
   std::vector<Queue> queues_;

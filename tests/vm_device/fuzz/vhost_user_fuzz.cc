@@ -1,5 +1,6 @@
 // Reads bytes as what a vhost-user front end sends: messages in any order, whole or cut, with
-// descriptors of any kind, and what it writes to the memory that it shares and cuts off.
+// descriptors of any kind, what it writes to the memory that it shares and cuts off, and how it
+// translates the addresses of its driver.
 // The back end returns, leaves nothing mapped or open, and serves the next front end.
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -73,6 +74,9 @@ class FrontEnd {
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) mistake("socket");
     near_ = OwnedFd(ends[0]);
     far_ = OwnedFd(ends[1]);
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) mistake("socket");
+    asked_ = OwnedFd(ends[0]);
+    unread_ = OwnedFd(ends[1]);
   }
 
   void step(vm_mem::ByteSource& bytes) {
@@ -85,12 +89,15 @@ class FrontEnd {
             !::ftruncate(memory_.get(), static_cast<off_t>(4096 * bytes.below(17))));
       case 4: return start(bytes);
       case 5: return send_raw(bytes);
+      case 6: return translate(bytes);
+      case 7: return start_translated(bytes);
       default: return send_any(bytes);
     }
   }
 
-  // Everything that a good front end sends; its request is there already.
-  void start_well() {
+  // Everything that a good front end sends; its request is there already. One that translates has
+  // given every page before, at other addresses of the guest.
+  void start_well(bool translates) {
     static_cast<void>(!::ftruncate(memory_.get(), kBytes));
     for (std::uint64_t at = 0; at < 0x4000; at += 8) write_memory(at, 0);
     write_memory(kHeader, 0);
@@ -108,9 +115,11 @@ class FrontEnd {
     write_memory(kStatus, 0xee);
     write_memory(kDriver, std::uint64_t{1} << 16);
     constexpr std::uint64_t kFeatures = kFeatureVersion1 | internal::kVhostFeatureProtocol;
-    send(Request::kSetFeatures, {kFeatures});
-    send(Request::kSetMemTable, {1, kGuest, kBytes, kUser, 0}, {memory_.get()});
-    set_up(kSize);
+    send(Request::kSetFeatures, {kFeatures | (translates ? kFeatureAccessPlatform : 0)});
+    const std::uint64_t guest = translates ? 0x100'0000 : kGuest;
+    send(Request::kSetMemTable, {1, guest, kBytes, kUser, 0}, {memory_.get()});
+    set_up(kSize, translates ? kGuest : kUser);
+    if (translates) send(Request::kIotlbMsg, {kGuest, kBytes, kUser, 3 | 2 << 8});
   }
   bool was_served() const { return read_memory(kDevice + 2) == 1 && read_memory(kStatus) == 0; }
 
@@ -134,9 +143,9 @@ class FrontEnd {
     write_memory(at + 8, bytes.take(2) | bytes.below(8) << 32 | bytes.below(kSize + 1) << 48);
   }
 
-  void set_up(std::uint64_t size) {
+  void set_up(std::uint64_t size, std::uint64_t base = kUser) {
     send(Request::kSetVringNum, {size << 32});
-    send(Request::kSetVringAddr, {0, kUser + kTable, kUser + kDevice, kUser + kDriver, 0});
+    send(Request::kSetVringAddr, {0, base + kTable, base + kDevice, base + kDriver, 0});
     send(Request::kSetVringKick, {0}, {kick_.get()});
     send(Request::kSetVringEnable, {std::uint64_t{1} << 32});
   }
@@ -146,6 +155,28 @@ class FrontEnd {
          {kFeatureVersion1 | internal::kVhostFeatureProtocol | packed | kFeatureRingIndirect});
     send(Request::kSetMemTable, {1, kGuest, kBytes, kUser, 0}, {memory_.get()});
     set_up(std::uint64_t{1} << bytes.below(5));
+  }
+
+  // A translation that is likely to be one of the ring or its request, given or taken away.
+  void translate(vm_mem::ByteSource& bytes) {
+    const std::uint64_t iova = bytes.below(8) == 0 ? number(bytes) : kGuest + 4096 * bytes.below(5);
+    const std::uint64_t size = bytes.below(8) == 0 ? number(bytes) : 4096 * bytes.below(5);
+    const std::uint64_t user =
+        kUser + (bytes.below(4) == 0 ? 4096 * bytes.below(18) : iova - kGuest);
+    const std::uint64_t type = bytes.below(8) == 0 ? bytes.below(6) : 2 + bytes.below(2);
+    const std::uint64_t access = bytes.below(4) == 0 ? bytes.below(5) : 3;
+    send(Request::kIotlbMsg, {iova, size, user, access | type << 8});
+  }
+  void start_translated(vm_mem::ByteSource& bytes) {
+    const std::uint64_t forms = bytes.below(8);
+    std::uint64_t features = kFeatureVersion1 | internal::kVhostFeatureProtocol |
+                             kFeatureRingIndirect | kFeatureAccessPlatform;
+    if ((forms & 1) != 0) features |= kFeatureRingPacked;
+    if ((forms & 2) != 0) features |= kFeatureRingEventIdx;
+    send(Request::kSetFeatures, {features});
+    if ((forms & 4) != 0) send(Request::kSetBackendReqFd, {}, {asked_.get()});
+    send(Request::kSetMemTable, {1, 0x100'0000, kBytes, kUser, 0}, {memory_.get()});
+    set_up(std::uint64_t{1} << bytes.below(5), kGuest);
   }
 
   void send(Request request, std::initializer_list<std::uint64_t> words,
@@ -214,11 +245,14 @@ class FrontEnd {
   OwnedFd nothing_;
   OwnedFd near_;
   OwnedFd far_;
+  OwnedFd asked_;  // where the back end asks, and nobody reads
+  OwnedFd unread_;
 };
 
 std::unique_ptr<VhostUserBackend> make_backend() {
   return VhostUserBackend::create(
-             VirtioBlk::create(std::make_unique<SmallImage>(), {.num_queues = 2}).value())
+             VirtioBlk::create(std::make_unique<SmallImage>(), {.num_queues = 2}).value(),
+             {.iommu = true})
       .value();
 }
 
@@ -243,7 +277,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
   }
   {
     FrontEnd next(true);
-    next.start_well();
+    next.start_well(bytes % 2 == 1);
     if (const absl::Status status = next.be_served(*backend); !status.ok()) {
       mistake("a good connection: " + std::string(status.message()));
     }
