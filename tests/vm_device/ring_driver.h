@@ -1,5 +1,5 @@
 // A driver of a virtqueue in either form that keeps to the rules: what the device owes it can
-// be checked against what it asked for.
+// be checked against what it asked for. Memory is reached as a Guest's is.
 #ifndef TESTS_VM_DEVICE_RING_DRIVER_H_
 #define TESTS_VM_DEVICE_RING_DRIVER_H_
 
@@ -17,12 +17,13 @@ namespace vm_device {
 
 enum class Layout { kInRing, kInTable };
 
-class RingDriver {
+template <typename Memory>
+class BasicRingDriver {
  public:
   static constexpr std::uint64_t kTables = 0x8000;  // indirect ones, from the base
   static constexpr std::uint64_t kTableBytes = 0x100;
 
-  RingDriver(Guest& guest, std::uint64_t base, std::uint16_t size, std::uint64_t features)
+  BasicRingDriver(Memory& guest, std::uint64_t base, std::uint16_t size, std::uint64_t features)
       : guest_(guest), base_(base), size_(size), features_(features) {
     clear();
   }
@@ -75,8 +76,9 @@ class RingDriver {
   }
   bool has_used() const {
     if (skipping_to_) return true;
-    if (!is_packed()) return guest_.get<std::uint16_t>(device_area() + 2) != (used_ & 0xffff);
-    const auto flags = guest_.get<std::uint16_t>(descriptor(used_ % size_) + 14);
+    if (!is_packed())
+      return guest_.template get<std::uint16_t>(device_area() + 2) != (used_ & 0xffff);
+    const auto flags = guest_.template get<std::uint16_t>(descriptor(used_ % size_) + 14);
     const bool wrap = wrap_of(used_);
     return ((flags & 0x80) != 0) == wrap && ((flags & 0x8000) != 0) == wrap;
   }
@@ -105,14 +107,15 @@ class RingDriver {
     kicked_ = available_;
     if (before == available_) return false;
     if (!is_packed()) {
-      if (!has(kFeatureRingEventIdx)) return guest_.get<std::uint16_t>(device_area()) == 0;
-      const auto event = guest_.get<std::uint16_t>(device_area() + 4 + 8 * std::uint64_t{size_});
+      if (!has(kFeatureRingEventIdx)) return guest_.template get<std::uint16_t>(device_area()) == 0;
+      const auto event =
+          guest_.template get<std::uint16_t>(device_area() + 4 + 8 * std::uint64_t{size_});
       return static_cast<std::uint16_t>(available_ - event - 1) <
              static_cast<std::uint16_t>(available_ - before);
     }
-    const auto flags = guest_.get<std::uint16_t>(device_area() + 2);
+    const auto flags = guest_.template get<std::uint16_t>(device_area() + 2);
     if (flags != 2) return flags == 0;
-    const auto event = guest_.get<std::uint16_t>(device_area());
+    const auto event = guest_.template get<std::uint16_t>(device_area());
     for (std::uint32_t at = before; at != available_; ++at) {
       if (at % size_ == (event & 0x7fff) && wrap_of(at) == (event >> 15 != 0)) return true;
     }
@@ -190,17 +193,19 @@ class RingDriver {
   UsedEntry read_used() const {
     if (!is_packed()) {
       const std::uint64_t at = device_area() + 4 + 8 * std::uint64_t{used_ % size_};
-      return {guest_.get<std::uint32_t>(at), guest_.get<std::uint32_t>(at + 4)};
+      return {guest_.template get<std::uint32_t>(at), guest_.template get<std::uint32_t>(at + 4)};
     }
     const std::uint64_t at = descriptor(used_ % size_);
-    return {guest_.get<std::uint16_t>(at + 12), guest_.get<std::uint32_t>(at + 8)};
+    return {guest_.template get<std::uint16_t>(at + 12),
+            guest_.template get<std::uint32_t>(at + 8)};
   }
-  std::deque<Request>::iterator find(std::uint32_t id) {
+  typename std::deque<Request>::iterator find(std::uint32_t id) {
     auto it = out_.begin();
     while (it != out_.end() && it->id != id) ++it;
     return it;
   }
-  std::optional<UsedEntry> finish(std::deque<Request>::iterator it, std::uint32_t written) {
+  std::optional<UsedEntry> finish(typename std::deque<Request>::iterator it,
+                                  std::uint32_t written) {
     if (it == out_.end()) {
       ADD_FAILURE() << "a request is used that is not out";
       return std::nullopt;
@@ -213,7 +218,7 @@ class RingDriver {
     return entry;
   }
 
-  Guest& guest_;
+  Memory& guest_;
   std::uint64_t base_;
   std::uint16_t size_;
   std::uint64_t features_;
@@ -225,6 +230,8 @@ class RingDriver {
   std::uint32_t kicked_ = 0;       // available_ at the last must_notify()
   std::optional<UsedEntry> skipping_to_;
 };
+
+using RingDriver = BasicRingDriver<Guest>;
 
 }  // namespace vm_device
 

@@ -59,6 +59,14 @@ class VhostUserMemoryTest : public testing::Test {
     disk_.kick_ring();
     return disk_.wait_for_answer();
   }
+  // To a ring that waits for its memory.
+  void offer_in_vain() {
+    disk_.offer(kIn, 1, 512);
+    disk_.kick_ring();
+    for (int i = 0; i < 3; ++i) disk_.join();
+    EXPECT_FALSE(disk_.driver->has_used());
+    EXPECT_EQ(take_event(disk_.error), 0u);
+  }
 
   VhostDisk disk_;
 };
@@ -107,9 +115,7 @@ TEST_F(VhostUserMemoryTest, WhatIsNotWritableIsRefused) {
 
 TEST_F(VhostUserMemoryTest, ARingWhoseMemoryIsTakenStopsAndComesBackWithIt) {
   ASSERT_TRUE(disk_.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
-  disk_.offer(kIn, 1, 512);
-  disk_.kick_ring();
-  EXPECT_TRUE(wait_for(disk_.error));
+  offer_in_vain();
   ASSERT_TRUE(disk_.stop_ring(0));
   ASSERT_TRUE(disk_.share_memory());
   disk_.driver->clear();
@@ -141,9 +147,7 @@ TEST_F(VhostUserMemoryTest, ATableThatMovesARingMovesIt) {
                         {disk_.memory_fd(), disk_.memory_fd()}));
   EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
   ASSERT_TRUE(disk_.ask(Request::kRemMemReg, {0, kOther, kRamBytes, VhostFrontEnd::kUser, 0}));
-  disk_.offer(kIn, 1, 512);
-  disk_.kick_ring();
-  EXPECT_TRUE(wait_for(disk_.error));
+  offer_in_vain();
 }
 
 // As where a front end changes the bounds of a region.
@@ -157,6 +161,17 @@ TEST_F(VhostUserMemoryTest, MemoryThatGoesAndComesBackStopsNothing) {
     EXPECT_EQ(disk_.wait_for_answer(), kOk);
   }
   EXPECT_EQ(disk_.backend->statistics().queue_errors, 0u);
+  EXPECT_EQ(take_event(disk_.error), 0u);
+}
+
+// A kick finds no ring meanwhile, and is not the last one that it gets.
+TEST_F(VhostUserMemoryTest, AKickWhileTheMemoryIsGoneStopsNothing) {
+  ASSERT_TRUE(disk_.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+  disk_.driver->want_interrupt();
+  offer_in_vain();
+  ASSERT_TRUE(disk_.ask(Request::kAddMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0},
+                        {disk_.memory_fd()}));
+  EXPECT_EQ(disk_.wait_for_answer(), kOk);
   EXPECT_EQ(take_event(disk_.error), 0u);
 }
 

@@ -221,6 +221,10 @@ bool VhostUserRings::uses(const Ring& ring, const BusRange& range) const {
   return false;
 }
 
+bool VhostUserRings::waits_for_memory(const Ring& ring) const {
+  return ring.paused && !is_translated() && !is_placed(ring);
+}
+
 // Of a split ring the used index in memory is what the driver has seen: requests after it are
 // taken again, whatever became of them in a back end that is gone. Of a packed one User-mode
 // Linux says 0 for the beginning, which is that of the second lap.
@@ -278,7 +282,7 @@ absl::Status VhostUserRings::update() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
     const Ring& ring = rings_[i];
     if (transport_.is_running(i) || !can_start(ring)) continue;
-    if (ring.paused && !is_translated() && !is_placed(ring)) continue;
+    if (waits_for_memory(ring)) continue;
     if (const absl::Status failed = acquire(); !failed.ok()) return failed;
     start(i);
   }
@@ -337,7 +341,7 @@ void VhostUserRings::kicked(std::uint64_t event) {
   const std::uint64_t index = event - first_event_;
   if (index >= rings_.size()) return;
   if (transport_.is_running(index)) return transport_.notify(index);
-  if (can_start(rings_[index])) start(index);
+  if (can_start(rings_[index]) && !waits_for_memory(rings_[index])) start(index);
 }
 
 bool VhostUserRings::polls() const {
