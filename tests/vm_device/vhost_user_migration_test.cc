@@ -96,10 +96,7 @@ class RandomLoad {
     }
     return offered;
   }
-  bool has_used() const {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return rings_[0].has_used() || rings_[1].has_used();
-  }
+  bool has_used() const { return rings_[0].has_used() || rings_[1].has_used(); }
 
   void offer(std::size_t ring) {
     const std::uint64_t slot = free_[ring].back();

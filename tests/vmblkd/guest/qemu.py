@@ -1,5 +1,6 @@
 """QEMU in front of vmblkd: the machine, and the socket by which it is told what to do."""
 
+import array
 import json
 import os
 import pathlib
@@ -55,6 +56,25 @@ class Qemu(machines.Guest):
     def requests(self, number):
         """How many of them it has sent to the back end."""
         return len(self.matches(rf"vhost_user_write.*\breq:{number}\b"))
+
+
+def reached_pages(process):
+    """Where the pages of a guest's memory begin that a back end's process has accessed since it was
+    given the memory. The host knows: those that have no entry in its page table were neither read
+    nor written by it, nor by the host on its behalf."""
+    reached = set()
+    with open(f"/proc/{process.pid}/maps", encoding="ascii") as maps, \
+            open(f"/proc/{process.pid}/pagemap", "rb", buffering=0) as table:
+        for line in maps:
+            if "/memfd:memory-backend" not in line:
+                continue
+            addresses, _, offset = line.split()[:3]
+            begin, end = (int(address, 16) // PAGE for address in addresses.split("-"))
+            table.seek(begin * 8)
+            entries = array.array("Q", table.read((end - begin) * 8))
+            first = int(offset, 16)
+            reached.update(first + i * PAGE for i, entry in enumerate(entries) if entry >> 63)
+    return reached
 
 
 def different_pages(one, other):
@@ -116,6 +136,14 @@ class Qmp:
                 raise machines.Failed(f"migration {about['status']}: {about.get('error-desc')}")
             time.sleep(0.05)
         raise machines.Failed(f"the migration took more than {seconds} s")
+
+    def wait_for_arrival(self, seconds):
+        """Of a migration that the other end has completed: what it sent may be on its way."""
+        deadline = time.monotonic() + seconds
+        while self("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                raise machines.Failed(f"what was migrated is not there after {seconds} s")
+            time.sleep(0.02)
 
 
 def version():
