@@ -122,6 +122,8 @@ RawImage::~RawImage() { ::close(descriptor_); }
 
 absl::Status RawImage::lock() {
   if (absl::Status locked = lock_file(path_, descriptor_, access_); !locked.ok()) return locked;
+  // What this host has kept of the file is older than what the last owner wrote.
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
   absl::Status size = refresh_size();
   if (!size.ok()) unlock();
   return size;

@@ -34,10 +34,10 @@ struct VhostUserOptions {
   std::function<void(std::string_view)> refused = nullptr;
   // For what the device needs only while a ring runs, such as the lock of its image: `acquire` is
   // called before the first one starts, and has serve() end with its status unless that is OK;
-  // `release` after the last one has stopped, before the front end hears of that. By the thread
-  // in serve().
+  // `release` after the last one has stopped, before the front end hears of that. Where `release`
+  // fails the front end does not: serve() ends with its status. By the thread in serve().
   std::function<absl::Status()> acquire = nullptr;
-  std::function<void()> release = nullptr;
+  std::function<absl::Status()> release = nullptr;
 };
 
 // Since create(), over all connections.
@@ -95,7 +95,7 @@ class VhostUserBackend {
   // Errors:  kCancelled        stop() was called
   //          kInvalidArgument  what the front end sent is no message of the protocol
   //          kUnavailable      the socket fails; errno in the message
-  //          others            those of VhostUserOptions::acquire
+  //          others            those of VhostUserOptions::acquire and release
   absl::Status serve(int socket);
 
   // Has serve(), this one or the next, complete what it has taken and return. Any thread, and

@@ -180,6 +180,7 @@ struct Holding {
   bool held = false;
   int times = 0;
   absl::Status answer;
+  absl::Status parting{};
 
   VhostUserOptions options() {
     return {.acquire =
@@ -193,6 +194,7 @@ struct Holding {
                 [this] {
                   EXPECT_TRUE(held);
                   held = false;
+                  return parting;
                 }};
   }
 };
@@ -218,6 +220,30 @@ TEST(VhostUserHoldingTest, ItIsHeldFromTheFirstRingsStartToTheLastOnesStop) {
   ASSERT_TRUE(disk.ask(Request::kResetDevice, {}));
   EXPECT_FALSE(holding.held);
   EXPECT_EQ(holding.times, 3);
+}
+
+// Whoever waits for it would be told that it is free.
+TEST(VhostUserHoldingTest, ARingThatIsStoppedWhileItsMemoryIsAwayLetsGo) {
+  for (const bool disables : {false, true}) {
+    SCOPED_TRACE(disables);
+    Holding holding;
+    VhostDisk disk(holding.options());
+    disk.start();
+    ASSERT_TRUE(disk.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+    EXPECT_TRUE(holding.held);
+    ASSERT_TRUE(disables ? disk.ask(Request::kSetVringEnable, {pair_of(0, 0)}) : disk.stop_ring(0));
+    EXPECT_FALSE(holding.held);
+  }
+}
+
+TEST(VhostUserHoldingTest, AFrontEndIsNotToldOfAStopThatFailed) {
+  Holding holding;
+  holding.parting = absl::DataLossError("the disk is full");
+  VhostDisk disk(holding.options());
+  disk.start();
+  EXPECT_FALSE(disk.stop_ring(0));
+  disk.wait();
+  EXPECT_EQ(disk.result, holding.parting);
 }
 
 TEST(VhostUserHoldingTest, AChangeOfMemoryDoesNotLetGoAndTheEndOfTheConnectionDoes) {

@@ -76,9 +76,11 @@ vm_device::VhostUserOptions DiskServer::backend_options(const Options& options) 
       }};
   if (locked_in_use_ == nullptr) return how;
   how.acquire = [this] { return locked_in_use_->lock(); };
+  // The next one may be on another host: it does not get an image of which something is lost.
   how.release = [this] {
-    flush();  // the next one may be on another host
-    locked_in_use_->unlock();
+    absl::Status flushed = flush();
+    if (flushed.ok()) locked_in_use_->unlock();
+    return flushed;
   };
   return how;
 }
@@ -115,14 +117,17 @@ void DiskServer::stop() {
   request_stop();
   if (!thread_.joinable()) return;
   thread_.join();
-  flush();
+  if (const absl::Status flushed = flush(); !flushed.ok()) {
+    complaints_.tell(std::string(flushed.message()));
+  }
 }
 
-void DiskServer::flush() {
+absl::Status DiskServer::flush() {
   const bool writes = image_->access() == vm_device::ImageAccess::kReadWrite;
   const int error = writes ? image_->flush() : 0;
-  if (error != 0)
-    complaints_.tell(fmt::format("the image is not on stable storage: {}", std::strerror(error)));
+  if (error == 0) return absl::OkStatus();
+  return absl::DataLossError(
+      fmt::format("the image is not on stable storage: {}", std::strerror(error)));
 }
 
 }  // namespace vmblkd

@@ -50,7 +50,7 @@ class DiskServer {
         complaints_(name_, std::move(complain)) {}
   vm_device::VhostUserOptions backend_options(const Options& options);
   void serve();
-  void flush();
+  absl::Status flush();
 
   const std::string name_;
   std::unique_ptr<Listener> listener_;

@@ -62,8 +62,8 @@ int listen_at(int socket, const std::string& path) {
   std::memcpy(address.sun_path, name.data(), name.size());
   if (renames) ::unlink(early.c_str());
   if (::bind(socket, generic(address), sizeof address) != 0) return errno;
-  const bool listens =
-      ::listen(socket, kMostWaiting) == 0 && (!renames || ::rename(early.c_str(), path.c_str()) == 0);
+  const bool listens = ::listen(socket, kMostWaiting) == 0 &&
+                       (!renames || ::rename(early.c_str(), path.c_str()) == 0);
   if (listens) return 0;
   const int error = errno;
   ::unlink(name.c_str());

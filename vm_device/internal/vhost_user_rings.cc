@@ -111,7 +111,6 @@ absl::Status VhostUserRings::set_enabled(std::uint32_t index, bool enabled) {
   rings_[index].enabled = enabled;
   rings_[index].refused = false;
   if (!enabled && enabled_by_message_ && transport_.is_running(index)) pause(index);
-  release_if_idle();
   return absl::OkStatus();
 }
 
@@ -138,7 +137,6 @@ absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
   if (const absl::Status bad = check(index); !bad.ok()) return bad;
   Ring& ring = rings_[index];
   if (transport_.is_running(index)) pause(index);
-  release_if_idle();
   if (ring.kick.is_open()) {
     ::epoll_ctl(poller_, EPOLL_CTL_DEL, ring.kick.get(), nullptr);
     take_kicks(ring.kick.get());
@@ -147,6 +145,7 @@ absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
   ring.kick = OwnedFd();
   ring.has_kick = ring.refused = ring.paused = false;
   transport_.set_call(index, OwnedFd());
+  if (const absl::Status released = release_if_idle(); !released.ok()) return released;
   return wire_base(ring.base);
 }
 
@@ -286,8 +285,7 @@ absl::Status VhostUserRings::update() {
     if (const absl::Status failed = acquire(); !failed.ok()) return failed;
     start(i);
   }
-  release_if_idle();
-  return absl::OkStatus();
+  return release_if_idle();
 }
 
 absl::Status VhostUserRings::acquire() {
@@ -297,11 +295,12 @@ absl::Status VhostUserRings::acquire() {
   return acquired;
 }
 
-// A ring that waits for its memory will go on.
-void VhostUserRings::release_if_idle() {
-  const bool waits = std::ranges::any_of(rings_, [](const Ring& ring) { return ring.paused; });
-  if (waits || is_any_running() || !std::exchange(is_acquired_, false)) return;
-  if (calls_.release) calls_.release();
+// A ring that waits for its memory will go on, unless the front end stops it meanwhile.
+absl::Status VhostUserRings::release_if_idle() {
+  const bool waits = std::ranges::any_of(
+      rings_, [this](const Ring& ring) { return ring.paused && is_ready(ring); });
+  if (waits || is_any_running() || !std::exchange(is_acquired_, false)) return absl::OkStatus();
+  return calls_.release ? calls_.release() : absl::OkStatus();
 }
 
 bool VhostUserRings::can_start(const Ring& ring) const {
@@ -334,14 +333,14 @@ void VhostUserRings::close() {
     transport_.set_call(i, OwnedFd());
     transport_.set_error(i, OwnedFd());
   }
-  release_if_idle();
+  static_cast<void>(release_if_idle());  // there is nobody left to be told
 }
 
+// A ring that could start has been started by update(), and that has looked for requests.
 void VhostUserRings::kicked(std::uint64_t event) {
   const std::uint64_t index = event - first_event_;
   if (index >= rings_.size()) return;
-  if (transport_.is_running(index)) return transport_.notify(index);
-  if (can_start(rings_[index]) && !waits_for_memory(rings_[index])) start(index);
+  if (transport_.is_running(index)) transport_.notify(index);
 }
 
 bool VhostUserRings::polls() const {

@@ -39,7 +39,7 @@ struct VhostUserRingAddresses {
 struct VhostUserRingCalls {
   std::function<void(const std::string&, const absl::Status&)> refused;
   std::function<absl::Status()> acquire;
-  std::function<void()> release;
+  std::function<absl::Status()> release;
 };
 
 // A ring runs once it has a size, addresses and a kick, and is enabled. Its number counts from
@@ -144,7 +144,7 @@ class VhostUserRings {
   void start(std::size_t index);
   void pause(std::size_t index);
   absl::Status acquire();
-  void release_if_idle();
+  absl::Status release_if_idle();
   void pause_for_memory(std::size_t index);
   std::uint32_t wire_base(const VirtqueueState& state) const;
 
