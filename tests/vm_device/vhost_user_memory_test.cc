@@ -5,35 +5,13 @@
 
 #include <set>
 
+#include "tests/vm_device/shared_file.h"
 #include "tests/vm_device/vhost_user_front_end.h"
 
 namespace vm_device {
 namespace {
 
 constexpr std::uint64_t kFeatures = kFeatureVersion1 | kFeatureRingIndirect | kFeatureFlush;
-
-// A file of the front end's that is not sealed.
-class SharedFile {
- public:
-  explicit SharedFile(std::size_t bytes)
-      : fd_(::memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING)), bytes_(bytes) {
-    EXPECT_EQ(::ftruncate(fd_, static_cast<off_t>(bytes)), 0);
-    view_ =
-        static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0));
-  }
-  ~SharedFile() {
-    ::munmap(view_, bytes_);
-    ::close(fd_);
-  }
-  int fd() const { return fd_; }
-  void cut(std::size_t bytes) { EXPECT_EQ(::ftruncate(fd_, static_cast<off_t>(bytes)), 0); }
-  std::span<std::byte> bytes() { return {view_, bytes_}; }
-
- private:
-  int fd_;
-  std::size_t bytes_;
-  std::byte* view_ = nullptr;
-};
 
 constexpr std::uint64_t kOther = 0x10'0000;  // guest address of a second region
 constexpr std::uint64_t kOtherUser = 0x1000'0000;

@@ -3,11 +3,6 @@
 #ifndef TESTS_VM_DEVICE_VHOST_USER_MIGRATION_H_
 #define TESTS_VM_DEVICE_VHOST_USER_MIGRATION_H_
 
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 #include <bit>
@@ -18,36 +13,9 @@
 #include <span>
 #include <vector>
 
+#include "tests/vm_device/shared_file.h"
+
 namespace vm_device {
-
-// Of the front end's own, mapped once more: a back end has a mapping of its own.
-class MappedMemfd {
- public:
-  explicit MappedMemfd(std::size_t bytes, bool sealed = false)
-      : fd_(::memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING)), bytes_(bytes) {
-    EXPECT_EQ(::ftruncate(fd_, static_cast<off_t>(bytes)), 0);
-    if (sealed) {
-      EXPECT_EQ(::fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
-    }
-    void* const at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
-    EXPECT_NE(at, MAP_FAILED);
-    view_ = static_cast<std::byte*>(at);
-  }
-  MappedMemfd(const MappedMemfd&) = delete;
-  MappedMemfd& operator=(const MappedMemfd&) = delete;
-  ~MappedMemfd() {
-    ::munmap(view_, bytes_);
-    ::close(fd_);
-  }
-
-  int fd() const { return fd_; }
-  std::span<std::byte> bytes() const { return {view_, bytes_}; }
-
- private:
-  int fd_;
-  std::size_t bytes_;
-  std::byte* view_ = nullptr;
-};
 
 inline constexpr std::uint64_t kMigrationPage = 4096;
 
@@ -72,7 +40,7 @@ class MigrationLog {
   }
 
  private:
-  MappedMemfd file_;
+  SharedFile file_;
 };
 
 // Guest memory in parts, whose pages are sent to a copy. What the driver writes reaches both at
@@ -163,7 +131,7 @@ class MigratedMemory {
     std::memcpy(&copy_[offset], &file_.bytes()[offset], kMigrationPage);
   }
 
-  MappedMemfd file_;
+  SharedFile file_;
   std::mutex mutex_;  // of what the driver writes, and of the copy
   std::vector<std::byte> copy_;
 };

@@ -8,9 +8,11 @@
 #include <iostream>
 #include <map>
 #include <random>
+#include <sstream>
 #include <string>
 
 #include "tests/support/temporary_file.h"
+#include "tests/vm_device/shared_file.h"
 #include "tests/vm_device/vhost_user_front_end.h"
 #include "tests/vm_device/vhost_user_migration.h"
 #include "vm_device/raw_image.h"
@@ -162,10 +164,6 @@ struct Machine {
   bool sealed;
 };
 
-std::unique_ptr<RawImage> open_image(const std::string& path) {
-  return RawImage::open(path, ImageAccess::kReadWrite).value();
-}
-
 std::vector<std::byte> noise(std::size_t bytes) {
   Random random(1);
   std::vector<std::byte> out(bytes);
@@ -182,11 +180,12 @@ enum class Event { kNothing, kLongerLog, kLogOffAndOn, kLosesPart, kOtherTable, 
 class Migration : public VhostFrontEnd {
  public:
   Migration(const Machine& machine, const std::string& image, std::uint64_t seed)
-      : VhostFrontEnd(VirtioBlk::create(open_image(image), {.num_queues = kRings,
-                                                            .queue_size = kRingSize,
-                                                            .service = machine.service})
-                          .value(),
-                      {.refused = [](std::string_view why) { ADD_FAILURE() << why; }}),
+      : VhostFrontEnd(
+            VirtioBlk::create(
+                RawImage::open(image, ImageAccess::kReadWrite).value(),
+                {.num_queues = kRings, .queue_size = kRingSize, .service = machine.service})
+                .value(),
+            {.refused = [](std::string_view why) { ADD_FAILURE() << why; }}),
         features_(kPlain | machine.ring_features),
         memory(machine.sealed),
         load(memory, features_, seed) {
@@ -222,7 +221,7 @@ class Migration : public VhostFrontEnd {
   }
   void wait_for_requests(std::uint64_t count) const {
     const std::uint64_t end = load.finished() + count;
-    while (load.finished() < end && !HasFailure()) std::this_thread::yield();
+    while (load.finished() < end && !testing::Test::HasFailure()) std::this_thread::yield();
   }
   void meet(Event event) {
     switch (event) {
@@ -238,7 +237,6 @@ class Migration : public VhostFrontEnd {
   std::uint64_t pages_sent = 0;  // for their bits
 
  private:
-  static bool HasFailure() { return testing::Test::HasFailure(); }
   void take(MigrationLog& log) {
     log.take([this](std::uint64_t page) {
       EXPECT_TRUE(memory.send(page)) << "page " << page << " of no memory";
@@ -341,7 +339,7 @@ class VhostUserMigrationTest : public testing::TestWithParam<Machine> {
   }
 
   vm_test::TemporaryFile file_;
-  MappedMemfd in_memory_;
+  SharedFile in_memory_;
   Migration migration_;
 };
 

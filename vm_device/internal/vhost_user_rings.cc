@@ -220,10 +220,6 @@ bool VhostUserRings::uses(const Ring& ring, const BusRange& range) const {
   return false;
 }
 
-bool VhostUserRings::waits_for_memory(const Ring& ring) const {
-  return ring.paused && !is_translated() && !is_placed(ring);
-}
-
 // Of a split ring the used index in memory is what the driver has seen: requests after it are
 // taken again, whatever became of them in a back end that is gone. Of a packed one User-mode
 // Linux says 0 for the beginning, which is that of the second lap.
@@ -281,7 +277,6 @@ absl::Status VhostUserRings::update() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
     const Ring& ring = rings_[i];
     if (transport_.is_running(i) || !can_start(ring)) continue;
-    if (waits_for_memory(ring)) continue;
     if (const absl::Status failed = acquire(); !failed.ok()) return failed;
     start(i);
   }
@@ -304,7 +299,8 @@ absl::Status VhostUserRings::release_if_idle() {
 }
 
 bool VhostUserRings::can_start(const Ring& ring) const {
-  return is_ready(ring) && !ring.refused && (!is_translated() || is_placed(ring));
+  const bool may_wait = is_translated() || ring.paused;
+  return is_ready(ring) && !ring.refused && (!may_wait || is_placed(ring));
 }
 
 void VhostUserRings::reset_by_driver() {

@@ -129,7 +129,6 @@ class VhostUserRings {
   bool is_translated() const { return (features_ & kFeatureAccessPlatform) != 0; }
   bool is_placed(const Ring& ring) const;
   bool can_start(const Ring& ring) const;
-  bool waits_for_memory(const Ring& ring) const;
   bool uses(const Ring& ring, const BusRange& range) const;
   std::array<Area, 3> areas_of(const Ring& ring) const;
   VirtqueueConfig config_of(const Ring& ring) const;
