@@ -49,6 +49,22 @@ TEST_P(VhostUserFormTest, AStoppedRingGoesOnWhereItSaysThatItStands) {
   }
 }
 
+// Also where a packed ring is at 0 of its second lap, which User-mode Linux says of the first: with
+// a request there already, after a chain that went on there.
+TEST_P(VhostUserFormTest, ARingGoesOnWhereverItHasStopped) {
+  VhostDisk disk;
+  disk.start(features());
+  for (int i = 0; i < 40; ++i) {
+    const auto base = disk.stop_ring(0);
+    ASSERT_TRUE(base);
+    ASSERT_TRUE(disk.ask(Request::kSetVringBase, {pair_of(0, *base)}));
+    disk.driver->want_interrupt();
+    disk.offer(kIn, 1, 512);
+    ASSERT_TRUE(disk.start_ring(0, disk.driver->config()));
+    ASSERT_EQ(disk.wait_for_answer(), kOk) << i;
+  }
+}
+
 TEST_P(VhostUserFormTest, ABackEndThatTakesOverGoesOnFromTheState) {
   VhostDisk disk;
   disk.start(features());

@@ -76,9 +76,13 @@ std::optional<VirtqueueState> VhostUserTransport::split_start(const VirtqueueCon
   return VirtqueueState{used, used};
 }
 
+// In the first lap the device alone sets it, and the driver wherever it begins the second one: a
+// chain's other descriptors stay as they are.
 bool VhostUserTransport::is_new(const VirtqueueConfig& config) {
-  constexpr std::uint16_t kBoth = kPackedAvailable | kPackedUsed;
-  return (packed_flags(config, 0).value_or(kBoth) & kBoth) != kBoth;
+  for (std::uint64_t at = 0; at < config.size; ++at) {
+    if ((packed_flags(config, at).value_or(kPackedUsed) & kPackedUsed) != 0) return false;
+  }
+  return true;
 }
 
 std::optional<std::uint16_t> VhostUserTransport::packed_flags(const VirtqueueConfig& config,
