@@ -15,7 +15,10 @@ namespace vm_device::internal {
 // read once. Bytes that he has cut off read as zeros, and what is stored there is lost.
 class JournalRegion {
  public:
-  static constexpr std::uint16_t kVersionOne = 1;  // of both forms
+  // What a journal of so many entries may find there. Both forms begin alike, and nothing says
+  // which one it is.
+  enum class Found : std::uint8_t { kNothing, kJournal, kAnother };
+
   // Where the form ends, for a header and entries of so many bytes.
   static constexpr std::uint64_t bytes_for(std::uint64_t header, std::uint64_t entries) {
     constexpr std::uint64_t kAlignment = 64;
@@ -24,6 +27,19 @@ class JournalRegion {
 
   // Needs:  `bytes` outlives this object.
   JournalRegion(ForeignBytes& bytes, std::uint64_t begin) : bytes_(&bytes), begin_(begin) {}
+
+  Found find(std::uint16_t count) const {
+    const auto version = load<std::uint16_t>(kVersion);
+    if (version == 0) return Found::kNothing;
+    const bool is_known = version == 1 && load<std::uint16_t>(kCount) == count;
+    return is_known ? Found::kJournal : Found::kAnother;
+  }
+  // From then on there is nothing, and a journal.
+  void forget() { store(kVersion, std::uint16_t{0}); }
+  void begin(std::uint16_t count) {
+    store(kCount, count);
+    store(kVersion, std::uint16_t{1});
+  }
 
   template <typename T>
   T load(std::uint64_t at) const {
@@ -46,6 +62,10 @@ class JournalRegion {
   }
 
  private:
+  // After features, of 8 bytes; 2 bytes each.
+  static constexpr std::uint64_t kVersion = 8;
+  static constexpr std::uint64_t kCount = 10;
+
   vm_mem::GuestAddress address(std::uint64_t at) const { return vm_mem::GuestAddress{begin_ + at}; }
 
   ForeignBytes* bytes_;

@@ -7,11 +7,9 @@
 namespace vm_device::internal {
 namespace {
 
-// The region begins with features (8 bytes), then these of 2 bytes each; then the head of the
-// free entries, and what it was before the update under way; then where the device stands, where
-// it stood, and the wrap counters of both (1 byte each).
-constexpr std::uint64_t kVersion = 8;
-constexpr std::uint64_t kCount = 10;
+// After what all journals begin with: the head of the free entries, and what it was before the
+// update under way (2 bytes each); then where the device stands, where it stood, and the wrap
+// counters of both (1 byte each).
 constexpr std::uint64_t kFree = 12;
 constexpr std::uint64_t kUsed = 16;
 constexpr std::uint64_t kEntries = 32;
@@ -79,7 +77,7 @@ void PackedJournal::set_used(std::uint16_t used, std::uint16_t old) {
 }
 
 void PackedJournal::begin_at(std::uint16_t used) {
-  region_.store(kVersion, std::uint16_t{0});
+  region_.forget();
   entries_.assign(size_, {});
   for (std::uint16_t i = 0; i < size_; ++i) {
     entries_[i].next = static_cast<std::uint16_t>(i + 1);
@@ -88,13 +86,7 @@ void PackedJournal::begin_at(std::uint16_t used) {
   }
   set_free(0, 0);
   set_used(used, used);
-  region_.store(kCount, size_);
-  region_.store(kVersion, JournalRegion::kVersionOne);
-}
-
-void PackedJournal::clear() {
-  begin_at(kPackedWrap);
-  region_.store(kVersion, std::uint16_t{0});
+  region_.begin(size_);
 }
 
 std::optional<std::uint16_t> PackedJournal::open(const Ring& ring) {
@@ -104,8 +96,7 @@ std::optional<std::uint16_t> PackedJournal::open(const Ring& ring) {
   next_again_ = 0;
   next_count_ = 0;
   is_again_ = false;
-  const bool is_known = region_.load<std::uint16_t>(kVersion) == JournalRegion::kVersionOne &&
-                        region_.load<std::uint16_t>(kCount) == size_;
+  const bool is_known = region_.find(size_) == JournalRegion::Found::kJournal;
   const auto used = is_known ? settle(ring) : ring.used;
   if (!used) return std::nullopt;
   if (!is_known || (ring.is_certain && *used != ring.used)) {

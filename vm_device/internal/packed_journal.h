@@ -40,8 +40,6 @@ class PackedJournal {
   //
   // Needs:  a ring of at most the journal's size.
   std::optional<std::uint16_t> open(const Ring& ring);
-  // Nothing is taken any more.
-  void clear();
 
   // The next request to be taken again, in the order in which they were: false where there is
   // none. Then its descriptors, one after the other. It is the next one until take().

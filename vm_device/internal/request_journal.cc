@@ -6,9 +6,7 @@
 namespace vm_device::internal {
 namespace {
 
-// The region begins with features (8 bytes), then these of 2 bytes each, then the entries.
-constexpr std::uint64_t kVersion = 8;
-constexpr std::uint64_t kCount = 10;
+// After what all journals begin with: these of 2 bytes each, then the entries.
 constexpr std::uint64_t kLastBatchHead = 12;
 constexpr std::uint64_t kUsed = 14;
 constexpr std::uint64_t kEntries = 16;
@@ -41,14 +39,7 @@ void RequestJournal::finish_batch(std::uint16_t used) {
 }
 
 std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
-  const bool is_known = region_.load<std::uint16_t>(kVersion) == JournalRegion::kVersionOne &&
-                        region_.load<std::uint16_t>(kCount) == size_;
-  if (!is_known) {
-    clear();
-    region_.store(kUsed, used);
-    region_.store(kCount, size_);
-    region_.store(kVersion, JournalRegion::kVersionOne);
-  }
+  if (region_.find(size_) != JournalRegion::Found::kJournal) begin_at(used);
   finish_batch(used);
   std::vector<std::pair<std::uint64_t, std::uint16_t>> left;
   for (std::uint16_t head = 0; head < size_; ++head) {
@@ -63,8 +54,11 @@ std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
   return heads;
 }
 
-void RequestJournal::clear() {
+void RequestJournal::begin_at(std::uint16_t used) {
+  region_.forget();
   for (std::uint16_t head = 0; head < size_; ++head) region_.store(entry(head), std::uint8_t{0});
+  region_.store(kUsed, used);
+  region_.begin(size_);
 }
 
 void RequestJournal::take(std::uint16_t head) {

@@ -23,8 +23,6 @@ class RequestJournal {
   // Begins, or goes on: the heads of requests that were taken and not given back, in their
   // order. `used` is the index that the driver sees.
   std::vector<std::uint16_t> open(std::uint16_t used);
-  // Nothing is taken any more.
-  void clear();
 
   void take(std::uint16_t head);
   // Given back, once publish() says that the driver sees it.
@@ -33,6 +31,7 @@ class RequestJournal {
 
  private:
   std::uint64_t entry(std::uint16_t head) const;
+  void begin_at(std::uint16_t used);
   void finish_batch(std::uint16_t used);
 
   JournalRegion region_;

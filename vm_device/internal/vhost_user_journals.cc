@@ -77,13 +77,13 @@ bool VhostUserRings::use_packed_journal(std::size_t index, VirtqueueConfig& conf
   return true;
 }
 
-void VhostUserRings::clear_journal(std::size_t index) {
-  if (!has_journal(index)) return;
-  const std::uint64_t begin = index * journal_part();
-  if (is_packed()) {
-    PackedJournal(*journals_, begin, journal_size_).clear();
-  } else {
-    RequestJournal(*journals_, begin, journal_size_).clear();
+void VhostUserRings::clear_journals() {
+  if (journals_ == nullptr) return;
+  for (const std::uint64_t part :
+       {RequestJournal::bytes_for(journal_size_), PackedJournal::bytes_for(journal_size_)}) {
+    for (std::size_t i = 0; i < journal_count_ && (i + 1) * part <= journals_->bytes(); ++i) {
+      JournalRegion(*journals_, i * part).forget();
+    }
   }
 }
 

@@ -154,7 +154,11 @@ std::uint32_t VhostUserRings::wire_base(const VirtqueueState& state) const {
                      : state.next_available;
 }
 
+// A driver that uses the other form of ring is another one. The first features of a connection
+// may come after the journals.
 void VhostUserRings::use_features(std::uint64_t virtio_features, bool enabled_by_message) {
+  const bool is_other_form = ((features_ ^ virtio_features) & kFeatureRingPacked) != 0;
+  if (features_ != 0 && is_other_form) clear_journals();
   if (features_ != virtio_features) {
     for (Ring& ring : rings_) ring.refused = false;
   }
@@ -306,7 +310,7 @@ bool VhostUserRings::can_start(const Ring& ring) const {
 void VhostUserRings::reset_by_driver() {
   transport_.reset();
   for (Ring& ring : rings_) reset(ring);
-  for (std::size_t i = 0; i < rings_.size(); ++i) clear_journal(i);
+  clear_journals();
 }
 
 bool VhostUserRings::is_any_running() const {

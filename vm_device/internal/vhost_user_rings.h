@@ -138,7 +138,7 @@ class VhostUserRings {
   bool use_journal(std::size_t index, VirtqueueConfig& config);
   void use_split_journal(std::size_t index, VirtqueueConfig& config);
   bool use_packed_journal(std::size_t index, VirtqueueConfig& config);
-  void clear_journal(std::size_t index);
+  void clear_journals();
   void reset(Ring& ring);
   void start(std::size_t index);
   void pause(std::size_t index);
