@@ -202,7 +202,7 @@ class PackedJournalTest : public testing::Test {
   }
   std::optional<std::uint16_t> open(std::uint16_t flags = 0) {
     return journal_->open(
-        {.size = kSize, .used = 0x8000, .is_certain = false, .flags = [flags](std::uint16_t) {
+        {.size = kSize, .used = 0x8000, .has_stopped_here = false, .flags = [flags](std::uint16_t) {
            return std::optional(flags);
          }});
   }

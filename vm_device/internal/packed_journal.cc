@@ -99,7 +99,7 @@ std::optional<std::uint16_t> PackedJournal::open(const Ring& ring) {
   const bool is_known = region_.find(size_) == JournalRegion::Found::kJournal;
   const auto used = is_known ? settle(ring) : ring.used;
   if (!used) return std::nullopt;
-  if (!is_known || (ring.is_certain && *used != ring.used)) {
+  if (!is_known || (ring.has_stopped_here && *used != ring.used)) {
     begin_at(ring.used);
     return ring.used;
   }
@@ -248,6 +248,7 @@ std::uint16_t PackedJournal::take() {
 void PackedJournal::giving_back(std::uint16_t head, std::uint16_t used) {
   const std::uint16_t old_used = used_;
   used_ = used;
+  has_given_back_ = true;
   if (!is_request(head)) return;
   const std::uint16_t last = entries_[head].last;
   const std::uint16_t old_free = free_;

@@ -23,8 +23,8 @@ class PackedJournal {
   // What the journal is held against. Positions have their wrap counter as bit 15.
   struct Ring {
     std::uint16_t size;
-    std::uint16_t used;  // where it stands, as the front end says
-    bool is_certain;     // and knows: it did not learn that before a back end's end
+    std::uint16_t used;     // where it stands, as the front end says
+    bool has_stopped_here;  // and knows: it did not learn that before a back end's end
     // The flags of a descriptor in the ring. Nothing: it cannot be reached.
     std::function<std::optional<std::uint16_t>(std::uint16_t position)> flags;
   };
@@ -55,6 +55,8 @@ class PackedJournal {
   // Around the store by which the driver sees the request used, and the device at `used`.
   void giving_back(std::uint16_t entry, std::uint16_t used);
   void given_back(std::uint16_t entry);
+  // Whether there was one since the journal was made.
+  bool has_given_back() const { return has_given_back_; }
 
  private:
   struct Entry {
@@ -92,6 +94,7 @@ class PackedJournal {
   std::vector<Descriptor> again_descriptors_;
   std::size_t next_again_ = 0;
   std::uint32_t at_again_ = 0;
+  bool has_given_back_ = false;
   bool is_again_ = false;  // what is taken, is taken again
 };
 

@@ -76,6 +76,7 @@ void RequestJournal::publish(std::uint16_t used) {
   for (const std::uint16_t head : batch_) region_.store(entry(head), std::uint8_t{0});
   batch_.clear();
   region_.store(kUsed, used);
+  has_given_back_ = true;
 }
 
 }  // namespace vm_device::internal

@@ -28,6 +28,8 @@ class RequestJournal {
   // Given back, once publish() says that the driver sees it.
   void stage(std::uint16_t head);
   void publish(std::uint16_t used);
+  // Whether that was done since the journal was made.
+  bool has_given_back() const { return has_given_back_; }
 
  private:
   std::uint64_t entry(std::uint16_t head) const;
@@ -37,6 +39,7 @@ class RequestJournal {
   JournalRegion region_;
   std::uint16_t size_;
   std::uint64_t next_count_ = 0;
+  bool has_given_back_ = false;
   std::vector<std::uint16_t> batch_;
 };
 

@@ -43,9 +43,19 @@ bool VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
                    absl::InvalidArgumentError("the memory for requests under way is too small"));
     return true;
   }
+  if (is_another(rings_[index])) JournalRegion(*journals_, index * journal_part()).forget();
   if (is_packed()) return use_packed_journal(index, config);
   use_split_journal(index, config);
   return true;
+}
+
+// Whether the front end says that a ring begins which is not the one that was stopped, so that what
+// is noted of that one is nobody's. At the very beginning the two say the same; where nothing was
+// ever given back all requests are in the ring, in their order, if they are still wanted.
+bool VhostUserRings::is_another(const Ring& ring) const {
+  if (!ring.stopped_at || ring.is_base_ours) return false;
+  if (ring.base != *ring.stopped_at) return true;
+  return ring.base == first_state() && !ring.has_given_back;
 }
 
 void VhostUserRings::use_split_journal(std::size_t index, VirtqueueConfig& config) {
@@ -69,7 +79,7 @@ bool VhostUserRings::use_packed_journal(std::size_t index, VirtqueueConfig& conf
   const auto used = ring.packed_journal->open(
       {.size = config.size,
        .used = config.start->next_used,
-       .is_certain = ring.is_base_ours || ring.has_run,
+       .has_stopped_here = ring.stopped_at.has_value(),
        .flags = [&](std::uint16_t at) { return transport_.packed_flags(config, at); }});
   if (!used) return false;
   config.packed_journal = ring.packed_journal.get();

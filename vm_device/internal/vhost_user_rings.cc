@@ -17,9 +17,6 @@ namespace {
 
 // Where no ring can be.
 constexpr std::uint64_t kNowhere = UINT64_MAX & ~std::uint64_t{15};
-// A packed ring's first position, whose wrap counter is 1.
-constexpr std::uint16_t kFirstLap = 0x8000;
-
 // A kick that nobody has read would look to the front end as one that it has to serve.
 void take_kicks(int fd) {
   std::uint64_t count = 0;
@@ -129,8 +126,12 @@ absl::Status VhostUserRings::set_error(std::uint32_t index, OwnedFd fd) {
 void VhostUserRings::pause(std::size_t index) {
   const auto at = transport_.stop(index);
   if (!at) return;
-  rings_[index].base = *at;
-  rings_[index].has_base = rings_[index].is_base_ours = rings_[index].has_run = true;
+  Ring& ring = rings_[index];
+  ring.base = *at;
+  ring.stopped_at = *at;
+  ring.has_base = ring.is_base_ours = true;
+  ring.has_given_back |= (ring.journal != nullptr && ring.journal->has_given_back()) ||
+                         (ring.packed_journal != nullptr && ring.packed_journal->has_given_back());
 }
 
 absl::StatusOr<std::uint32_t> VhostUserRings::stop(std::uint32_t index) {
@@ -164,6 +165,10 @@ void VhostUserRings::use_features(std::uint64_t virtio_features, bool enabled_by
   }
   features_ = virtio_features;
   enabled_by_message_ = enabled_by_message;
+}
+
+VirtqueueState VhostUserRings::first_state() const {
+  return is_packed() ? VirtqueueState{kPackedWrap, kPackedWrap} : VirtqueueState{};
 }
 
 bool VhostUserRings::is_packed() const { return (features_ & kFeatureRingPacked) != 0; }
@@ -231,7 +236,7 @@ VirtqueueState VhostUserRings::start_of(const Ring& ring, const VirtqueueConfig&
   if (!is_packed()) return transport_.split_start(config).value_or(ring.base);
   const bool may_be_new = !ring.is_base_ours && ring.base == VirtqueueState{};
   const bool is_new = !ring.has_base || (may_be_new && transport_.is_new(config));
-  return is_new ? VirtqueueState{kFirstLap, kFirstLap} : ring.base;
+  return is_new ? first_state() : ring.base;
 }
 
 void VhostUserRings::start(std::size_t index) {

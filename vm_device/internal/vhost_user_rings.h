@@ -111,7 +111,9 @@ class VhostUserRings {
     VirtqueueState base;
     bool has_base = false;
     bool is_base_ours = false;  // where the ring has stopped; else what the front end says
-    bool has_run = false;       // so that the front end knows what it says
+    // On this connection, so that the front end knows what it says.
+    std::optional<VirtqueueState> stopped_at{};
+    bool has_given_back = false;  // before that, with a journal
     OwnedFd kick;
     bool has_kick = false;
     bool enabled = false;
@@ -132,9 +134,11 @@ class VhostUserRings {
   bool uses(const Ring& ring, const BusRange& range) const;
   std::array<Area, 3> areas_of(const Ring& ring) const;
   VirtqueueConfig config_of(const Ring& ring) const;
+  VirtqueueState first_state() const;
   VirtqueueState start_of(const Ring& ring, const VirtqueueConfig& config) const;
   std::uint64_t journal_part() const;
   bool has_journal(std::size_t index) const;
+  bool is_another(const Ring& ring) const;
   bool use_journal(std::size_t index, VirtqueueConfig& config);
   void use_split_journal(std::size_t index, VirtqueueConfig& config);
   bool use_packed_journal(std::size_t index, VirtqueueConfig& config);
