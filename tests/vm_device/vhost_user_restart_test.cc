@@ -1,8 +1,8 @@
 // What is noted of a ring, and who finds it: the same driver again, or another one.
 
-#include <sys/mman.h>
-
 #include "tests/vm_device/vhost_user_inflight.h"
+#include "vm_device/internal/packed_journal.h"
+#include "vm_device/internal/request_journal.h"
 
 namespace vm_device {
 namespace {
@@ -35,6 +35,14 @@ class VhostUserRestartTest : public VhostUserInflight {
       EXPECT_EQ(wait_for_taken(1), std::vector{fresh});
       give_back({fresh});
     }
+  }
+  void come_back_anew() {
+    front_.disconnect();
+    driver_.clear();
+    says_base_ = true;
+    connect();
+    expect_a_new_driver();
+    EXPECT_NE(front_.backend->statistics().refused, 0u);  // it is told
   }
   // A driver that uses the other form finds the disk as new.
   void use_other_form() {
@@ -95,6 +103,93 @@ TEST_P(VhostUserRestartTest, WhatAStoppedRingHadIsTakenAgainWhereItStopped) {
     EXPECT_EQ(wait_for_taken(left.size()), left);
     give_back(left);
   }
+}
+
+// A driver begins anew while nobody serves it, at a front end that keeps the journals.
+TEST_P(VhostUserRestartTest, AnIdleJournalIsNotTheNextDrivers) {
+  start();
+  const std::vector<Held> all = offer_some(3);
+  EXPECT_EQ(wait_for_taken(3), all);
+  give_back(all);
+  come_back_anew();
+}
+
+TEST_P(VhostUserRestartTest, WhatWasNotedIsNotTheNextDrivers) {
+  start();
+  const std::vector<Held> all = offer_some(4);
+  EXPECT_EQ(wait_for_taken(4), all);
+  give_back({all[0], all[1], all[2]});
+  come_back_anew();
+}
+
+TEST_P(VhostUserRestartTest, WhatWasNotedAtTheBeginningIsNotTheNextDrivers) {
+  start();
+  const std::vector<Held> all = offer_some(4);
+  EXPECT_EQ(wait_for_taken(4), all);
+  front_.disconnect();
+  driver_.clear();
+  const Held fresh = offer();
+  says_base_ = true;
+  connect();
+  EXPECT_EQ(wait_for_taken(1), std::vector{fresh});
+  give_back({fresh});
+  EXPECT_NE(front_.backend->statistics().refused, 0u);
+}
+
+TEST_P(VhostUserRestartTest, AJournalThatCannotBeReadIsAnErrorOfItsRing) {
+  constexpr std::size_t kVersion = 8;
+  constexpr std::size_t kCount = 10;
+  start();
+  const Held held = offer();
+  EXPECT_EQ(wait_for_taken(1), std::vector{held});
+  for (const std::size_t at : {kVersion, kCount}) {
+    front_.disconnect();
+    const std::vector<std::byte> good = journal();
+    std::vector<std::byte> bytes = good;
+    bytes[at] = std::byte{8};
+    put_journal(bytes);
+    take_event(front_.error);
+    connect();
+    EXPECT_TRUE(taken().empty());
+    EXPECT_TRUE(wait_for(front_.error));
+    EXPECT_EQ(journal(), bytes);
+    front_.disconnect();
+    put_journal(good);
+    connect();
+    EXPECT_EQ(wait_for_taken(1), std::vector{held});
+  }
+}
+
+TEST_P(VhostUserRestartTest, AJournalIsAsLargeAsItsForm) {
+  const std::uint64_t least = is_packed() ? internal::PackedJournal::bytes_for(size_)
+                                          : internal::RequestJournal::bytes_for(size_);
+  EXPECT_FALSE(front_.ask(Request::kSetInflightFd, question(least - 64, 1, size_), {file_}));
+  EXPECT_TRUE(front_.ask(Request::kSetInflightFd, question(least, 1, size_), {file_}));
+  // Of a ring that is larger nothing could be noted.
+  ASSERT_TRUE(front_.ask(Request::kSetInflightFd, question(least, 1, 8), {file_}));
+  ASSERT_TRUE(front_.share_memory());
+  ASSERT_TRUE(front_.start_ring(0, driver_.config()));
+  EXPECT_TRUE(wait_for(front_.error));
+}
+
+// A front end that starts a ring before it shares its memory loses nothing.
+TEST_P(VhostUserRestartTest, ARingThatIsNotThereLeavesItsJournalAlone) {
+  start();
+  const std::vector<Held> all = offer_some(4);
+  EXPECT_EQ(wait_for_taken(4), all);
+  give_back({all[0], all[1]});
+  front_.disconnect();
+  const std::vector<std::byte> before = journal();
+  front_.connect();
+  front_.negotiate(features());
+  ASSERT_TRUE(front_.ask(Request::kSetInflightFd, question(bytes_, 1, size_), {file_}));
+  ASSERT_TRUE(say_base(first(features())));
+  take_event(front_.error);
+  ASSERT_TRUE(front_.start_ring(0, driver_.config()));
+  EXPECT_TRUE(wait_for(front_.error));
+  EXPECT_EQ(journal(), before);
+  come_back();
+  EXPECT_EQ(wait_for_taken(2), (std::vector{all[2], all[3]}));
 }
 
 TEST_P(VhostUserRestartTest, ADriverOfTheOtherFormBeginsAnew) {

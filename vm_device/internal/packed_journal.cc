@@ -31,6 +31,19 @@ std::uint16_t counted(std::uint64_t position, std::uint64_t wrap) {
   return static_cast<std::uint16_t>((position & kPackedPosition) | (wrap != 0 ? kPackedWrap : 0));
 }
 
+bool is_new(const PackedJournal::Ring& ring) {
+  unsigned first = 0;
+  unsigned all = 0;
+  for (std::uint16_t i = 0; i < ring.size; ++i) {
+    const auto it = ring.descriptor(i);
+    if (!it) return false;
+    all |= it->packed_flags();
+    if (i == 0) first = all;
+  }
+  const bool is_begun = (first & kPackedAvailable) != 0;
+  return (all & kPackedUsed) == 0 && (is_begun || (all & kPackedAvailable) == 0);
+}
+
 }  // namespace
 
 // The entries as they were once.
@@ -76,7 +89,7 @@ void PackedJournal::set_used(std::uint16_t used, std::uint16_t old) {
                            std::uint64_t{old / unsigned{kPackedWrap}} << 40);
 }
 
-void PackedJournal::begin_at(std::uint16_t used) {
+std::uint16_t PackedJournal::begin_at(std::uint16_t used) {
   region_.forget();
   entries_.assign(size_, {});
   for (std::uint16_t i = 0; i < size_; ++i) {
@@ -87,6 +100,7 @@ void PackedJournal::begin_at(std::uint16_t used) {
   set_free(0, 0);
   set_used(used, used);
   region_.begin(size_);
+  return used;
 }
 
 std::optional<std::uint16_t> PackedJournal::open(const Ring& ring) {
@@ -95,20 +109,49 @@ std::optional<std::uint16_t> PackedJournal::open(const Ring& ring) {
   taking_.reserve(size_);
   next_again_ = 0;
   next_count_ = 0;
-  is_again_ = false;
-  const bool is_known = region_.find(size_) == JournalRegion::Found::kJournal;
-  const auto used = is_known ? settle(ring) : ring.used;
+  is_again_ = has_forgotten_ = false;
+  const JournalRegion::Found found = region_.find(size_);
+  if (found == JournalRegion::Found::kAnother) return std::nullopt;
+  if (found == JournalRegion::Found::kNothing) return begin_at(ring.used);
+  has_forgotten_ = !ring.has_stopped_here && is_of_a_later(ring);
+  if (has_forgotten_) return begin_at(ring.used);
+  const auto used = settle(ring);
   if (!used) return std::nullopt;
-  if (!is_known || (ring.has_stopped_here && *used != ring.used)) {
-    begin_at(ring.used);
-    return ring.used;
-  }
+  if (ring.has_stopped_here && *used != ring.used) return begin_at(ring.used);
   const Copy copy(region_, size_);
   std::vector<bool> known(size_);
   entries_.assign(size_, {});
   if (!find_free(copy, known) || !find_requests(copy, ring.size, known)) return std::nullopt;
+  has_forgotten_ = !ring.has_stopped_here && is_of_another_beginning(ring);
+  if (has_forgotten_) {
+    again_.clear();
+    return begin_at(ring.used);
+  }
   find_lost(known);
   return used;
+}
+
+// Where something was used the ring shows it: by a USED flag, be it that of the lap after, or, late
+// in a lap of the other sense, by what is left of the lap before while its first descriptor is
+// used. A ring without either is a new one, as a driver's that has begun anew.
+bool PackedJournal::is_of_a_later(const Ring& ring) const {
+  const auto words = region_.load<std::uint64_t>(kUsed);
+  const std::uint16_t used = counted(words, words >> 32 & 0xff);
+  const std::uint16_t old = counted(words >> 16, words >> 40 & 0xff);
+  return used != kPackedWrap && old != kPackedWrap && is_new(ring);
+}
+
+// After two laps a ring may look like a new one; what is noted of it then was not the first that
+// was ever taken, but where the journal itself has begun in between.
+bool PackedJournal::is_of_another_beginning(const Ring& ring) const {
+  if (used_ != kPackedWrap || again_.empty() || !is_new(ring)) return false;
+  const auto first = ring.descriptor(0);
+  if (!first || (first->packed_flags() & kPackedAvailable) == 0) return true;
+  for (std::size_t i = 0; i < again_.size(); ++i) {
+    if (again_[i].taken != i) return false;
+  }
+  const Descriptor& noted = again_descriptors_[again_.front().begin];
+  return noted.address != first->address || noted.bytes != first->bytes;
 }
 
 // A back end that ended while it gave a request back: whether the driver sees it used is in the
@@ -124,9 +167,9 @@ std::optional<std::uint16_t> PackedJournal::settle(const Ring& ring) {
   const std::uint16_t old = counted(old_position, words >> 40 & 0xff);
   bool is_seen = false;
   if (used != old) {
-    const auto flags = ring.flags(old_position);
-    if (!flags) return std::nullopt;
-    is_seen = ((*flags & kPackedUsed) != 0) == ((old & kPackedWrap) != 0);
+    const auto seen = ring.descriptor(old_position);
+    if (!seen) return std::nullopt;
+    is_seen = ((seen->packed_flags() & kPackedUsed) != 0) == ((old & kPackedWrap) != 0);
   }
   const auto free = static_cast<std::uint16_t>(is_seen ? frees : frees >> 16);
   set_free(free, free);

@@ -25,8 +25,8 @@ class PackedJournal {
     std::uint16_t size;
     std::uint16_t used;     // where it stands, as the front end says
     bool has_stopped_here;  // and knows: it did not learn that before a back end's end
-    // The flags of a descriptor in the ring. Nothing: it cannot be reached.
-    std::function<std::optional<std::uint16_t>(std::uint16_t position)> flags;
+    // What lies in the ring. Nothing: it cannot be reached.
+    std::function<std::optional<Descriptor>(std::uint16_t position)> descriptor;
   };
 
   static std::uint64_t bytes_for(std::uint32_t size);
@@ -40,6 +40,8 @@ class PackedJournal {
   //
   // Needs:  a ring of at most the journal's size.
   std::optional<std::uint16_t> open(const Ring& ring);
+  // Whether open() has begun for all that was noted: it cannot be this ring's.
+  bool has_forgotten() const { return has_forgotten_; }
 
   // The next request to be taken again, in the order in which they were: false where there is
   // none. Then its descriptors, one after the other. It is the next one until take().
@@ -73,7 +75,9 @@ class PackedJournal {
   class Copy;
 
   static std::uint64_t entry(std::uint32_t index);
-  void begin_at(std::uint16_t used);
+  std::uint16_t begin_at(std::uint16_t used);
+  bool is_of_a_later(const Ring& ring) const;
+  bool is_of_another_beginning(const Ring& ring) const;
   std::optional<std::uint16_t> settle(const Ring& ring);
   bool find_free(const Copy& copy, std::vector<bool>& known);
   bool find_requests(const Copy& copy, std::uint32_t room, std::vector<bool>& known);
@@ -95,6 +99,7 @@ class PackedJournal {
   std::size_t next_again_ = 0;
   std::uint32_t at_again_ = 0;
   bool has_given_back_ = false;
+  bool has_forgotten_ = false;
   bool is_again_ = false;  // what is taken, is taken again
 };
 

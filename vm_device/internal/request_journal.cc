@@ -38,9 +38,32 @@ void RequestJournal::finish_batch(std::uint16_t used) {
   region_.store(kUsed, used);
 }
 
-std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
-  if (region_.find(size_) != JournalRegion::Found::kJournal) begin_at(used);
-  finish_batch(used);
+std::optional<std::vector<std::uint16_t>> RequestJournal::open(const Ring& ring) {
+  const JournalRegion::Found found = region_.find(size_);
+  if (found == JournalRegion::Found::kAnother) return std::nullopt;
+  std::vector<std::uint16_t> heads;
+  has_forgotten_ = found == JournalRegion::Found::kJournal && !is_of(ring);
+  if (found == JournalRegion::Found::kJournal && !has_forgotten_) {
+    finish_batch(ring.used);
+    heads = find_requests();
+    has_forgotten_ =
+        heads.size() > static_cast<std::uint16_t>(ring.available - ring.used) ||
+        std::any_of(heads.begin(), heads.end(), [&](auto head) { return head >= ring.size; });
+  }
+  if (found == JournalRegion::Found::kNothing || has_forgotten_) {
+    begin_at(ring.used);
+    heads.clear();
+  }
+  batch_.clear();
+  return heads;
+}
+
+// A back end that ends has published at most what it had, and the journal does not know of.
+bool RequestJournal::is_of(const Ring& ring) const {
+  return static_cast<std::uint16_t>(ring.used - region_.load<std::uint16_t>(kUsed)) <= ring.size;
+}
+
+std::vector<std::uint16_t> RequestJournal::find_requests() {
   std::vector<std::pair<std::uint64_t, std::uint16_t>> left;
   for (std::uint16_t head = 0; head < size_; ++head) {
     const auto count = region_.load<std::uint64_t>(entry(head) + kTaken);
@@ -50,7 +73,6 @@ std::vector<std::uint16_t> RequestJournal::open(std::uint16_t used) {
   next_count_ = left.empty() ? 0 : left.back().first + 1;
   std::vector<std::uint16_t> heads;
   for (const auto& [count, head] : left) heads.push_back(head);
-  batch_.clear();
   return heads;
 }
 

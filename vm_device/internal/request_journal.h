@@ -6,6 +6,7 @@
 #define VM_DEVICE_INTERNAL_REQUEST_JOURNAL_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "vm_device/internal/journal_region.h"
@@ -20,9 +21,19 @@ class RequestJournal {
   RequestJournal(ForeignBytes& bytes, std::uint64_t begin, std::uint16_t size)
       : region_(bytes, begin), size_(size) {}
 
+  // What the journal is held against: the indices that the driver sees, and has written.
+  struct Ring {
+    std::uint16_t size;
+    std::uint16_t used;
+    std::uint16_t available;
+  };
   // Begins, or goes on: the heads of requests that were taken and not given back, in their
-  // order. `used` is the index that the driver sees.
-  std::vector<std::uint16_t> open(std::uint16_t used);
+  // order. Nothing: what is noted cannot be read, and is left as it is.
+  //
+  // Needs:  a ring of at most the journal's size.
+  std::optional<std::vector<std::uint16_t>> open(const Ring& ring);
+  // Whether open() has begun for all that was noted: it cannot be this ring's.
+  bool has_forgotten() const { return has_forgotten_; }
 
   void take(std::uint16_t head);
   // Given back, once publish() says that the driver sees it.
@@ -35,11 +46,14 @@ class RequestJournal {
   std::uint64_t entry(std::uint16_t head) const;
   void begin_at(std::uint16_t used);
   void finish_batch(std::uint16_t used);
+  std::vector<std::uint16_t> find_requests();
+  bool is_of(const Ring& ring) const;
 
   JournalRegion region_;
   std::uint16_t size_;
   std::uint64_t next_count_ = 0;
   bool has_given_back_ = false;
+  bool has_forgotten_ = false;
   std::vector<std::uint16_t> batch_;
 };
 

@@ -8,15 +8,16 @@
 
 namespace vm_device::internal {
 
-// A front end may ask before it says which form the rings have.
+// A front end may ask, and give them, before it says which form the rings have.
 std::uint64_t VhostUserRings::journal_bytes(std::uint16_t size, std::size_t count) {
   return count * std::max(RequestJournal::bytes_for(size), PackedJournal::bytes_for(size));
 }
 
-std::uint64_t VhostUserRings::journal_part() const {
-  return is_packed() ? PackedJournal::bytes_for(journal_size_)
-                     : RequestJournal::bytes_for(journal_size_);
+std::uint64_t VhostUserRings::journal_part(std::uint16_t size) const {
+  return is_packed() ? PackedJournal::bytes_for(size) : RequestJournal::bytes_for(size);
 }
+
+std::uint64_t VhostUserRings::journal_part() const { return journal_part(journal_size_); }
 
 void VhostUserRings::use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size,
                                   std::size_t count) {
@@ -38,15 +39,15 @@ bool VhostUserRings::has_journal(std::size_t index) const {
 // cannot be.
 bool VhostUserRings::use_journal(std::size_t index, VirtqueueConfig& config) {
   if (journals_ == nullptr || index >= journal_count_) return true;
-  if (!has_journal(index) || config.size > journal_size_) {
-    calls_.refused(absl::StrFormat("ring %u", index),
-                   absl::InvalidArgumentError("the memory for requests under way is too small"));
-    return true;
-  }
+  if (!has_journal(index) || config.size > journal_size_) return false;
   if (is_another(rings_[index])) JournalRegion(*journals_, index * journal_part()).forget();
-  if (is_packed()) return use_packed_journal(index, config);
-  use_split_journal(index, config);
-  return true;
+  return is_packed() ? use_packed_journal(index, config) : use_split_journal(index, config);
+}
+
+void VhostUserRings::tell_forgotten(std::size_t index) const {
+  calls_.refused(
+      absl::StrFormat("ring %u", index),
+      absl::FailedPreconditionError("the requests under way that are noted are another ring's"));
 }
 
 // Whether the front end says that a ring begins which is not the one that was stopped, so that what
@@ -58,16 +59,24 @@ bool VhostUserRings::is_another(const Ring& ring) const {
   return ring.base == first_state() && !ring.has_given_back;
 }
 
-void VhostUserRings::use_split_journal(std::size_t index, VirtqueueConfig& config) {
+// A ring that cannot be reached is not held against its journal: it does not start.
+bool VhostUserRings::use_split_journal(std::size_t index, VirtqueueConfig& config) {
+  const auto used = transport_.split_start(config);
+  const auto available = transport_.split_available(config);
+  if (!used || !available) return true;
   Ring& ring = rings_[index];
   ring.journal =
       std::make_unique<RequestJournal>(*journals_, index * journal_part(), journal_size_);
-  taken_before_ = ring.journal->open(config.start->next_used);
-  std::erase_if(taken_before_, [&](std::uint16_t head) { return head >= config.size; });
+  auto heads =
+      ring.journal->open({.size = config.size, .used = used->next_used, .available = *available});
+  if (!heads) return false;
+  if (ring.journal->has_forgotten()) tell_forgotten(index);
+  taken_before_ = *std::move(heads);
   config.journal = ring.journal.get();
   config.taken_before = taken_before_;
-  config.start->next_available =
-      static_cast<std::uint16_t>(config.start->next_used + taken_before_.size());
+  config.start = VirtqueueState{static_cast<std::uint16_t>(used->next_used + taken_before_.size()),
+                                used->next_used};
+  return true;
 }
 
 // Where a packed ring stands is nowhere in memory but here. The front end knows it of a ring
@@ -80,8 +89,9 @@ bool VhostUserRings::use_packed_journal(std::size_t index, VirtqueueConfig& conf
       {.size = config.size,
        .used = config.start->next_used,
        .has_stopped_here = ring.stopped_at.has_value(),
-       .flags = [&](std::uint16_t at) { return transport_.packed_flags(config, at); }});
+       .descriptor = [&](std::uint16_t at) { return transport_.packed_descriptor(config, at); }});
   if (!used) return false;
+  if (ring.packed_journal->has_forgotten()) tell_forgotten(index);
   config.packed_journal = ring.packed_journal.get();
   config.start = VirtqueueState{*used, *used};
   return true;

@@ -351,7 +351,7 @@ absl::Status VhostUserSession::set_journals(Message& message) {
   const auto count = message.word<std::uint16_t>(16);
   const auto size = message.word<std::uint16_t>(18);
   const bool fits = message.bytes >= kInflightBytes && size != 0 && count != 0 &&
-                    count * RequestJournal::bytes_for(size) <= bytes;
+                    count * rings_.journal_part(size) <= bytes;
   if (!fits || rings_.is_any_running()) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "0x%x bytes for %u queues of %u descriptors, or while rings run", bytes, count, size));

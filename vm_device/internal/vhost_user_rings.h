@@ -71,6 +71,8 @@ class VhostUserRings {
 
   // The bytes that the journals of so many queues take, in either form.
   static std::uint64_t journal_bytes(std::uint16_t size, std::size_t count);
+  // The least that one queue's takes, in the form of now.
+  std::uint64_t journal_part(std::uint16_t size) const;
   // Where rings that are started later note their requests: a part of the bytes for each, for
   // queues of that size. Null: nowhere.
   void use_journals(std::unique_ptr<ForeignBytes> bytes, std::uint16_t size, std::size_t count);
@@ -139,8 +141,9 @@ class VhostUserRings {
   std::uint64_t journal_part() const;
   bool has_journal(std::size_t index) const;
   bool is_another(const Ring& ring) const;
+  void tell_forgotten(std::size_t index) const;
   bool use_journal(std::size_t index, VirtqueueConfig& config);
-  void use_split_journal(std::size_t index, VirtqueueConfig& config);
+  bool use_split_journal(std::size_t index, VirtqueueConfig& config);
   bool use_packed_journal(std::size_t index, VirtqueueConfig& config);
   void clear_journals();
   void reset(Ring& ring);

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -69,28 +70,38 @@ VirtqueueError VhostUserTransport::start(std::size_t queue, const VirtqueueConfi
   return target.queue.error();
 }
 
+std::optional<std::uint16_t> VhostUserTransport::load_index(std::uint64_t ring) {
+  std::uint16_t index = 0;
+  if (!dma_.load(ring + kRingIndex, index).ok()) return std::nullopt;
+  return little_endian(index);
+}
+
 std::optional<VirtqueueState> VhostUserTransport::split_start(const VirtqueueConfig& config) {
-  std::uint16_t used = 0;
-  if (!dma_.load(config.device_area + kRingIndex, used).ok()) return std::nullopt;
-  used = little_endian(used);
-  return VirtqueueState{used, used};
+  const auto used = load_index(config.device_area);
+  if (!used) return std::nullopt;
+  return VirtqueueState{*used, *used};
+}
+
+std::optional<std::uint16_t> VhostUserTransport::split_available(const VirtqueueConfig& config) {
+  return load_index(config.driver_area);
 }
 
 // In the first lap the device alone sets it, and the driver wherever it begins the second one: a
 // chain's other descriptors stay as they are.
 bool VhostUserTransport::is_new(const VirtqueueConfig& config) {
   for (std::uint64_t at = 0; at < config.size; ++at) {
-    if ((packed_flags(config, at).value_or(kPackedUsed) & kPackedUsed) != 0) return false;
+    const auto descriptor = packed_descriptor(config, at);
+    if (!descriptor || (descriptor->packed_flags() & kPackedUsed) != 0) return false;
   }
   return true;
 }
 
-std::optional<std::uint16_t> VhostUserTransport::packed_flags(const VirtqueueConfig& config,
-                                                              std::uint64_t position) {
-  std::uint16_t flags = 0;
+std::optional<Descriptor> VhostUserTransport::packed_descriptor(const VirtqueueConfig& config,
+                                                                std::uint64_t position) {
+  std::array<std::byte, kDescriptorBytes> bytes{};
   const std::uint64_t at = config.descriptor_table + position * kDescriptorBytes;
-  if (!dma_.load(at + kPackedDescriptorFlags, flags).ok()) return std::nullopt;
-  return little_endian(flags);
+  if (!dma_.read(at, bytes).ok()) return std::nullopt;
+  return Descriptor::decode(bytes.data());
 }
 
 std::optional<VirtqueueState> VhostUserTransport::stop(std::size_t queue) {

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "vm_device/dma.h"
 #include "vm_device/internal/owned_fd.h"
+#include "vm_device/internal/virtio_layout.h"
 #include "vm_device/virtio_device.h"
 #include "vm_device/virtqueue.h"
 #include "vm_mem/memory_reader.h"
@@ -77,8 +78,11 @@ class VhostUserTransport final : private VirtioTransport {
   std::optional<VirtqueueState> split_start(const VirtqueueConfig& config);
   // Whether nothing of a packed ring was ever used: its first descriptor was not.
   bool is_new(const VirtqueueConfig& config);
-  // The flags of a descriptor of a packed ring. Nothing: the ring is not there.
-  std::optional<std::uint16_t> packed_flags(const VirtqueueConfig& config, std::uint64_t position);
+  // What the driver of a split ring has offered.
+  std::optional<std::uint16_t> split_available(const VirtqueueConfig& config);
+  // Of a packed ring. Nothing: the ring is not there.
+  std::optional<Descriptor> packed_descriptor(const VirtqueueConfig& config,
+                                              std::uint64_t position);
   // All of them, at once: what is under way is forgotten.
   void reset();
   // Whether a queue has stopped for an error that the driver made.
@@ -118,6 +122,7 @@ class VhostUserTransport final : private VirtioTransport {
   void take_wakes();
   void set_pending(std::size_t queue);
   bool take_pending(std::size_t queue);
+  std::optional<std::uint16_t> load_index(std::uint64_t ring);
   void drain(std::size_t queue);
   void use_space(DmaSpace space);
   void signal_driver(Queue& queue);
