@@ -103,10 +103,10 @@ class Virtqueue {
   // Where it stands; once the queue is idle, for enable() elsewhere or later. Its next_used
   // counts what was staged and is not published.
   VirtqueueState state() const;
-  // Whether every request that was taken was pushed.
+  // Whether every request that was taken was pushed, here or before.
   bool is_idle() const;
-  // No further request is there to be taken, until the queue is enabled again; those that were
-  // taken are pushed as ever.
+  // No further request is there to be taken, but those that are to be taken again, until the
+  // queue is enabled again; those that were taken are pushed as ever.
   void pause();
 
   // Takes the next request. An error leaves `chain` empty; where there is no request it is as

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <ostream>
@@ -35,6 +36,9 @@ class HoldingDevice final : public VirtioDevice {
     std::vector<Held> taken;
     std::vector<std::uint16_t> give_back;
     bool stage = false;  // publish them together
+    // Takes so many at a time, and answers them the next time that it is called, which it sees to.
+    std::size_t most = SIZE_MAX;
+    std::atomic<bool> answers{false};
   };
   explicit HoldingDevice(Orders& orders) : orders_(orders) {}
 
@@ -45,14 +49,17 @@ class HoldingDevice final : public VirtioDevice {
   void read_config(std::uint64_t, std::span<std::byte>) const override {}
   void write_config(std::uint64_t, std::span<const std::byte>) override {}
   void activate(VirtioTransport& transport) override { transport_ = &transport; }
-  bool completes_alone(std::uint16_t) const override { return false; }
+  bool completes_alone(std::uint16_t) const override { return orders_.answers; }
   void reset() override { held_.clear(); }
   void reset_queue(std::uint16_t) override { held_.clear(); }
   void notify(std::uint16_t index) override {
     const std::lock_guard lock(orders_.mutex);
     Virtqueue& queue = transport_->queue(index);
     DescriptorChain chain;
-    while (queue.pop(chain) == PopStatus::kChain) {
+    if (orders_.answers) {
+      for (const auto& it : std::exchange(held_, {})) queue.push(it, written(it));
+    }
+    while (held_.size() < orders_.most && queue.pop(chain) == PopStatus::kChain) {
       const auto buffers = chain.writable();
       orders_.taken.push_back({chain.head(), buffers.empty() ? 0 : buffers[0].address,
                                buffers.size(), chain.writable_bytes()});
@@ -62,15 +69,20 @@ class HoldingDevice final : public VirtioDevice {
       const auto it = std::find_if(held_.begin(), held_.end(),
                                    [head](const auto& held) { return held.head() == head; });
       if (it == held_.end()) continue;
-      queue.stage(*it, static_cast<std::uint32_t>(it->writable_bytes()));
+      queue.stage(*it, written(*it));
       if (!orders_.stage) queue.publish();
       held_.erase(it);
     }
     queue.publish();
     transport_->signal_used(index);
+    if (orders_.answers && !held_.empty()) transport_->wake(index);
   }
 
  private:
+  static std::uint32_t written(const DescriptorChain& chain) {
+    return static_cast<std::uint32_t>(chain.writable_bytes());
+  }
+
   Orders& orders_;
   VirtioTransport* transport_ = nullptr;
   std::vector<DescriptorChain> held_;

@@ -1,5 +1,7 @@
 // What is noted of a ring, and who finds it: the same driver again, or another one.
 
+#include <sys/mman.h>
+
 #include "tests/vm_device/vhost_user_inflight.h"
 #include "vm_device/internal/packed_journal.h"
 #include "vm_device/internal/request_journal.h"
@@ -103,6 +105,59 @@ TEST_P(VhostUserRestartTest, WhatAStoppedRingHadIsTakenAgainWhereItStopped) {
     EXPECT_EQ(wait_for_taken(left.size()), left);
     give_back(left);
   }
+}
+
+// Another back end may have had more at a time than this device takes.
+TEST_P(VhostUserRestartTest, WhatIsToBeTakenAgainIsCompletedBeforeARingStops) {
+  start();
+  std::vector<Held> all;
+  while (driver_.free_descriptors() != 0) all.push_back(offer_one());
+  EXPECT_EQ(wait_for_taken(all.size()), all);
+  front_.disconnect();
+  orders_.most = 1;
+  orders_.answers = true;
+  connect();
+  const auto at = front_.stop_ring(0);
+  ASSERT_TRUE(at);
+  take_used(all);
+  EXPECT_FALSE(driver_.has_used());
+  ASSERT_TRUE(say_base(*at));
+  ASSERT_TRUE(front_.start_ring(0, driver_.config()));
+  EXPECT_EQ(taken(), all);
+}
+
+// The front end's file of the ring is cut off while requests are given back, and filled again.
+TEST_P(VhostUserRestartTest, WhatCouldNotBeGivenBackIsTakenAgain) {
+  const int file = ::memfd_create("ring", MFD_CLOEXEC);
+  const auto put_ring = [&](const std::vector<std::byte>& bytes) {
+    ASSERT_EQ(::ftruncate(file, kRamBytes), 0);
+    ASSERT_EQ(::pwrite(file, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  };
+  const auto ring = [&] { return front_.guest.bytes(kRing, kRingBytes); };
+  start();
+  const Held first = offer_one();
+  EXPECT_EQ(wait_for_taken(1), std::vector{first});
+  give_back({first});
+  std::vector<Held> all;
+  for (std::uint32_t i = 0; i < 4; ++i) all.push_back(offer(i % 2 + 1, Layout::kInRing));
+  put_ring(ring());
+  ASSERT_TRUE(
+      front_.ask(Request::kSetMemTable, {1, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}, {file}));
+  EXPECT_EQ(wait_for_taken(4), all);
+  ASSERT_EQ(::ftruncate(file, 0), 0);
+  orders_.stage = true;
+  orders_.most = 4;  // it does not look for more first
+  take_event(front_.error);
+  order({all[0], all[1]});
+  EXPECT_TRUE(wait_for(front_.error));
+  put_ring(ring());
+  const auto at = front_.stop_ring(0);
+  ASSERT_TRUE(at);
+  EXPECT_EQ(*at, is_packed() ? 0x8001'8001 : 1);
+  ASSERT_TRUE(say_base(*at));
+  ASSERT_TRUE(front_.start_ring(0, driver_.config()));
+  EXPECT_EQ(wait_for_taken(4), all);
+  ::close(file);
 }
 
 // A driver begins anew while nobody serves it, at a front end that keeps the journals.

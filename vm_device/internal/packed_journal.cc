@@ -235,7 +235,7 @@ void PackedJournal::find_lost(const std::vector<bool>& known) {
 }
 
 bool PackedJournal::begin_again() {
-  if (next_again_ == again_.size()) return false;
+  if (!has_again()) return false;
   at_again_ = again_[next_again_].begin;
   is_again_ = true;
   return true;

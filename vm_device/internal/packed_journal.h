@@ -45,6 +45,7 @@ class PackedJournal {
 
   // The next request to be taken again, in the order in which they were: false where there is
   // none. Then its descriptors, one after the other. It is the next one until take().
+  bool has_again() const { return next_again_ != again_.size(); }
   bool begin_again();
   bool next_again(Descriptor& descriptor);
 

@@ -64,6 +64,7 @@ VirtqueueError PackedRing::enable(const VirtqueueConfig& config) {
   run_ = {};
   journal_ = config.packed_journal;
   noted_.clear();
+  if (journal_ != nullptr) noted_.reserve(config.size);
   return start(config, ranges);
 }
 
@@ -166,7 +167,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 [[gnu::noinline]] PopStatus PackedRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
-  if (!is_taking()) return PopStatus::kEmpty;
+  if (!is_taking() && !(running_ && has_again())) return PopStatus::kEmpty;
   waits_ = false;
   if (journal_ != nullptr) [[unlikely]]
     return pop_noted(chain);

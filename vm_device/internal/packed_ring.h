@@ -28,7 +28,7 @@ class PackedRing : public RingCore {
     return {counted(available_at_, available_turn_ == kPackedAvailable),
             counted(used_at_, used_flags_ != 0)};
   }
-  bool is_idle() const { return !is_enabled() || bytes_in_use() == 0; }
+  bool is_idle() const { return !is_enabled() || (bytes_in_use() == 0 && !has_again()); }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
@@ -79,6 +79,7 @@ class PackedRing : public RingCore {
   std::uint32_t bytes_in_use() const {
     return available_at_ - used_at_ + (is_lap_ahead() ? ring_bytes_ : 0);
   }
+  bool has_again() const { return journal_ != nullptr && journal_->has_again(); }
   void find_quick_end();
   void advance_available(std::uint32_t bytes);
   void advance_used(std::uint32_t bytes);

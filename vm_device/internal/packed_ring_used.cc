@@ -142,7 +142,11 @@ void PackedRing::stage_noted(const Completion& request) {
   unsignalled_ += std::exchange(staged_, 0);
   for (const Noted& it : noted_) {
     journal_->giving_back(it.note, it.end);
-    if (!on_path([&](auto path) { return publish_on(path, it.at, it.word); })) break;
+    if (!on_path([&](auto path) { return publish_on(path, it.at, it.word); })) {
+      used_at_ = bytes_of(it.at);  // nor are those behind it seen
+      used_flags_ = static_cast<std::uint32_t>(it.word >> 32) & kTurns << 16;
+      break;
+    }
     journal_->given_back(it.note);
   }
   noted_.clear();

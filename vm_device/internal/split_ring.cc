@@ -120,7 +120,7 @@ template <unsigned kTaken, unsigned kWriteFlag>
 
 [[gnu::noinline]] PopStatus SplitRing::pop_slowly(DescriptorChain& chain) {
   if (error_ != VirtqueueError::kNone) return forget(chain, PopStatus::kError);
-  if (!is_taking()) return PopStatus::kEmpty;
+  if (!is_taking() && !(running_ && !taken_before_.empty())) return PopStatus::kEmpty;
   waits_ = false;
   if (journal_ == nullptr) prepare_quick_path();
   const PopStatus status = on_path([&](auto path) { return pop_on(path, chain); });
@@ -241,8 +241,10 @@ bool SplitRing::write_entry(Path path, std::uint16_t at, std::uint32_t id, std::
 
 template <typename Path>
 void SplitRing::publish_on(Path path) {
-  unsignalled_ += std::exchange(staged_, 0);
+  const std::uint32_t staged = std::exchange(staged_, 0);
+  unsignalled_ += staged;
   if (!path.store(RingPart::kDevice, kRingIndex, next_used_, std::memory_order_release)) {
+    next_used_ = static_cast<std::uint16_t>(next_used_ - staged);  // nobody sees them
     fail(VirtqueueError::kRingUnreachable);
   } else if (journal_ != nullptr) {
     journal_->publish(next_used_);

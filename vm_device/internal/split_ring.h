@@ -20,11 +20,7 @@ class SplitRing : public RingCore {
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const { return {next_available_, next_used_}; }
-  // What is to be taken again is nobody's yet.
-  bool is_idle() const {
-    const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
-    return !is_enabled() || taken == taken_before_.size();
-  }
+  bool is_idle() const { return !is_enabled() || next_available_ == next_used_; }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
@@ -65,7 +61,8 @@ class SplitRing : public RingCore {
     return std::uint32_t{ahead} + taken <= size_;
   }
   bool can_take_back(const DescriptorChain& chain) const {
-    return running_ && is_ours(chain) && !is_idle();
+    const auto taken = static_cast<std::uint16_t>(next_available_ - next_used_);
+    return running_ && is_ours(chain) && taken != taken_before_.size();
   }
   void stage_in_order();
   bool end_run();

@@ -119,14 +119,17 @@ std::optional<VirtqueueState> VhostUserTransport::stop(std::size_t queue) {
   return VirtqueueState{at.next_used, at.next_used};
 }
 
-// Completions of requests under way wake their queue.
+// Completions of requests under way wake their queue. Those that another back end has left may be
+// more than the device takes at a time: they are taken meanwhile.
 void VhostUserTransport::drain(std::size_t queue) {
   const Virtqueue& target = queues_[queue].queue;
   if (!device_->completes_alone(static_cast<std::uint16_t>(queue))) return;
   while (!target.is_idle() && target.error() == VirtqueueError::kNone) {
-    pollfd wake{.fd = wake_fd_.get(), .events = POLLIN, .revents = 0};
-    static_cast<void>(::poll(&wake, 1, kDrainMilliseconds));
-    take_wakes();
+    if (!queues_[queue].is_pending) {
+      pollfd wake{.fd = wake_fd_.get(), .events = POLLIN, .revents = 0};
+      static_cast<void>(::poll(&wake, 1, kDrainMilliseconds));
+      take_wakes();
+    }
     if (take_pending(queue)) notify(queue);
   }
 }
