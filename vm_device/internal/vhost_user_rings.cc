@@ -229,8 +229,9 @@ bool VhostUserRings::uses(const Ring& ring, const BusRange& range) const {
   return false;
 }
 
-// Of a split ring the used index in memory is what the driver has seen: requests after it are
-// taken again, whatever became of them in a back end that is gone. Of a packed one User-mode
+// Of a split ring the used index in memory is what the driver has seen. Requests after it are
+// taken again; where a back end that is gone has answered some of those they are answered twice, and
+// as many others never: that only a journal can tell. Of a packed one User-mode
 // Linux says 0 for the beginning, which is that of the second lap.
 VirtqueueState VhostUserRings::start_of(const Ring& ring, const VirtqueueConfig& config) const {
   if (!is_packed()) return transport_.split_start(config).value_or(ring.base);
