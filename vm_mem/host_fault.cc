@@ -23,8 +23,9 @@ thread_local constinit bool thread_is_prepared = false;
 
 namespace {
 
-// Written under install_mutex, which a child of fork() may find locked for ever: once there is
-// a handler nobody takes it. One signal alone where the host refused the other.
+// Written under install_mutex, which a child of fork() may find locked for ever if it was made
+// while another thread installed the handlers: once both are there nobody takes it. One signal
+// alone where the host refused the other, which is then asked for again each time.
 std::mutex install_mutex;
 constinit std::atomic<bool> bus_installed{false};
 constinit std::atomic<bool> segv_installed{false};

@@ -13,7 +13,8 @@
 
 namespace vmblkd {
 
-// A hundred lines at once, then ten a second; how many were left out is in the next one.
+// A hundred lines at once, then ten a second, and before them as many that say how many others
+// were left out.
 class Complaints {
  public:
   using Clock = std::chrono::steady_clock;
@@ -33,10 +34,14 @@ class Complaints {
       return;
     }
     left_ -= 1;
+    finish();
+    say_(fmt::format("{}: {}", name_, text));
+  }
+  // What is left out and not told yet, is.
+  void finish() {
     if (const std::uint64_t untold = std::exchange(untold_, 0); untold != 0) {
       say_(fmt::format("{}: {} lines were left out", name_, untold));
     }
-    say_(fmt::format("{}: {}", name_, text));
   }
 
  private:

@@ -120,6 +120,7 @@ void DiskServer::stop() {
   if (const absl::Status flushed = flush(); !flushed.ok()) {
     complaints_.tell(std::string(flushed.message()));
   }
+  complaints_.finish();
 }
 
 absl::Status DiskServer::flush() {

@@ -75,13 +75,13 @@ int run(const Options& options) {
   if (const auto status = vm_mem::startup_status(); !status.ok()) {
     complain(std::string(status.message()));
   }
+  std::atomic<std::size_t> left{options.exports.size()};  // outlives the servers' threads
   Servers servers;
   for (const Export& wanted : options.exports) {
     auto server = DiskServer::create(wanted, options, complain);
     if (!server.ok()) return complain(std::string(server.status().message())), 1;
     servers.push_back(*std::move(server));
   }
-  std::atomic<std::size_t> left{servers.size()};
   for (const auto& server : servers) {
     const absl::Status started = server->start([&left] {
       if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGUSR1);
