@@ -4,7 +4,8 @@
 usage: hostile_test.py VMBLKD [SECONDS [SEED]]
 
 Every message may be cut off, have the wrong descriptors or none, memory that overlaps, wraps,
-lies about its size or is cut off while DMA runs, and rings of rubbish. The honest front end's
+lies about its size or is cut off while DMA runs, and rings of rubbish, split and packed. Files of
+noted requests are used again, of either form, rewritten and cut off while the ring runs. The honest front end's
 data stays right meanwhile, and in the end vmblkd has as many descriptors, mappings and threads as
 before. Prints what was tried; by hand it takes as many seconds as it is given.
 """
@@ -24,6 +25,7 @@ from cli_test import GUEST, SECTOR, SIZE, USER
 
 REQUESTS = [*range(1, 46), 60, 255, 1 << 31]
 ROUND = 64
+PACKED = 1 << 34
 WARM_UP = 100
 
 
@@ -74,6 +76,45 @@ class Hostile:
         self.path = path
         self.random = random.Random(seed)
         self.tried = collections.Counter()
+        self.journal = -1
+        self.new_journal()
+
+    def new_journal(self):
+        if self.journal >= 0:
+            os.close(self.journal)
+        self.journal = os.memfd_create("journal")
+        os.ftruncate(self.journal, 8192)
+
+    def noted(self, front):
+        """A ring whose requests are noted, in a file that changes and goes."""
+        if os.fstat(self.journal).st_size < 8192 or self.random.random() < 0.2:
+            self.new_journal()
+        front.start(self.random.choice((0, PACKED)), self.journal)
+        for _ in range(self.random.randrange(1, 5)):
+            self.rubbish(front)
+            self.packed_rubbish(front)
+            what = self.random.randrange(8)
+            if what == 0:
+                os.ftruncate(self.journal, 0)
+                os.eventfd_write(front.kick, 1)
+                self.tried["journals cut off"] += 1
+            elif what < 4:  # the version and the number of entries stay
+                at = self.random.randrange(12, 320)
+                few = bytes(self.random.randrange(10) for _ in range(self.random.randrange(1, 40)))
+                os.pwrite(self.journal, few, at)
+                self.tried["journals rewritten"] += 1
+            front.send(11, struct.pack("<II", 0, 0))  # stops the ring
+            front.send(12, struct.pack("<Q", 0), [front.kick])
+
+    def packed_rubbish(self, front):
+        """Descriptors that are available, most of them sensible."""
+        for at in range(0, 128, 16):
+            flags = self.random.choice((0x80, 0x80, 0x8000, 0x8080)) | self.random.randrange(8)
+            front.memory[at:at + 16] = struct.pack(
+                "<QIHH", GUEST + self.random.choice((0x1000, 0x2000, 0x3000, SIZE)),
+                self.random.choice((1, 16, 512)), self.random.randrange(10), flags)
+        os.eventfd_write(front.kick, 1)
+        self.tried["packed rings"] += 1
 
     def odd_fd(self):
         kind = self.random.randrange(8)
@@ -156,7 +197,9 @@ class Hostile:
         # Answers that nobody reads; an end that does not wait for them.
         front.socket.settimeout(5)
         try:
-            if self.random.random() < 0.8:
+            if self.random.random() < 0.3:
+                self.noted(front)
+            elif self.random.random() < 0.8:
                 front.start()
                 what = self.random.randrange(4)
                 if what == 0:
