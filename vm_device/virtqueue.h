@@ -103,7 +103,8 @@ class Virtqueue {
   // Where it stands; once the queue is idle, for enable() elsewhere or later. Its next_used
   // counts what was staged and is not published.
   VirtqueueState state() const;
-  // Whether every request that was taken was pushed, here or before.
+  // Whether every request that was taken was pushed, here or before; one to be taken again whose
+  // addresses have no translation yet is left.
   bool is_idle() const;
   // No further request is there to be taken, but those that are to be taken again, until the
   // queue is enabled again; those that were taken are pushed as ever.

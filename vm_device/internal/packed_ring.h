@@ -28,7 +28,9 @@ class PackedRing : public RingCore {
     return {counted(available_at_, available_turn_ == kPackedAvailable),
             counted(used_at_, used_flags_ != 0)};
   }
-  bool is_idle() const { return !is_enabled() || (bytes_in_use() == 0 && !has_again()); }
+  bool is_idle() const {
+    return !is_enabled() || (bytes_in_use() == 0 && (!has_again() || waits_));
+  }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);

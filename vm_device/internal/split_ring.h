@@ -20,7 +20,10 @@ class SplitRing : public RingCore {
 
   VirtqueueError enable(const VirtqueueConfig& config);
   VirtqueueState state() const { return {next_available_, next_used_}; }
-  bool is_idle() const { return !is_enabled() || next_available_ == next_used_; }
+  bool is_idle() const {
+    const std::size_t out = static_cast<std::uint16_t>(next_available_ - next_used_);
+    return !is_enabled() || out == (waits_ ? taken_before_.size() : 0);
+  }
 
   PopStatus pop(DescriptorChain& chain);
   VirtqueueError push(const DescriptorChain& chain, std::uint32_t written);
