@@ -89,7 +89,7 @@ class Hostile:
         """A ring whose requests are noted, in a file that changes and goes."""
         if os.fstat(self.journal).st_size < 8192 or self.random.random() < 0.2:
             self.new_journal()
-        front.start(self.random.choice((0, PACKED)), self.journal)
+        front.start(more=self.random.choice((0, PACKED)), journal=self.journal)
         for _ in range(self.random.randrange(1, 5)):
             self.rubbish(front)
             self.packed_rubbish(front)
