@@ -243,6 +243,24 @@ TEST_F(VhostUserIotlbTest, ATableThatMayNotBeReadIsAnErrorOfTheRing) {
   EXPECT_EQ(disk_.get_word(Request::kGetStatus), 64u);
 }
 
+TEST_F(VhostUserIotlbTest, AnUpdateThatReplacesRevivesNoFailedRing) {
+  ASSERT_EQ(disk_.translated_request(), kOk);
+  disk_.driver->offer({{kHeader, 16, 0, 0}, {kStatus, 1, kWrite, 0}}, Layout::kInTable);
+  disk_.kick_ring();
+  const Pages table = disk_.bus.misses();
+  ASSERT_EQ(table.size(), 1u);
+  ASSERT_TRUE(disk_.bus.map(table.begin()->first, kPage, kWritten));
+  ASSERT_TRUE(wait_for(disk_.error));
+  take_event(disk_.error);
+  constexpr std::uint64_t kElsewhere = kData + 8 * kPage;
+  ASSERT_TRUE(
+      disk_.bus.send(Translator::kUpdate, kData, kPage, VhostDisk::user(kElsewhere), kBoth));
+  disk_.bus.settle();
+  EXPECT_EQ(disk_.backend->statistics().queue_errors, 1u);
+  EXPECT_EQ(take_event(disk_.error), 0u);
+  EXPECT_EQ(disk_.get_word(Request::kGetStatus), 64u);
+}
+
 TEST_F(VhostUserIotlbTest, EveryWayToTakeAwayTheWholeTakesIt) {
   struct {
     std::uint64_t iova;

@@ -153,6 +153,25 @@ TEST_F(VhostUserMemoryTest, AKickWhileTheMemoryIsGoneStopsNothing) {
   EXPECT_EQ(take_event(disk_.error), 0u);
 }
 
+// Nor would what the ring has met be better the second time.
+TEST_F(VhostUserMemoryTest, AChangeOfMemoryRevivesNoFailedRing) {
+  disk_.driver->offer({{VhostDisk::kHeader, 16, 0, 0}});  // no place for an answer
+  disk_.kick_ring();
+  ASSERT_TRUE(wait_for(disk_.error));
+  take_event(disk_.error);
+  ASSERT_TRUE(disk_.share_memory());
+  ASSERT_TRUE(disk_.ask(Request::kRemMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0}));
+  ASSERT_TRUE(disk_.ask(Request::kAddMemReg, {0, kRamBase, kRamBytes, VhostFrontEnd::kUser, 0},
+                        {disk_.memory_fd()}));
+  EXPECT_EQ(disk_.backend->statistics().queue_errors, 1u);
+  EXPECT_EQ(take_event(disk_.error), 0u);
+  EXPECT_EQ(disk_.get_word(Request::kGetStatus) & 64u, 64u);
+  ASSERT_TRUE(disk_.stop_ring(0));
+  disk_.driver->clear();
+  ASSERT_TRUE(disk_.start_ring(0, disk_.driver->config()));
+  EXPECT_EQ(disk_.request(kIn, 1, 512), kOk);
+}
+
 // What a device holds while its rings run, such as the lock of its image.
 struct Holding {
   bool held = false;

@@ -266,17 +266,20 @@ void VhostUserRings::pause_for_memory(std::size_t index) {
   rings_[index].paused = true;
 }
 
+// One that an error has stopped stays so.
+void VhostUserRings::rest(std::size_t index) {
+  transport_.is_serving(index) ? pause_for_memory(index) : transport_.forget_requests(index);
+}
+
 void VhostUserRings::pause() {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (transport_.is_running(i)) pause_for_memory(i);
+    if (transport_.is_running(i)) rest(i);
   }
 }
 
-// One that an error has stopped stays so.
 void VhostUserRings::pause_at(const BusRange& range) {
   for (std::size_t i = 0; i < rings_.size(); ++i) {
-    if (!transport_.is_running(i) || !uses(rings_[i], range)) continue;
-    transport_.is_serving(i) ? pause_for_memory(i) : transport_.forget_requests(i);
+    if (transport_.is_running(i) && uses(rings_[i], range)) rest(i);
   }
 }
 

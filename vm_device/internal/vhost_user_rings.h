@@ -80,7 +80,8 @@ class VhostUserRings {
   // What counts for rings that are started later. Without the protocol's features rings are
   // enabled from the beginning.
   void use_features(std::uint64_t virtio_features, bool enabled_by_message);
-  // Stops the rings that run, all of whose requests are complete then, until update().
+  // Stops the rings that run, all of whose requests are complete then, until update(). Those that
+  // an error has stopped forget theirs, and stay so.
   void pause();
   // The same of those that lie there, or have requests under way with buffers there.
   void pause_at(const BusRange& range);
@@ -152,6 +153,7 @@ class VhostUserRings {
   absl::Status acquire();
   absl::Status release_if_idle();
   void pause_for_memory(std::size_t index);
+  void rest(std::size_t index);
   std::uint32_t wire_base(const VirtqueueState& state) const;
 
   VhostUserTransport& transport_;
