@@ -199,5 +199,28 @@ TEST(VhostUserIotlbMessagesTest, TheTablesHaveABound) {
   memory.clear();
 }
 
+// Of 4 GiB, which are a million pages.
+TEST(VhostUserIotlbMessagesTest, WhereNobodyHearsOnePageIsTried) {
+  const auto manager = vm_mem::MemoryManager::create({}).value();
+  vm_mem::MemoryReader reader(*manager, vm_mem::Route::kDma);
+  internal::VhostUserMemory memory(*manager, reader);
+  int tried = 0;
+  bool is_heard = false;
+  internal::VhostUserIotlb iotlb(memory, [&](std::uint64_t, DmaAccess) {
+    ++tried;
+    return is_heard;
+  });
+  ASSERT_TRUE(iotlb.open().ok());
+  constexpr DmaSegment kLong{kPage, 0xffff'f000};
+  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead));
+  EXPECT_EQ(tried, 1);
+  is_heard = true;
+  EXPECT_FALSE(iotlb.settled({kPage, 3 * kPage}, DmaAccess::kRead));
+  EXPECT_EQ(tried, 4);
+  is_heard = false;
+  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead));
+  EXPECT_EQ(tried, 5);
+}
+
 }  // namespace
 }  // namespace vm_device

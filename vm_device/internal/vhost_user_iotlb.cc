@@ -152,8 +152,9 @@ bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access) {
     const IommuTranslation found = iommu_->translate(kDevice, range, access, runs);
     std::uint64_t done = found.done;
     if (!found.ok()) {
-      all = settled_page(found.at & ~(kPage - 1), access) && all;
-      if (!all && !has_room()) return false;
+      const Answer answer = answer_for(found.at & ~(kPage - 1), access);
+      if (answer == Answer::kUnasked) return false;  // nor can those behind it be asked for
+      all = all && answer == Answer::kGiven;
       done += kPage - found.at % kPage;
     }
     if (done >= range.bytes) break;
@@ -162,15 +163,17 @@ bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access) {
   return all;
 }
 
-bool VhostUserIotlb::settled_page(std::uint64_t page, DmaAccess access) {
+VhostUserIotlb::Answer VhostUserIotlb::answer_for(std::uint64_t page, DmaAccess access) {
   const auto known = wishes_.find(page);
   const bool is_known = known != wishes_.end();
-  if (is_known && covers(known->second.access, access)) return known->second.is_answered;
+  if (is_known && covers(known->second.access, access)) {
+    return known->second.is_answered ? Answer::kGiven : Answer::kAwaited;
+  }
   const DmaAccess wanted = is_known ? both(known->second.access, access) : access;
-  if (!has_room() || !ask_(page, wanted)) return false;
+  if (!has_room() || !ask_(page, wanted)) return Answer::kUnasked;
   if (!is_known || known->second.is_answered) ++open_wishes_;
   wishes_.insert_or_assign(page, Wish{.access = wanted});
-  return false;
+  return Answer::kAwaited;
 }
 
 }  // namespace vm_device::internal

@@ -67,7 +67,7 @@ class VhostUserIotlb {
   bool ask_again(const BusRange& range);
   bool ask_again() { return ask_again({0, UINT64_MAX}); }
 
-  // As BusTranslations.
+  // As BusTranslations; the first page that cannot be asked for now is the last that is tried.
   //
   // Needs:  open().
   bool settled(DmaSegment range, DmaAccess access);
@@ -77,6 +77,7 @@ class VhostUserIotlb {
     DmaSegment iova;
     vm_mem::GuestAddress to;
   };
+  enum class Answer : std::uint8_t { kGiven, kAwaited, kUnasked };
   struct Wish {
     DmaAccess access{};
     bool is_answered = false;
@@ -87,7 +88,7 @@ class VhostUserIotlb {
   bool is_there(const Piece& piece, DmaAccess permitted);
   bool permits(DmaSegment range, DmaAccess access);
   void answer(const DmaSegment& iova);
-  bool settled_page(std::uint64_t page, DmaAccess access);
+  Answer answer_for(std::uint64_t page, DmaAccess access);
   bool has_room() const { return open_wishes_ < kMaxWishes; }
 
   const VhostUserMemory& memory_;
