@@ -194,8 +194,8 @@ TEST(VhostUserIotlbMessagesTest, TheTablesHaveABound) {
   EXPECT_LE(iotlb.iommu().table_bytes(), internal::VhostUserIotlb::kMaxTableBytes);
   EXPECT_TRUE(iotlb.put({last << 30, kPage}, kUser, DmaAccess::kRead).ok());
   EXPECT_LT(iotlb.iommu().table_bytes(), 1u << 20);
-  EXPECT_TRUE(iotlb.settled({last << 30, kPage}, DmaAccess::kRead));
-  EXPECT_FALSE(iotlb.settled({kPage, kPage}, DmaAccess::kRead));
+  EXPECT_TRUE(iotlb.settled({last << 30, kPage}, DmaAccess::kRead, {}));
+  EXPECT_FALSE(iotlb.settled({kPage, kPage}, DmaAccess::kRead, {}));
   memory.clear();
 }
 
@@ -212,13 +212,13 @@ TEST(VhostUserIotlbMessagesTest, WhereNobodyHearsOnePageIsTried) {
   });
   ASSERT_TRUE(iotlb.open().ok());
   constexpr DmaSegment kLong{kPage, 0xffff'f000};
-  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead));
+  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead, {}));
   EXPECT_EQ(tried, 1);
   is_heard = true;
-  EXPECT_FALSE(iotlb.settled({kPage, 3 * kPage}, DmaAccess::kRead));
+  EXPECT_FALSE(iotlb.settled({kPage, 3 * kPage}, DmaAccess::kRead, {}));
   EXPECT_EQ(tried, 4);
   is_heard = false;
-  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead));
+  EXPECT_FALSE(iotlb.settled(kLong, DmaAccess::kRead, {}));
   EXPECT_EQ(tried, 5);
 }
 

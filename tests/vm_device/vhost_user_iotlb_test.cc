@@ -301,6 +301,32 @@ TEST_F(VhostUserIotlbTest, ARequestOfManyPagesIsAskedForInParts) {
   EXPECT_EQ(disk_.wait_for_answer(), kIoErr);  // the disk is shorter
 }
 
+// As QEMU for pages that the guest has not mapped.
+TEST_F(VhostUserIotlbTest, ARingWhoseBuffersNobodyAnswersForHindersNoOtherNorItself) {
+  RingDriver second(disk_.guest, kRamBase + 0x4'0000, VhostDisk::kSize, kFeatures);
+  ASSERT_TRUE(disk_.start_ring(1, second.config()));
+  disk_.bus.answer();
+  constexpr std::uint64_t kFar = std::uint64_t{1} << 40;
+  constexpr std::uint64_t kAll = 256;
+  disk_.driver->offer({{kFar, kAll * kPage, 0, 0}, {kStatus, 1, kWrite, 0}});
+  disk_.kick_ring();
+  EXPECT_EQ(disk_.bus.misses().size(), kAll);
+  constexpr std::uint64_t kOthers = kRamBase + 0x5'0000;
+  second.offer({{kFar, kPage, 0, 0}, {kOthers, 1, kWrite, 0}});
+  disk_.kick_ring();
+  EXPECT_EQ(disk_.bus.misses(), (Pages{{kOthers, kWritten}}));
+  ASSERT_TRUE(disk_.bus.unmap(kRing));
+  EXPECT_EQ(disk_.bus.misses(), (Pages{{kRing, kRead}}));
+  ASSERT_TRUE(disk_.bus.map(kRing));
+  ASSERT_TRUE(disk_.stop_ring(0));
+  EXPECT_EQ(disk_.bus.misses(), (Pages{{kFar, kRead}}));  // the other one's, too
+  ASSERT_TRUE(disk_.start_ring(0, disk_.driver->config()));
+  const Pages again = disk_.bus.misses();  // but the one that is asked for
+  EXPECT_EQ(again.size(), kAll);
+  EXPECT_EQ(again.count(kFar), 0u);
+  EXPECT_EQ(again.count(kStatus), 1u);
+}
+
 TEST_F(VhostUserIotlbTest, WithoutAChannelNothingIsAskedForUntilThereIsOne) {
   disk_.disconnect();
   disk_.connect();

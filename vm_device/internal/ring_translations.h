@@ -17,10 +17,10 @@ namespace vm_device::internal {
 class RingTranslations final : public BusTranslations {
  public:
   // Needs:  it outlives this object.
-  explicit RingTranslations(VhostUserIotlb& iotlb) : iotlb_(iotlb) {}
+  RingTranslations(VhostUserIotlb& iotlb, std::size_t ring) : iotlb_(iotlb), ring_(ring) {}
 
   bool settled(DmaSegment range, DmaAccess access) override {
-    return iotlb_.settled(range, access);
+    return iotlb_.settled(range, access, {.ring = ring_, .is_request = true});
   }
   void hold(const DescriptorChain& chain) override { count(chain, 1); }
   void release(const DescriptorChain& chain) override { count(chain, UINT32_MAX); }
@@ -37,6 +37,7 @@ class RingTranslations final : public BusTranslations {
   void count(const DmaSegment& buffer, std::uint32_t more);
 
   VhostUserIotlb& iotlb_;
+  std::size_t ring_;
   std::array<std::uint32_t, kPlaces> in_use_{};
   std::uint32_t long_buffers_ = 0;
   std::uint32_t buffers_ = 0;

@@ -117,6 +117,7 @@ absl::Status VhostUserIotlb::drop(const BusRange& range) {
 void VhostUserIotlb::clear() {
   wishes_.clear();
   open_wishes_ = 0;
+  open_of_.clear();
   if (iommu_ != nullptr) drop({0, UINT64_MAX}).IgnoreError();
 }
 
@@ -124,18 +125,33 @@ bool VhostUserIotlb::ask_again(const BusRange& range) {
   const auto begin = wishes_.lower_bound(range.pages().first);
   const auto end = wishes_.upper_bound(range.last);
   const bool found = begin != end;
-  for (auto it = begin; it != end; ++it) {
-    if (!it->second.is_answered) --open_wishes_;
-  }
+  for (auto it = begin; it != end; ++it) close(it->second);
   wishes_.erase(begin, end);
   return found;
+}
+
+bool VhostUserIotlb::forget_wishes(std::size_t ring) {
+  const std::size_t before = wishes_.size();
+  std::erase_if(wishes_, [&](const auto& wish) {
+    const bool is_its = !wish.second.is_answered && wish.second.asker.ring == ring;
+    if (is_its) close(wish.second);
+    return is_its;
+  });
+  return wishes_.size() != before;
+}
+
+void VhostUserIotlb::close(const Wish& wish) {
+  if (wish.is_answered) return;
+  --open_wishes_;
+  --open_of_[wish.asker];
 }
 
 void VhostUserIotlb::answer(const DmaSegment& iova) {
   const std::uint64_t last = iova.address + (iova.bytes - 1);
   for (auto it = wishes_.lower_bound(iova.address); it != wishes_.end() && it->first <= last;) {
     const bool is_granted = permits({it->first, kPage}, it->second.access);
-    if (!std::exchange(it->second.is_answered, true)) --open_wishes_;
+    close(it->second);
+    it->second.is_answered = true;
     it = is_granted ? wishes_.erase(it) : std::next(it);
   }
   // Then refusals are asked for once more.
@@ -144,7 +160,7 @@ void VhostUserIotlb::answer(const DmaSegment& iova) {
 }
 
 // What wraps is for DMA to refuse.
-bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access) {
+bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access, Asker asker) {
   if (range.bytes == 0 || range.bytes - 1 > UINT64_MAX - range.address) return true;
   bool all = true;
   std::array<GuestSegment, 16> runs;
@@ -152,7 +168,7 @@ bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access) {
     const IommuTranslation found = iommu_->translate(kDevice, range, access, runs);
     std::uint64_t done = found.done;
     if (!found.ok()) {
-      const Answer answer = answer_for(found.at & ~(kPage - 1), access);
+      const Answer answer = answer_for(found.at & ~(kPage - 1), access, asker);
       if (answer == Answer::kUnasked) return false;  // nor can those behind it be asked for
       all = all && answer == Answer::kGiven;
       done += kPage - found.at % kPage;
@@ -163,16 +179,19 @@ bool VhostUserIotlb::settled(DmaSegment range, DmaAccess access) {
   return all;
 }
 
-VhostUserIotlb::Answer VhostUserIotlb::answer_for(std::uint64_t page, DmaAccess access) {
+VhostUserIotlb::Answer VhostUserIotlb::answer_for(std::uint64_t page, DmaAccess access,
+                                                  Asker asker) {
   const auto known = wishes_.find(page);
   const bool is_known = known != wishes_.end();
   if (is_known && covers(known->second.access, access)) {
     return known->second.is_answered ? Answer::kGiven : Answer::kAwaited;
   }
   const DmaAccess wanted = is_known ? both(known->second.access, access) : access;
-  if (!has_room() || !ask_(page, wanted)) return Answer::kUnasked;
-  if (!is_known || known->second.is_answered) ++open_wishes_;
-  wishes_.insert_or_assign(page, Wish{.access = wanted});
+  if (open_of_[asker] >= kMaxWishes || !ask_(page, wanted)) return Answer::kUnasked;
+  if (is_known) close(known->second);
+  ++open_wishes_;
+  ++open_of_[asker];
+  wishes_.insert_or_assign(page, Wish{.access = wanted, .asker = asker});
   return Answer::kAwaited;
 }
 

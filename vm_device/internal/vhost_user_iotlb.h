@@ -3,6 +3,8 @@
 #ifndef VM_DEVICE_INTERNAL_VHOST_USER_IOTLB_H_
 #define VM_DEVICE_INTERNAL_VHOST_USER_IOTLB_H_
 
+#include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -29,8 +31,16 @@ class VhostUserIotlb {
  public:
   static constexpr IommuDeviceId kDevice{0};
   static constexpr std::uint64_t kMaxTableBytes = std::uint64_t{64} << 20;
-  static constexpr std::size_t kMaxWishes = 256;  // that have no answer
+  static constexpr std::size_t kMaxWishes = 256;  // of one asker's, that have no answer
   static constexpr std::size_t kMaxRefusals = 4096;
+
+  // A ring asks for what it lies in apart from its requests' buffers: one whose buffers nobody
+  // answers for hinders neither itself nor others.
+  struct Asker {
+    std::size_t ring = 0;
+    bool is_request = false;
+    friend auto operator<=>(const Asker&, const Asker&) = default;
+  };
 
   // False: the front end does not hear it now.
   using Ask = std::function<bool(std::uint64_t iova, DmaAccess access)>;
@@ -66,11 +76,14 @@ class VhostUserIotlb {
   // What was asked for and is not answered is asked for again. Whether there is something.
   bool ask_again(const BusRange& range);
   bool ask_again() { return ask_again({0, UINT64_MAX}); }
+  // The ring waits no longer. Whether something of its was not answered: others that need it, too,
+  // have to ask for it.
+  bool forget_wishes(std::size_t ring);
 
   // As BusTranslations; the first page that cannot be asked for now is the last that is tried.
   //
   // Needs:  open().
-  bool settled(DmaSegment range, DmaAccess access);
+  bool settled(DmaSegment range, DmaAccess access, Asker asker);
 
  private:
   struct Piece {
@@ -80,6 +93,7 @@ class VhostUserIotlb {
   enum class Answer : std::uint8_t { kGiven, kAwaited, kUnasked };
   struct Wish {
     DmaAccess access{};
+    Asker asker;
     bool is_answered = false;
   };
 
@@ -88,15 +102,18 @@ class VhostUserIotlb {
   bool is_there(const Piece& piece, DmaAccess permitted);
   bool permits(DmaSegment range, DmaAccess access);
   void answer(const DmaSegment& iova);
-  Answer answer_for(std::uint64_t page, DmaAccess access);
-  bool has_room() const { return open_wishes_ < kMaxWishes; }
+  Answer answer_for(std::uint64_t page, DmaAccess access, Asker asker);
+  // Before the wish changes.
+  void close(const Wish& wish);
 
   const VhostUserMemory& memory_;
   const Ask ask_;
   std::unique_ptr<Iommu> iommu_;
   IommuDomainId domain_;
   std::map<std::uint64_t, Wish> wishes_;  // by page
-  std::size_t open_wishes_ = 0;           // of them that have no answer
+  // Of them that have no answer.
+  std::size_t open_wishes_ = 0;
+  std::map<Asker, std::size_t> open_of_;
 };
 
 }  // namespace vm_device::internal

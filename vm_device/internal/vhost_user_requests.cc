@@ -265,6 +265,7 @@ absl::Status VhostUserSession::get_ring_base(Message& message) {
   const auto index = message.word<std::uint32_t>(0);
   const auto base = rings_.stop(index);
   if (!base.ok()) return base.status();
+  if (iotlb_.forget_wishes(index)) state_.transport.look_at_all();
   forget_translations();
   tell_log();
   const std::array<std::uint32_t, 2> state{index, *base};

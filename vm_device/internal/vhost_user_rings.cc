@@ -107,7 +107,10 @@ absl::Status VhostUserRings::set_enabled(std::uint32_t index, bool enabled) {
   if (const absl::Status bad = check(index); !bad.ok()) return bad;
   rings_[index].enabled = enabled;
   rings_[index].refused = false;
-  if (!enabled && enabled_by_message_ && transport_.is_running(index)) pause(index);
+  if (!enabled && enabled_by_message_ && transport_.is_running(index)) {
+    pause(index);
+    if (iotlb_.forget_wishes(index)) transport_.look_at_all();
+  }
   return absl::OkStatus();
 }
 
@@ -210,10 +213,11 @@ VirtqueueConfig VhostUserRings::config_of(const Ring& ring) const {
 
 // All of what is missing is asked for at once.
 bool VhostUserRings::is_placed(const Ring& ring) const {
+  const VhostUserIotlb::Asker asker{.ring = static_cast<std::size_t>(&ring - rings_.data())};
   bool all = true;
   for (const Area& area : areas_of(ring)) {
     const bool is_there = is_translated()
-                              ? iotlb_.settled({area.address, area.bytes}, area.access)
+                              ? iotlb_.settled({area.address, area.bytes}, area.access, asker)
                               : memory_.guest_address(area.address, area.bytes).has_value();
     all = is_there && all;
   }
@@ -247,7 +251,7 @@ void VhostUserRings::start(std::size_t index) {
   config.start = start_of(ring, config);
   const bool is_journal_good = use_journal(index, config);
   if (!is_modern || !is_journal_good) config.size = 0;  // which no ring has
-  ring.translations = is_translated() ? std::make_unique<RingTranslations>(iotlb_) : nullptr;
+  ring.translations = is_translated() ? std::make_unique<RingTranslations>(iotlb_, index) : nullptr;
   config.translations = ring.translations.get();
   ring.paused = false;
   const VirtqueueError error = transport_.start(index, config);
