@@ -24,6 +24,7 @@ std::string_view virtqueue_error_name(VirtqueueError error) {
     case VirtqueueError::kBufferIdOutOfRange: return "kBufferIdOutOfRange";
     case VirtqueueError::kRingOverrun: return "kRingOverrun";
     case VirtqueueError::kBadStart: return "kBadStart";
+    case VirtqueueError::kRequestTooLong: return "kRequestTooLong";
     case VirtqueueError::kNoMemory: return "kNoMemory";
   }
   return "unknown";

@@ -30,7 +30,9 @@ enum class VirtqueueError : std::uint8_t {
   kBufferIdOutOfRange,     // packed: a buffer ID that is not below the size of the queue
   kRingOverrun,            // packed: a request in descriptors of requests not given back yet
   kBadStart,               // VirtqueueConfig::start is no state of an idle queue of this size
-  kNoMemory,               // the host has none left for what the queue keeps
+  kRequestTooLong,  // more bytes than a request may have whose addresses are to be translated
+                    // by a front end
+  kNoMemory,        // the host has none left for what the queue keeps
 };
 
 // The name of the enumerator, e.g. "kLoop". For messages and tests.

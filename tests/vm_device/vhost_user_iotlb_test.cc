@@ -27,6 +27,12 @@ class VhostUserIotlbFormTest : public testing::TestWithParam<std::uint64_t> {
  protected:
   VhostUserIotlbFormTest() { disk_.start(kFeatures | GetParam()); }
   bool is_packed() const { return (GetParam() & kFeatureRingPacked) != 0; }
+  void offer_bytes(std::uint32_t bytes) {
+    constexpr std::uint64_t kFar = std::uint64_t{1} << 40;
+    disk_.driver->offer(
+        {{kHeader, 16, 0, 0}, {kFar, bytes - 17, kWrite, 0}, {kStatus, 1, kWrite, 0}});
+    disk_.kick_ring();
+  }
 
   TranslatedDisk disk_;
 };
@@ -167,6 +173,22 @@ TEST_P(VhostUserIotlbFormTest, ARingWhoseAddressesAreTakenAwayWaitsForThem) {
     EXPECT_EQ(disk_.wait_for_answer(), kOk);
   }
   EXPECT_EQ(disk_.backend->statistics().queue_errors, 0u);
+}
+
+TEST_P(VhostUserIotlbFormTest, ARequestOf64MiBIsWaitedFor) {
+  disk_.bus.answer();
+  offer_bytes(64 << 20);
+  EXPECT_EQ(disk_.bus.misses().size(), 256u);
+  EXPECT_EQ(take_event(disk_.error), 0u);
+}
+
+// Which might never have all of its translations at a time.
+TEST_P(VhostUserIotlbFormTest, ALongerOneIsAnErrorOfTheRing) {
+  disk_.bus.answer();
+  offer_bytes((64 << 20) + 1);
+  EXPECT_EQ(disk_.bus.misses(), Pages{});
+  EXPECT_EQ(take_event(disk_.error), 1u);
+  EXPECT_EQ(disk_.backend->statistics().queue_errors, 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, VhostUserIotlbFormTest,

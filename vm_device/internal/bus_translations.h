@@ -2,6 +2,8 @@
 #ifndef VM_DEVICE_INTERNAL_BUS_TRANSLATIONS_H_
 #define VM_DEVICE_INTERNAL_BUS_TRANSLATIONS_H_
 
+#include <cstdint>
+
 #include "vm_device/descriptor_chain.h"
 #include "vm_device/dma_segment.h"
 
@@ -9,6 +11,10 @@ namespace vm_device::internal {
 
 class BusTranslations {
  public:
+  // Of a request that is waited for. One that is too much for the translations that can be kept
+  // would be asked for without end.
+  static constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
+
   // Whether DMA to the range has its answer: it is translated, or was refused. False: somebody
   // was asked, and the queue is to be looked at again.
   virtual bool settled(DmaSegment range, DmaAccess access) = 0;

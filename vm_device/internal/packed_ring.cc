@@ -257,7 +257,8 @@ VirtqueueError PackedRing::accept(std::uint32_t id, std::uint32_t descriptors,
                                   DescriptorChain& chain) {
   if (id >= size_) [[unlikely]]
     return VirtqueueError::kBufferIdOutOfRange;
-  if (!hold(chain)) return VirtqueueError::kNone;  // outcome() sees that it waits
+  const VirtqueueError held = hold(chain);
+  if (held != VirtqueueError::kNone || waits_) return held;  // outcome() sees that it waits
   set_ring_bytes(chain, bytes_of(descriptors));
   const std::uint32_t write_flag = chain.writable_bytes() != 0 ? kDescriptorWrite : 0;
   sign(chain, id | write_flag << 16);

@@ -75,8 +75,11 @@ PopStatus RingCore::forget(DescriptorChain& chain, PopStatus status) {
 }
 
 // All of them are asked for at once.
-bool RingCore::try_hold(const DescriptorChain& chain) {
+VirtqueueError RingCore::try_hold(const DescriptorChain& chain) {
   waits_ = false;
+  if (chain.readable_bytes() + chain.writable_bytes() > BusTranslations::kMostBytes) {
+    return VirtqueueError::kRequestTooLong;
+  }
   for (const DmaSegment& it : chain.readable()) {
     waits_ = !translations_->settled(it, DmaAccess::kRead) || waits_;
   }
@@ -84,7 +87,7 @@ bool RingCore::try_hold(const DescriptorChain& chain) {
     waits_ = !translations_->settled(it, DmaAccess::kWrite) || waits_;
   }
   if (!waits_) translations_->hold(chain);
-  return !waits_;
+  return VirtqueueError::kNone;
 }
 
 void RingCore::put_in_order(const DescriptorChain& chain, std::uint32_t written) {

@@ -77,9 +77,11 @@ class RingCore {
   static std::uint32_t name_of(const DescriptorChain& chain) { return chain.name_; }
   void put_in_order(const DescriptorChain& chain, std::uint32_t written);
 
-  // Whether DMA to all of its segments has its answer: then they are held until the release. If
-  // not, the request is not to be taken yet.
-  bool hold(const DescriptorChain& chain) { return translations_ == nullptr || try_hold(chain); }
+  // If DMA to all of its segments has its answer they are held until the release. If not, waits_
+  // is set: the request is not to be taken yet.
+  VirtqueueError hold(const DescriptorChain& chain) {
+    return translations_ == nullptr ? VirtqueueError::kNone : try_hold(chain);
+  }
   void release(const DescriptorChain& chain) {
     if (translations_ != nullptr) translations_->release(chain);
   }
@@ -115,7 +117,7 @@ class RingCore {
 
  private:
   bool make_room();
-  bool try_hold(const DescriptorChain& chain);
+  VirtqueueError try_hold(const DescriptorChain& chain);
 
   BusTranslations* translations_ = nullptr;
   std::unique_ptr<std::byte[]> table_;  // with kFeatureRingIndirect

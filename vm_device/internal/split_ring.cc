@@ -157,8 +157,9 @@ PopStatus SplitRing::pop_on(Path path, DescriptorChain& chain) {
 
 template <typename Path>
 PopStatus SplitRing::pop_head(Path path, std::uint16_t head, DescriptorChain& chain) {
-  const VirtqueueError error = take(path, head, chain);
-  if (waits_ || (error == VirtqueueError::kNone && !hold(chain))) [[unlikely]]
+  VirtqueueError error = take(path, head, chain);
+  if (error == VirtqueueError::kNone) error = hold(chain);
+  if (waits_) [[unlikely]]
     return forget(chain, PopStatus::kEmpty);
   if (error != VirtqueueError::kNone) [[unlikely]]
     return stop(error);
