@@ -102,6 +102,10 @@ class HostMapping {
   // False after make_read_only(), and for a file mapped kReadOnly.
   bool writable() const { return writable_; }
 
+  // Whether it is anonymous(): nobody else has the memory, and pages that the host has not
+  // given are zero.
+  bool is_anonymous() const { return source_ == nullptr; }
+
   // The descriptor by which another process can share the memory, which stays this
   // object's, and where in it the memory begins; -1 for memory that is not shareable.
   int fd() const;

@@ -36,6 +36,10 @@ namespace vm_mem {
 
 class MemoryListener;
 
+namespace internal {
+class GuestRam;
+}
+
 // Who answers SIGBUS and SIGSEGV for regions whose memory can fault in the host.
 enum class FaultHandler : std::uint8_t {
   kInstall,   // the library, once a region needs it: install_host_fault_handler()
@@ -266,6 +270,7 @@ class MemoryManager : public TypedAccess<MemoryManager> {
 
  private:
   friend class MemoryReader;
+  friend class internal::GuestRam;
   friend TypedAccess<MemoryManager>;
   class State;
 

@@ -36,6 +36,11 @@ std::vector<TrackedLog> RegionTable::tracked() const {
   return tracked;
 }
 
+std::vector<RegionNode> RegionTable::nodes() const {
+  const std::lock_guard lock(mutex_);
+  return {tree_.nodes().begin(), tree_.nodes().end()};
+}
+
 // The old tree may be the last that holds a region: it goes without the lock.
 void RegionTable::publish(RegionTree tree) {
   const std::lock_guard lock(mutex_);

@@ -33,6 +33,7 @@ class RegionTable {
 
   // In order of their ids.
   std::vector<TrackedLog> tracked() const;
+  std::vector<RegionNode> nodes() const;
 
   // For the thread that may call publish(): nobody else changes the tree.
   const RegionTree& tree() const { return tree_; }

@@ -7,12 +7,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/pagemap_scan.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -24,32 +24,6 @@ constexpr std::uint64_t kFeatureAsync = 1 << 15;
 constexpr std::uint64_t kWriteProtectFeatures =
     kFeatureAsync | kFeatureUnpopulated | kFeatureWriteProtectShmem;
 
-constexpr std::uint64_t kPageIsWritten = 1 << 1;
-constexpr std::uint64_t kScanProtectsMatches = 1 << 0;
-constexpr std::uint64_t kScanChecksAsync = 1 << 1;
-
-struct PageRegion {
-  std::uint64_t start;
-  std::uint64_t end;
-  std::uint64_t categories;
-};
-
-struct ScanArgument {
-  std::uint64_t size;
-  std::uint64_t flags;
-  std::uint64_t start;
-  std::uint64_t end;
-  std::uint64_t walk_end;
-  std::uint64_t regions;
-  std::uint64_t region_count;
-  std::uint64_t max_pages;
-  std::uint64_t category_inverted;
-  std::uint64_t category_mask;
-  std::uint64_t category_anyof_mask;
-  std::uint64_t return_mask;
-};
-
-constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
 constexpr unsigned long kNewUserfaultfd = _IO(0xaa, 0x00);
 
 constexpr std::size_t kTrialBytes = 2 * 4096;
@@ -171,28 +145,13 @@ absl::Status WriteProtectWatch::try_out() {
 
 absl::Status WriteProtectWatch::collect(
     const std::function<void(std::uint64_t, std::uint64_t)>& written) {
-  std::array<PageRegion, 512> regions;
-  const std::uint64_t begin = address_of(memory_.data());
-  const std::uint64_t end = begin + memory_.size();
-  for (std::uint64_t at = begin; at < end;) {
-    ScanArgument scan{};
-    scan.size = sizeof scan;
-    scan.flags = kScanProtectsMatches | kScanChecksAsync;
-    scan.start = at;
-    scan.end = end;
-    scan.regions = reinterpret_cast<std::uintptr_t>(regions.data());
-    scan.region_count = regions.size();
-    scan.category_mask = kPageIsWritten;
-    scan.return_mask = kPageIsWritten;
-    const int found = ioctl(pagemap_.get(), kPagemapScan, &scan);
-    if (found < 0 && errno == EINTR) continue;
-    if (found < 0 || scan.walk_end <= at) {
-      return absl::UnavailableError(absl::StrFormat("PAGEMAP_SCAN failed: errno %d", errno));
-    }
-    for (std::size_t i = 0; i < static_cast<std::size_t>(found); ++i) {
-      written(regions[i].start - begin, regions[i].end - regions[i].start);
-    }
-    at = scan.walk_end;
+  constexpr PagemapQuery kWritten{.flags = kScanProtectsMatches | kScanChecksAsync,
+                                  .all_of = kPageIsWritten};
+  const int error =
+      scan_pagemap(pagemap_.get(), memory_, kWritten,
+                   [&](std::uint64_t begin, std::uint64_t end) { written(begin, end - begin); });
+  if (error != 0) {
+    return absl::UnavailableError(absl::StrFormat("PAGEMAP_SCAN failed: errno %d", error));
   }
   return absl::OkStatus();
 }

@@ -1,0 +1,149 @@
+#include "vm_mem/internal/page_stream.h"
+
+#include <algorithm>
+#include <deque>
+#include <tuple>
+
+#include "absl/strings/str_format.h"
+
+namespace vm_mem::internal {
+namespace {
+
+constexpr std::uint64_t kBlockPages = BlockPipe::kBlockBytes / kSnapshotPageBytes;
+// Pages that are read although nobody wants them, where that saves a read of its own.
+constexpr std::uint64_t kBridgedPages = 8;
+
+// Runs that one read brings.
+struct Batch {
+  std::uint32_t file = 0;
+  std::uint64_t slot = 0;
+  std::uint64_t pages = 0;
+  std::vector<DataRun> runs;
+};
+
+// Cuts runs into batches.
+class Batches {
+ public:
+  explicit Batches(std::span<const DataRun> runs) : runs_(runs) {}
+
+  bool empty() const { return runs_.empty(); }
+  Batch next() {
+    Batch batch{.file = runs_[0].file, .slot = runs_[0].slot + done_, .pages = 0, .runs = {}};
+    while (!runs_.empty() && takes(batch)) {
+      const DataRun& run = runs_[0];
+      const std::uint64_t at = run.slot + done_ - batch.slot;
+      const auto count =
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(run.count - done_, kBlockPages - at));
+      batch.runs.push_back(
+          {.file = run.file, .first = run.first + done_, .count = count, .slot = run.slot + done_});
+      batch.pages = at + count;
+      done_ += count;
+      if (done_ < run.count) break;
+      runs_ = runs_.subspan(1);
+      done_ = 0;
+    }
+    return batch;
+  }
+
+ private:
+  bool takes(const Batch& batch) const {
+    const DataRun& run = runs_[0];
+    const std::uint64_t slot = run.slot + done_;
+    const std::uint64_t end = batch.slot + batch.pages;
+    return run.file == batch.file && slot >= end && slot - end <= kBridgedPages &&
+           slot - batch.slot < kBlockPages;
+  }
+
+  std::span<const DataRun> runs_;
+  std::uint32_t done_ = 0;  // of the first
+};
+
+class Stream {
+ public:
+  Stream(const SnapshotChain& chain, PageProgress& progress, const VisitPages& visit)
+      : chain_(chain), progress_(progress), visit_(visit) {}
+
+  absl::Status run(std::span<const DataRun> runs, SnapshotIo io) {
+    for (const std::unique_ptr<SnapshotFile>& file : chain_.files()) {
+      files_.push_back(io == SnapshotIo::kBuffered ? reopened_buffered(file->file())
+                                                   : reopened_direct(file->file()));
+    }
+    absl::StatusOr<std::unique_ptr<BlockPipe>> pipe =
+        BlockPipe::make(chain_.youngest().calls(), io);
+    if (!pipe.ok()) return pipe.status();
+    pipe_ = *std::move(pipe);
+    Batches batches(runs);
+    while (!batches.empty()) {
+      if (pipe_->is_full()) {
+        if (absl::Status taken = take_oldest(); !taken.ok()) return taken;
+      }
+      start(batches.next());
+    }
+    while (!pipe_->is_idle()) {
+      if (absl::Status taken = take_oldest(); !taken.ok()) return taken;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  void start(Batch batch) {
+    pipe_->start(BlockJob::Kind::kRead, files_[batch.file], SnapshotFile::offset_of(batch.slot),
+                 batch.pages * kSnapshotPageBytes);
+    under_way_.push_back(std::move(batch));
+  }
+
+  absl::Status take_oldest() {
+    const absl::StatusOr<std::span<std::byte>> bytes = pipe_->finish_oldest();
+    if (!bytes.ok()) return bytes.status();
+    const Batch batch = std::move(under_way_.front());
+    under_way_.pop_front();
+    for (const DataRun& run : batch.runs) {
+      const std::span<const std::byte> pages = bytes->subspan(
+          (run.slot - batch.slot) * kSnapshotPageBytes, run.count * kSnapshotPageBytes);
+      if (absl::Status checked = check(run, pages); !checked.ok()) return checked;
+      if (absl::Status visited = visit_(run.first, pages); !visited.ok()) return visited;
+      if (absl::Status told = progress_.advance(run.count); !told.ok()) return told;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status check(const DataRun& run, std::span<const std::byte> pages) const {
+    const SnapshotFile& file = *chain_.files()[run.file];
+    for (std::uint32_t i = 0; i < run.count; ++i) {
+      if (file.matches(run.slot + i, pages.subspan(i * kSnapshotPageBytes, kSnapshotPageBytes))) {
+        continue;
+      }
+      return file_error(file.file().path, SnapshotFile::offset_of(run.slot + i),
+                        absl::DataLossError(absl::StrFormat(
+                            "the page of guest memory at 0x%x does not match its checksum",
+                            file.address_of(std::uint64_t{run.first} + i).value)));
+    }
+    return absl::OkStatus();
+  }
+
+  const SnapshotChain& chain_;
+  PageProgress& progress_;
+  const VisitPages& visit_;
+  std::vector<OpenFile> files_;
+  std::unique_ptr<BlockPipe> pipe_;  // goes before files_
+  std::deque<Batch> under_way_;
+};
+
+}  // namespace
+
+absl::Status stream_pages(const SnapshotChain& chain, std::span<const DataRun> runs, SnapshotIo io,
+                          PageProgress& progress, const VisitPages& visit) {
+  return Stream(chain, progress, visit).run(runs, io);
+}
+
+void sort_by_place(std::vector<DataRun>& runs) {
+  std::ranges::sort(runs, {}, [](const DataRun& run) { return std::tuple(run.file, run.slot); });
+}
+
+std::uint64_t page_count_of(std::span<const DataRun> runs) {
+  std::uint64_t pages = 0;
+  for (const DataRun& run : runs) pages += run.count;
+  return pages;
+}
+
+}  // namespace vm_mem::internal

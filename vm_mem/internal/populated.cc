@@ -1,0 +1,102 @@
+#include "vm_mem/internal/populated.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/internal/host_memory_fd.h"
+#include "vm_mem/internal/pagemap_scan.h"
+
+namespace vm_mem::internal {
+namespace {
+
+// The pages that mincore() is asked about at a time.
+constexpr std::size_t kMincorePages = 1 << 16;
+
+void append(std::vector<ByteRun>& runs, std::uint64_t begin, std::uint64_t end) {
+  if (!runs.empty() && runs.back().end == begin) {
+    runs.back().end = end;
+  } else {
+    runs.push_back({.begin = begin, .end = end});
+  }
+}
+
+// A file system's blocks may be smaller than pages.
+void append_pages(std::vector<ByteRun>& runs, std::uint64_t begin, std::uint64_t end,
+                  std::uint64_t bytes) {
+  constexpr std::uint64_t kPage = 4096;
+  begin -= begin % kPage;
+  end = std::min((end + kPage - 1) / kPage * kPage, bytes);
+  if (!runs.empty()) begin = std::max(begin, runs.back().end);
+  if (begin < end) append(runs, begin, end);
+}
+
+bool host_has_swap() {
+  struct sysinfo about = {};
+  return ::sysinfo(&about) != 0 || about.totalswap != 0;
+}
+
+}  // namespace
+
+std::optional<std::vector<ByteRun>> populated_by_scan(std::span<const std::byte> memory) {
+  const HostFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (pagemap.get() < 0) return std::nullopt;
+  std::vector<ByteRun> runs;
+  constexpr PagemapQuery kPopulated{.any_of = kPageIsPresent | kPageIsSwapped};
+  const int error =
+      scan_pagemap(pagemap.get(), memory, kPopulated,
+                   [&](std::uint64_t begin, std::uint64_t end) { append(runs, begin, end); });
+  if (error != 0) return std::nullopt;
+  return runs;
+}
+
+std::optional<std::vector<ByteRun>> populated_by_mincore(std::span<const std::byte> memory) {
+  if (host_has_swap()) return std::nullopt;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t step = kMincorePages * page;
+  std::vector<unsigned char> present(kMincorePages);
+  std::vector<ByteRun> runs;
+  for (std::size_t at = 0; at < memory.size(); at += step) {
+    const std::size_t bytes = std::min(step, memory.size() - at);
+    auto* const from = const_cast<std::byte*>(memory.data() + at);
+    if (::mincore(from, bytes, present.data()) != 0) return std::nullopt;
+    for (std::size_t i = 0; i < bytes / page; ++i) {
+      if ((present[i] & 1) != 0) append(runs, at + i * page, at + (i + 1) * page);
+    }
+  }
+  return runs;
+}
+
+std::vector<ByteRun> populated_private(std::span<const std::byte> memory) {
+  if (auto runs = populated_by_scan(memory)) return *std::move(runs);
+  if (auto runs = populated_by_mincore(memory)) return *std::move(runs);
+  return {{.begin = 0, .end = memory.size()}};
+}
+
+// By a descriptor of its own: somebody may use the position of the other.
+std::vector<ByteRun> populated_file(int fd, std::uint64_t offset, std::uint64_t bytes) {
+  const std::vector<ByteRun> all = {{.begin = 0, .end = bytes}};
+  const HostFd own(::open(absl::StrFormat("/proc/self/fd/%d", fd).c_str(), O_RDONLY | O_CLOEXEC));
+  if (own.get() < 0) return all;
+  std::vector<ByteRun> runs;
+  const std::uint64_t end = offset + bytes;
+  for (std::uint64_t at = offset; at < end;) {
+    const off_t data = ::lseek(own.get(), static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return runs;  // no more
+    if (data < 0) return all;
+    const auto from = static_cast<std::uint64_t>(data);
+    if (from >= end) return runs;
+    const off_t hole = ::lseek(own.get(), data, SEEK_HOLE);
+    if (hole < 0) return all;
+    at = std::min(static_cast<std::uint64_t>(hole), end);
+    append_pages(runs, from - offset, at - offset, bytes);
+  }
+  return runs;
+}
+
+}  // namespace vm_mem::internal

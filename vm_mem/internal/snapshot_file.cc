@@ -1,0 +1,372 @@
+#include "vm_mem/internal/snapshot_file.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/internal/crc32c.h"
+#include "vm_mem/internal/snapshot_writer.h"
+
+namespace vm_mem::internal {
+
+absl::StatusOr<std::unique_ptr<SnapshotFile>> SnapshotFile::open(const std::string& path,
+                                                                 const ReadLimits& limits,
+                                                                 FileCalls& calls) {
+  std::uint64_t bytes = 0;
+  absl::StatusOr<OpenFile> opened = open_to_read(path, bytes);
+  if (!opened.ok()) return opened.status();
+  std::unique_ptr<SnapshotFile> file(new SnapshotFile(*std::move(opened), bytes, limits, calls));
+  try {
+    if (absl::Status loaded = file->load(); !loaded.ok()) return loaded;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrFormat("%s: no memory for its tables", path));
+  }
+  return file;
+}
+
+SnapshotFile::SnapshotFile(OpenFile file, std::uint64_t bytes, const ReadLimits& limits,
+                           FileCalls& calls)
+    : file_(std::move(file)),
+      bytes_(bytes),
+      limits_(limits),
+      table_bytes_left_(limits.table_bytes),
+      calls_(calls) {}
+
+absl::Status SnapshotFile::error(std::uint64_t offset, const absl::Status& reason) const {
+  return file_error(file_.path, offset, reason);
+}
+
+absl::Status SnapshotFile::read_page(std::uint64_t offset, SnapshotPage& page) const {
+  return read_exactly(calls_, file_, offset, page);
+}
+
+absl::Status SnapshotFile::load() {
+  if (absl::Status ends = read_ends(); !ends.ok()) return ends;
+  if (absl::Status read = read_table(); !read.ok()) return read;
+  if (absl::Status checked = check_table(); !checked.ok()) return checked;
+  for (const SectionEntry& entry : sections_) {
+    if (absl::Status read = read_section(entry); !read.ok()) return read;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotFile::read_ends() {
+  if (bytes_ < kSnapshotPageBytes) {
+    return error(0, absl::InvalidArgumentError(
+                        absl::StrFormat("this is no snapshot: it has 0x%x bytes", bytes_)));
+  }
+  SnapshotPage page;
+  if (absl::Status read = read_page(0, page); !read.ok()) return read;
+  absl::StatusOr<Superblock> superblock = decode_superblock(page);
+  if (!superblock.ok()) return error(0, superblock.status());
+  superblock_ = *std::move(superblock);
+  superblock_checksum_ = seal_of(page);
+
+  if (bytes_ < 2 * kSnapshotPageBytes || bytes_ % kSnapshotPageBytes != 0) {
+    return error(bytes_, absl::DataLossError("the file is cut off here"));
+  }
+  const std::uint64_t last = bytes_ - kSnapshotPageBytes;
+  if (absl::Status read = read_page(last, page); !read.ok()) return read;
+  const absl::StatusOr<Footer> footer = decode_footer(page);
+  if (!footer.ok()) return error(last, footer.status());
+  footer_ = *footer;
+  seal_ = seal_of(page);
+  absl::Status checked = check_footer();
+  return checked.ok() ? checked : error(last, checked);
+}
+
+absl::Status SnapshotFile::check_footer() const {
+  if (footer_.file_bytes != bytes_) {
+    return absl::DataLossError(absl::StrFormat("the file should have 0x%x bytes, and has 0x%x",
+                                               footer_.file_bytes, bytes_));
+  }
+  if (footer_.id != superblock_.id || footer_.superblock_checksum != superblock_checksum_) {
+    return absl::DataLossError("the footer is of another snapshot than the superblock");
+  }
+  if (footer_.section_count > kMaxSnapshotSections) {
+    return absl::DataLossError(absl::StrFormat("0x%x sections", footer_.section_count));
+  }
+  const std::uint64_t table_bytes = paged(footer_.section_count * kSectionEntryBytes);
+  if (footer_.table_offset != bytes_ - kSnapshotPageBytes - table_bytes ||
+      table_bytes > bytes_ - 2 * kSnapshotPageBytes) {
+    return absl::DataLossError(
+        absl::StrFormat("the section table cannot be at 0x%x", footer_.table_offset));
+  }
+  if (footer_.data_pages > bytes_ / kSnapshotPageBytes) {
+    return absl::DataLossError(absl::StrFormat("0x%x data pages", footer_.data_pages));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotFile::read_blocks(const SectionEntry& entry, const VisitBlock& visit) const {
+  std::vector<std::byte> buffer(std::size_t{256} << 10);
+  std::uint32_t checksum = 0;
+  for (std::uint64_t done = 0; done < entry.bytes;) {
+    const std::uint64_t left = entry.bytes - done;
+    const std::span<std::byte> now =
+        std::span(buffer).first(std::min<std::uint64_t>(paged(left), buffer.size()));
+    if (absl::Status read = read_exactly(calls_, file_, entry.offset + done, now); !read.ok()) {
+      return read;
+    }
+    checksum = crc32c(now, checksum);
+    const auto used = static_cast<std::size_t>(std::min<std::uint64_t>(left, now.size()));
+    if (absl::Status visited = visit(entry.offset + done, now.first(used)); !visited.ok()) {
+      return visited;
+    }
+    done += now.size();
+  }
+  if (checksum != entry.checksum) {
+    return error(entry.offset, absl::DataLossError("the section does not match its checksum"));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Visit>
+absl::Status SnapshotFile::read_records(const SectionEntry& entry, std::size_t bytes_each,
+                                        Visit visit) const {
+  return read_blocks(entry, [&](std::uint64_t at, std::span<const std::byte> block) {
+    for (std::size_t done = 0; done < block.size(); done += bytes_each) {
+      const absl::Status visited = visit(block.subspan(done, bytes_each));
+      if (!visited.ok()) return error(at + done, visited);
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SnapshotFile::read_table() {
+  SectionEntry table;
+  table.offset = footer_.table_offset;
+  table.bytes = footer_.section_count * kSectionEntryBytes;
+  table.checksum = footer_.table_checksum;
+  return read_records(table, kSectionEntryBytes, [&](std::span<const std::byte> from) {
+    absl::StatusOr<SectionEntry> entry = decode_section(from);
+    if (entry.ok()) sections_.push_back(*std::move(entry));
+    return entry.status();
+  });
+}
+
+// One section follows the other without a gap, so that every byte of the file has a checksum.
+absl::Status SnapshotFile::check_table() {
+  std::uint64_t at = offset_of(footer_.data_pages);
+  int needed = 0;
+  for (const SectionEntry& entry : sections_) {
+    if (entry.offset != at || entry.bytes > footer_.table_offset - at ||
+        paged(entry.bytes) > footer_.table_offset - at) {
+      return error(footer_.table_offset, absl::DataLossError(absl::StrFormat(
+                                             "a section of 0x%x bytes at 0x%x, where 0x%x "
+                                             "is free",
+                                             entry.bytes, entry.offset, at)));
+    }
+    at += paged(entry.bytes);
+    const bool is_core = entry.kind == SectionKind::kRegions ||
+                         entry.kind == SectionKind::kPageMap ||
+                         entry.kind == SectionKind::kPageChecksums;
+    // In this order, each once: what one is held to stands in those before.
+    if (is_core && static_cast<int>(entry.kind) != ++needed) {
+      return error(footer_.table_offset,
+                   absl::DataLossError("regions, page map and checksums are not in order"));
+    }
+  }
+  if (at != footer_.table_offset || needed != 3) {
+    return error(footer_.table_offset,
+                 absl::DataLossError("a section is missing, or there is a gap before the table"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotFile::read_section(const SectionEntry& entry) {
+  switch (entry.kind) {
+    case SectionKind::kRegions: return read_regions(entry);
+    case SectionKind::kPageMap: return read_page_map(entry);
+    case SectionKind::kPageChecksums: return read_checksums(entry);
+    case SectionKind::kWorkingSet: return read_working_set(entry);
+    case SectionKind::kDeviceState: {
+      if (entry.name.empty() ||
+          std::ranges::find(states_, entry.name, &DeviceState::id) != states_.end()) {
+        return error(entry.offset, absl::DataLossError("a device state without a name of its own"));
+      }
+      states_.push_back({.id = entry.name, .version = entry.version});
+      return absl::OkStatus();
+    }
+  }
+  if ((entry.flags & kSectionRequired) == 0) return absl::OkStatus();
+  return error(entry.offset,
+               absl::UnimplementedError(absl::StrFormat(
+                   "a section of kind %u, which this program does not know and would need",
+                   static_cast<std::uint32_t>(entry.kind))));
+}
+
+absl::Status SnapshotFile::too_long(const SectionEntry& entry, std::uint64_t most) const {
+  return error(entry.offset,
+               absl::ResourceExhaustedError(absl::StrFormat(
+                   "a section of 0x%x bytes, where 0x%x are permitted", entry.bytes, most)));
+}
+
+absl::StatusOr<std::uint64_t> SnapshotFile::count_of(const SectionEntry& entry,
+                                                     std::size_t bytes_each, std::uint64_t most) {
+  const std::uint64_t count = entry.bytes / bytes_each;
+  if (entry.bytes % bytes_each != 0 || count > most) {
+    return error(entry.offset, absl::DataLossError(absl::StrFormat(
+                                   "0x%x bytes are no table of at most 0x%x entries of 0x%x",
+                                   entry.bytes, most, bytes_each)));
+  }
+  if (entry.bytes > table_bytes_left_) return too_long(entry, table_bytes_left_);
+  table_bytes_left_ -= entry.bytes;
+  return count;
+}
+
+absl::Status SnapshotFile::read_regions(const SectionEntry& entry) {
+  const auto count = count_of(entry, kRegionEntryBytes, kMaxSnapshotRegions);
+  if (!count.ok()) return count.status();
+  std::uint64_t end = 0;
+  std::uint64_t pages = 0;
+  const absl::Status read =
+      read_records(entry, kRegionEntryBytes, [&](std::span<const std::byte> from) {
+        const RegionEntry region = decode_region(from);
+        if (region.bytes == 0 || (region.begin | region.bytes) % kSnapshotPageBytes != 0 ||
+            region.bytes > UINT64_MAX - region.begin) {
+          return absl::DataLossError(
+              absl::StrFormat("a region of 0x%x bytes at 0x%x", region.bytes, region.begin));
+        }
+        if (region.begin < end || region.first_page != pages || region.kind != 1) {
+          return absl::DataLossError(
+              absl::StrFormat("the region at 0x%x overlaps the one before, or has other pages "
+                              "than come next, or is of an unknown kind",
+                              region.begin));
+        }
+        end = region.begin + region.bytes;
+        pages += region.bytes / kSnapshotPageBytes;
+        if (pages > superblock_.guest_pages) {
+          return absl::DataLossError("the regions have more pages than the superblock says");
+        }
+        regions_.push_back(region);
+        return absl::OkStatus();
+      });
+  if (!read.ok()) return read;
+  if (pages == superblock_.guest_pages) return absl::OkStatus();
+  return error(entry.offset,
+               absl::DataLossError("the regions have fewer pages than the superblock says"));
+}
+
+absl::Status SnapshotFile::add_extent(const Extent& extent) {
+  const std::uint64_t before = extents_.empty() ? 0 : extents_.back().end();
+  if (extent.count == 0 || extent.first < before || extent.end() > superblock_.guest_pages) {
+    return absl::DataLossError(absl::StrFormat(
+        "an extent of 0x%x pages at page 0x%x: extents are sorted, and of pages from 0x%x to 0x%x",
+        extent.count, extent.first, before, superblock_.guest_pages));
+  }
+  if (extent.kind == ExtentKind::kData &&
+      (extent.slot > footer_.data_pages || extent.count > footer_.data_pages - extent.slot)) {
+    return absl::DataLossError(
+        absl::StrFormat("an extent of 0x%x data pages from 0x%x, of which there are 0x%x",
+                        extent.count, extent.slot, footer_.data_pages));
+  }
+  extents_.push_back(extent);
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotFile::read_page_map(const SectionEntry& entry) {
+  const auto count = count_of(entry, kExtentBytes, superblock_.guest_pages);
+  if (!count.ok()) return count.status();
+  return read_records(entry, kExtentBytes, [&](std::span<const std::byte> from) {
+    const absl::StatusOr<Extent> extent = decode_extent(from);
+    return extent.ok() ? add_extent(*extent) : extent.status();
+  });
+}
+
+absl::Status SnapshotFile::read_checksums(const SectionEntry& entry) {
+  const auto count = count_of(entry, sizeof(std::uint32_t), footer_.data_pages);
+  if (!count.ok()) return count.status();
+  if (*count != footer_.data_pages) {
+    return error(entry.offset,
+                 absl::DataLossError(absl::StrFormat("0x%x checksums of 0x%x data pages", *count,
+                                                     footer_.data_pages)));
+  }
+  return read_records(entry, sizeof(std::uint32_t), [&](std::span<const std::byte> from) {
+    std::uint32_t checksum = 0;
+    std::memcpy(&checksum, from.data(), sizeof checksum);
+    checksums_.push_back(checksum);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SnapshotFile::read_working_set(const SectionEntry& entry) {
+  const auto count = count_of(entry, kPageRunBytes, superblock_.guest_pages);
+  if (!count.ok()) return count.status();
+  std::uint64_t pages_left = superblock_.guest_pages;
+  return read_records(entry, kPageRunBytes, [&](std::span<const std::byte> from) {
+    const PageRun run = decode_page_run(from);
+    if (run.count == 0 || run.count > pages_left || run.first >= superblock_.guest_pages ||
+        run.count > superblock_.guest_pages - run.first) {
+      return absl::DataLossError(
+          absl::StrFormat("a working set with 0x%x pages at page 0x%x", run.count, run.first));
+    }
+    pages_left -= run.count;
+    working_set_.push_back(run);
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<DeviceState> SnapshotFile::read_state(const std::string& id) const {
+  for (const SectionEntry& entry : sections_) {
+    if (entry.kind != SectionKind::kDeviceState || entry.name != id) continue;
+    if (entry.bytes > limits_.table_bytes) return too_long(entry, limits_.table_bytes);
+    DeviceState state{.id = id, .version = entry.version};
+    try {
+      const absl::Status read =
+          read_blocks(entry, [&](std::uint64_t, std::span<const std::byte> block) {
+            state.bytes.insert(state.bytes.end(), block.begin(), block.end());
+            return absl::OkStatus();
+          });
+      if (!read.ok()) return read;
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError(
+          absl::StrFormat("%s: no memory for the state \"%s\"", file_.path, id));
+    }
+    return state;
+  }
+  return absl::NotFoundError(absl::StrFormat("%s: there is no state \"%s\"", file_.path, id));
+}
+
+GuestAddress SnapshotFile::address_of(std::uint64_t page) const {
+  const auto after = std::ranges::upper_bound(regions_, page, {}, &RegionEntry::first_page);
+  const RegionEntry& region = *std::prev(after);
+  return GuestAddress{region.begin + (page - region.first_page) * kSnapshotPageBytes};
+}
+
+std::vector<DataRun> SnapshotFile::data_runs(std::uint32_t file) const {
+  std::vector<DataRun> runs;
+  for (const Extent& extent : extents_) {
+    if (extent.kind != ExtentKind::kData) continue;
+    runs.push_back(
+        {.file = file, .first = extent.first, .count = extent.count, .slot = extent.slot});
+  }
+  return runs;
+}
+
+bool SnapshotFile::matches(std::uint64_t slot, std::span<const std::byte> page) const {
+  return crc32c(page) == checksums_[slot];
+}
+
+SnapshotInfo SnapshotFile::info() const {
+  SnapshotInfo info{.id = superblock_.id,
+                    .parent = superblock_.parent,
+                    .depth = superblock_.depth,
+                    .created = superblock_.created,
+                    .guest_pages = superblock_.guest_pages,
+                    .data_pages = footer_.data_pages,
+                    .extents = extents_.size(),
+                    .file_bytes = bytes_};
+  for (const RegionEntry& region : regions_) {
+    info.regions.push_back(*GuestRange::make(GuestAddress{region.begin}, region.bytes));
+  }
+  for (const Extent& extent : extents_) {
+    if (extent.kind == ExtentKind::kZero) info.zero_pages += extent.count;
+  }
+  for (const PageRun& run : working_set_) info.working_set_pages += run.count;
+  return info;
+}
+
+}  // namespace vm_mem::internal
