@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -82,7 +83,12 @@ std::vector<ByteRun> populated_private(std::span<const std::byte> memory) {
 std::vector<ByteRun> populated_file(int fd, std::uint64_t offset, std::uint64_t bytes) {
   const std::vector<ByteRun> all = {{.begin = 0, .end = bytes}};
   const HostFd own(::open(absl::StrFormat("/proc/self/fd/%d", fd).c_str(), O_RDONLY | O_CLOEXEC));
-  if (own.get() < 0) return all;
+  // What a file has lost is no hole: reading it tells.
+  struct stat about = {};
+  if (own.get() < 0 || ::fstat(own.get(), &about) != 0 ||
+      static_cast<std::uint64_t>(about.st_size) < offset + bytes) {
+    return all;
+  }
   std::vector<ByteRun> runs;
   const std::uint64_t end = offset + bytes;
   for (std::uint64_t at = offset; at < end;) {

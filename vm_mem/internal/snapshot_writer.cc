@@ -1,10 +1,6 @@
 #include "vm_mem/internal/snapshot_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <set>
@@ -15,9 +11,6 @@
 
 namespace vm_mem::internal {
 namespace {
-
-constexpr int kCreate = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-constexpr mode_t kMode = 0600;  // the guest's secrets are in it
 
 absl::Status check_states(std::span<const DeviceState> states) {
   std::set<std::string_view> names;
@@ -42,35 +35,24 @@ absl::Status check_states(std::span<const DeviceState> states) {
 
 absl::StatusOr<std::unique_ptr<SnapshotWriter>> SnapshotWriter::create(
     SnapshotTarget target, std::vector<RegionEntry> regions, const SnapshotBase& base) {
-  std::unique_ptr<SnapshotWriter> writer(new SnapshotWriter(std::move(target), std::move(regions)));
+  using Cache = NewFile::Cache;
+  const Cache cache = target.io == SnapshotIo::kBuffered ? Cache::kUsed : Cache::kAvoided;
+  absl::StatusOr<NewFile> file = NewFile::create(target.path, cache, *target.calls);
+  if (!file.ok()) return file.status();
+  std::unique_ptr<SnapshotWriter> writer(
+      new SnapshotWriter(std::move(target), *std::move(file), std::move(regions)));
   if (absl::Status opened = writer->open(base); !opened.ok()) return opened;
   return writer;
 }
 
-SnapshotWriter::SnapshotWriter(SnapshotTarget target, std::vector<RegionEntry> regions)
-    : target_(std::move(target)), id_(SnapshotId::make()), regions_(std::move(regions)) {}
-
-SnapshotWriter::~SnapshotWriter() {
-  pipe_.reset();
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
+SnapshotWriter::SnapshotWriter(SnapshotTarget target, NewFile file,
+                               std::vector<RegionEntry> regions)
+    : target_(std::move(target)),
+      file_(std::move(file)),
+      id_(SnapshotId::make()),
+      regions_(std::move(regions)) {}
 
 absl::Status SnapshotWriter::open(const SnapshotBase& base) {
-  const std::string name = absl::StrFormat("%s.tmp.%s", target_.path, id_.text());
-  const bool direct = target_.io != SnapshotIo::kBuffered;
-  file_.path = target_.path;
-  file_.fd = HostFd(::open(name.c_str(), kCreate | (direct ? O_DIRECT : 0), kMode));
-  file_.direct = direct;
-  if (file_.fd.get() < 0 && direct && errno == EINVAL) {
-    // The file is there already where it is the file system that refuses O_DIRECT.
-    ::unlink(name.c_str());
-    file_.fd = HostFd(::open(name.c_str(), kCreate, kMode));
-    file_.direct = false;
-  }
-  if (file_.fd.get() < 0) {
-    return file_refused(target_.path, absl::StrFormat("creating %s", name), errno);
-  }
-  temporary_ = name;
   absl::StatusOr<std::unique_ptr<BlockPipe>> pipe = BlockPipe::make(*target_.calls, target_.io);
   if (!pipe.ok()) return pipe.status();
   pipe_ = *std::move(pipe);
@@ -103,7 +85,7 @@ absl::Status SnapshotWriter::next_block() {
 // Needs next_block() before anything is put into room() again.
 absl::Status SnapshotWriter::flush() {
   if (fill_ == 0) return absl::OkStatus();
-  pipe_->start(BlockJob::Kind::kWrite, file_, block_offset_, fill_);
+  pipe_->start(BlockJob::Kind::kWrite, file_.file(), block_offset_, fill_);
   block_offset_ += fill_;
   fill_ = 0;
   block_ = {};
@@ -225,8 +207,7 @@ absl::StatusOr<WrittenSnapshot> SnapshotWriter::commit(std::span<const PageRun> 
   if (step.ok()) step = flush();
   if (step.ok()) step = pipe_->finish_all();
   if (!step.ok()) return step;
-  FileCalls& calls = *target_.calls;
-  if (calls.sync_data(file_.fd.get()) != 0) return file_refused(target_.path, "fdatasync", errno);
+  if (absl::Status synced = file_.sync(); !synced.ok()) return synced;
 
   footer.file_bytes = offset() + kSnapshotPageBytes;
   const SnapshotPage page = encode(footer);
@@ -234,28 +215,14 @@ absl::StatusOr<WrittenSnapshot> SnapshotWriter::commit(std::span<const PageRun> 
   if (step.ok()) step = flush();
   if (step.ok()) step = pipe_->finish_all();
   if (!step.ok()) return step;
-  if (calls.sync_data(file_.fd.get()) != 0) return file_refused(target_.path, "fdatasync", errno);
-  if (absl::Status published = publish(); !published.ok()) return published;
+  if (absl::Status synced = file_.sync(); !synced.ok()) return synced;
+  if (absl::Status published = file_.publish(); !published.ok()) return published;
   return WrittenSnapshot{.id = id_,
                          .seal = seal_of(page),
                          .data_pages = checksums_.size(),
                          .zero_pages = zero_pages_,
                          .file_bytes = footer.file_bytes,
-                         .io = file_.direct ? pipe_->io() : SnapshotIo::kBuffered};
-}
-
-absl::Status SnapshotWriter::publish() {
-  FileCalls& calls = *target_.calls;
-  if (calls.rename(temporary_, target_.path) != 0) {
-    return file_refused(target_.path, absl::StrFormat("renaming %s", temporary_), errno);
-  }
-  temporary_.clear();
-  const std::string folder = folder_of(target_.path);
-  const HostFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0 || calls.sync_folder(fd.get()) != 0) {
-    return file_refused(target_.path, absl::StrFormat("fsync of %s", folder), errno);
-  }
-  return absl::OkStatus();
+                         .io = file_.file().direct ? pipe_->io() : SnapshotIo::kBuffered};
 }
 
 }  // namespace vm_mem::internal

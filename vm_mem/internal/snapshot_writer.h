@@ -1,5 +1,4 @@
-// Writes one snapshot file: pages in any order, then what is known at the end. The file has a
-// temporary name until all of it is on the disk.
+// Writes one snapshot file: pages in any order, then what is known at the end.
 #ifndef VM_MEM_INTERNAL_SNAPSHOT_WRITER_H_
 #define VM_MEM_INTERNAL_SNAPSHOT_WRITER_H_
 
@@ -13,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_mem/internal/block_pipe.h"
+#include "vm_mem/internal/new_file.h"
 #include "vm_mem/internal/snapshot_format.h"
 
 namespace vm_mem::internal {
@@ -42,7 +42,7 @@ struct SnapshotTarget {
 
 class SnapshotWriter {
  public:
-  // Begins the file beside `target.path`, under the name <path>.tmp.<id>.
+  // Begins the file; it is removed with this object, unless commit() was ok.
   //
   // Needs:  `regions` are sorted, and number their pages from 0 on.
   // Errors:  kInvalidArgument, and those of file_refused()
@@ -51,8 +51,6 @@ class SnapshotWriter {
                                                                 const SnapshotBase& base);
   SnapshotWriter(const SnapshotWriter&) = delete;
   SnapshotWriter& operator=(const SnapshotWriter&) = delete;
-  // Removes the file, unless commit() was ok.
-  ~SnapshotWriter();
 
   // Where the next page's bytes are to be put: kSnapshotPageBytes of them. The same place
   // again where nobody called put_page().
@@ -78,7 +76,7 @@ class SnapshotWriter {
                                          std::span<const DeviceState> states);
 
  private:
-  SnapshotWriter(SnapshotTarget target, std::vector<RegionEntry> regions);
+  SnapshotWriter(SnapshotTarget target, NewFile file, std::vector<RegionEntry> regions);
   absl::Status open(const SnapshotBase& base);
   absl::Status next_block();
   absl::Status flush();
@@ -93,11 +91,9 @@ class SnapshotWriter {
   absl::Status append_sections(std::span<const PageRun> working_set,
                                std::span<const DeviceState> states);
   absl::Status append_table(Footer& footer);
-  absl::Status publish();
 
   SnapshotTarget target_;
-  std::string temporary_;  // empty: nothing is to be removed
-  OpenFile file_;
+  NewFile file_;
   std::unique_ptr<BlockPipe> pipe_;  // goes before file_
   std::span<std::byte> block_;       // being filled
   std::size_t fill_ = 0;

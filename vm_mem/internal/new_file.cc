@@ -1,0 +1,69 @@
+#include "vm_mem/internal/new_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "vm_mem/snapshot_info.h"
+
+namespace vm_mem::internal {
+namespace {
+
+constexpr int kCreate = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+constexpr mode_t kMode = 0600;  // the guest's secrets are in it
+
+}  // namespace
+
+absl::StatusOr<NewFile> NewFile::create(const std::string& path, Cache cache, FileCalls& calls) {
+  const std::string name = absl::StrFormat("%s.tmp.%s", path, SnapshotId::make().text());
+  const bool direct = cache == Cache::kAvoided;
+  OpenFile file{.path = path,
+                .fd = HostFd(::open(name.c_str(), kCreate | (direct ? O_DIRECT : 0), kMode)),
+                .direct = direct};
+  if (file.fd.get() < 0 && direct && errno == EINVAL) {
+    // Where it is the file system that refuses O_DIRECT, the file is there already.
+    ::unlink(name.c_str());
+    file.fd = HostFd(::open(name.c_str(), kCreate, kMode));
+    file.direct = false;
+  }
+  if (file.fd.get() < 0) return file_refused(path, absl::StrFormat("creating %s", name), errno);
+  return NewFile(calls, name, std::move(file));
+}
+
+NewFile::NewFile(FileCalls& calls, std::string temporary, OpenFile file)
+    : calls_(calls), temporary_(std::move(temporary)), file_(std::move(file)) {}
+
+NewFile::NewFile(NewFile&& other) noexcept
+    : calls_(other.calls_),
+      temporary_(std::exchange(other.temporary_, {})),
+      file_(std::move(other.file_)) {}
+
+NewFile::~NewFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+absl::Status NewFile::resize(std::uint64_t bytes) {
+  if (::ftruncate(file_.fd.get(), static_cast<off_t>(bytes)) == 0) return absl::OkStatus();
+  return file_refused(file_.path, "ftruncate", errno);
+}
+
+absl::Status NewFile::sync() {
+  if (calls_.sync_data(file_.fd.get()) == 0) return absl::OkStatus();
+  return file_refused(file_.path, "fdatasync", errno);
+}
+
+absl::Status NewFile::publish() {
+  if (calls_.rename(temporary_, file_.path) != 0) {
+    return file_refused(file_.path, absl::StrFormat("renaming %s", temporary_), errno);
+  }
+  temporary_.clear();
+  const std::string folder = folder_of(file_.path);
+  const HostFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() >= 0 && calls_.sync_folder(fd.get()) == 0) return absl::OkStatus();
+  return file_refused(file_.path, absl::StrFormat("fsync of %s", folder), errno);
+}
+
+}  // namespace vm_mem::internal
