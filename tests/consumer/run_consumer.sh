@@ -9,7 +9,7 @@ mode=$1 source=$2 build=$3 work=$4
 
 rm -rf "$work"
 mkdir -p "$work"
-documents="README.md docs/embedding.md"
+documents="README.md docs/embedding.md docs/snapshots.md"
 # These are long, and about functions that are the same however one links: once will do.
 [ "$mode" != installed ] || documents="$documents docs/usage_guide.md docs/device_models.md docs/jit.md"
 # shellcheck disable=SC2086  # documents are words
@@ -58,7 +58,7 @@ case $mode in
     for program in $programs; do
       # shellcheck disable=SC2046  # the flags are words
       c++ -std=c++20 -O2 "$program" -o "$work/consumer/$(basename "$program" .cc)" \
-        $(pkg-config --static --cflags --libs vm-device vm-engine)
+        $(pkg-config --static --cflags --libs vm-mem-snapshot vm-device vm-engine)
     done
     ;;
   *)
