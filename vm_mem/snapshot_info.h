@@ -62,7 +62,7 @@ using SnapshotProgress =
 // How bytes get to a file and back. Each falls back to those after it where the host, or
 // the file system, does not have it.
 enum class SnapshotIo : std::uint8_t {
-  kRing,      // io_uring, past the page cache
+  kRing,      // io_uring, past the page cache; reads: where that does not have the file
   kThreads,   // pread(2) and pwrite(2) of two threads, past the page cache
   kBuffered,  // the same through the page cache
 };

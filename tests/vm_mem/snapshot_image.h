@@ -39,6 +39,7 @@ class SnapshotImage {
   }
   std::span<std::byte> section(vm_mem::internal::SectionKind kind) {
     const std::span<std::byte> about = entry(kind);
+    if (about.empty()) return {};
     return inside(get<std::uint64_t>(about, 16), get<std::uint64_t>(about, 24));
   }
 

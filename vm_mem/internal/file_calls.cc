@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -129,6 +130,12 @@ OpenFile reopened_direct(const OpenFile& file) {
 
 OpenFile reopened_buffered(const OpenFile& file) {
   return {.path = file.path, .fd = HostFd(::fcntl(file.fd.get(), F_DUPFD_CLOEXEC, 0))};
+}
+
+bool has_cached(const OpenFile& file, std::uint64_t offset) {
+  std::byte byte{};
+  const iovec to{.iov_base = &byte, .iov_len = 1};
+  return ::preadv2(file.fd.get(), &to, 1, static_cast<off_t>(offset), RWF_NOWAIT) == 1;
 }
 
 std::string folder_of(const std::string& path) {

@@ -65,6 +65,9 @@ absl::StatusOr<OpenFile> open_to_read(const std::string& path, std::uint64_t& by
 OpenFile reopened_direct(const OpenFile& file);
 OpenFile reopened_buffered(const OpenFile& file);
 
+// Whether the page of the file that has `offset` is in the page cache.
+bool has_cached(const OpenFile& file, std::uint64_t offset);
+
 // The folder that the path names a file of, "." where it has none, and the file's name there.
 std::string folder_of(const std::string& path);
 std::string name_of_file(const std::string& path);

@@ -19,21 +19,6 @@ constexpr std::uint32_t kPageShift = 12;
 constexpr std::uint32_t kChecksumCrc32c = 1;
 constexpr std::size_t kSeal = kSnapshotPageBytes - 4;
 
-// Where the fields are: docs/snapshot_format.md.
-namespace superblock_at {
-constexpr std::size_t kMajor = 8, kMinor = 10, kShift = 12, kIncompatible = 16, kReadOnly = 24,
-                      kCompatible = 32, kId = 40, kParent = 56, kParentSeal = 72, kDepth = 76,
-                      kGuestPages = 80, kChecksum = 88, kNameBytes = 92, kCreated = 96, kName = 128;
-}
-namespace footer_at {
-constexpr std::size_t kId = 8, kFileBytes = 24, kDataPages = 32, kTableOffset = 40, kCount = 48,
-                      kTableChecksum = 52, kSuperblockChecksum = 56;
-}
-namespace section_at {
-constexpr std::size_t kKind = 0, kVersion = 4, kFlags = 8, kChecksum = 12, kOffset = 16,
-                      kBytes = 24, kNameBytes = 32, kName = 40;
-}
-
 template <typename T>
 void put(std::span<std::byte> to, std::size_t at, T value) {
   std::memcpy(to.subspan(at, sizeof value).data(), &value, sizeof value);
@@ -54,6 +39,67 @@ std::string get_text(std::span<const std::byte> from, std::size_t at, std::size_
   return {reinterpret_cast<const char*>(from.subspan(at, bytes).data()), bytes};
 }
 
+// Where the fields are, once for both directions: docs/snapshot_format.md. `S` is const where
+// they are encoded.
+template <typename S, typename Field>
+void superblock_fields(S& block, Field field) {
+  field(8, block.major);
+  field(10, block.minor);
+  field(16, block.incompatible);
+  field(24, block.read_only_compatible);
+  field(32, block.compatible);
+  field(40, block.id);
+  field(56, block.parent);
+  field(72, block.parent_seal);
+  field(76, block.depth);
+  field(80, block.guest_pages);
+  field(96, block.created);
+}
+constexpr std::size_t kShiftAt = 12;
+constexpr std::size_t kChecksumKindAt = 88;
+constexpr std::size_t kParentNameBytesAt = 92;
+constexpr std::size_t kParentNameAt = 128;
+
+template <typename S, typename Field>
+void footer_fields(S& footer, Field field) {
+  field(8, footer.id);
+  field(24, footer.file_bytes);
+  field(32, footer.data_pages);
+  field(40, footer.table_offset);
+  field(48, footer.section_count);
+  field(52, footer.table_checksum);
+  field(56, footer.superblock_checksum);
+}
+
+template <typename S, typename Field>
+void section_fields(S& entry, Field field) {
+  field(0, entry.kind);
+  field(4, entry.version);
+  field(8, entry.flags);
+  field(12, entry.checksum);
+  field(16, entry.offset);
+  field(24, entry.bytes);
+}
+constexpr std::size_t kSectionNameBytesAt = 32;
+constexpr std::size_t kSectionNameAt = 40;
+
+template <typename S, typename Field>
+void region_fields(S& region, Field field) {
+  field(0, region.begin);
+  field(8, region.bytes);
+  field(16, region.first_page);
+  field(20, region.kind);
+  field(24, region.flags);
+}
+
+auto putting(std::span<std::byte> to) {
+  return [to](std::size_t at, const auto& value) { put(to, at, value); };
+}
+
+auto getting(std::span<const std::byte> from) {
+  return [from]<typename T>(std::size_t at, T& value) { value = get<T>(from, at); };
+}
+
 void seal(SnapshotPage& page) { put(page, kSeal, crc32c(std::span(page).first(kSeal))); }
 
 bool is_sealed(const SnapshotPage& page) {
@@ -65,11 +111,11 @@ absl::Status check_readable(const Superblock& block, const SnapshotPage& page) {
     return absl::UnimplementedError(
         absl::StrFormat("the snapshot has features 0x%x that this program does not know", unknown));
   }
-  if (const auto shift = get<std::uint32_t>(page, superblock_at::kShift); shift != kPageShift) {
+  if (const auto shift = get<std::uint32_t>(page, kShiftAt); shift != kPageShift) {
     return absl::UnimplementedError(absl::StrFormat(
         "the snapshot has pages of 2^%u bytes; this program reads 2^%u", shift, kPageShift));
   }
-  const auto checksum = get<std::uint32_t>(page, superblock_at::kChecksum);
+  const auto checksum = get<std::uint32_t>(page, kChecksumKindAt);
   if (checksum != kChecksumCrc32c) {
     return absl::UnimplementedError(absl::StrFormat("checksums of unknown kind %u", checksum));
   }
@@ -108,75 +154,45 @@ absl::Status number_pages(std::span<RegionEntry> regions) {
 }
 
 SnapshotPage encode(const Superblock& superblock) {
-  using namespace superblock_at;
   SnapshotPage page{};
   put_text(page, 0, kMagic);
-  put(page, kMajor, superblock.major);
-  put(page, kMinor, superblock.minor);
-  put(page, kShift, kPageShift);
-  put(page, kIncompatible, superblock.incompatible);
-  put(page, kReadOnly, superblock.read_only_compatible);
-  put(page, kCompatible, superblock.compatible);
-  put(page, kId, superblock.id);
-  put(page, kParent, superblock.parent);
-  put(page, kParentSeal, superblock.parent_seal);
-  put(page, kDepth, superblock.depth);
-  put(page, kGuestPages, superblock.guest_pages);
-  put(page, kChecksum, kChecksumCrc32c);
-  put(page, kNameBytes, static_cast<std::uint32_t>(superblock.parent_name.size()));
-  put(page, kCreated, superblock.created);
-  put_text(page, kName, superblock.parent_name);
+  put(page, kShiftAt, kPageShift);
+  put(page, kChecksumKindAt, kChecksumCrc32c);
+  superblock_fields(superblock, putting(page));
+  put(page, kParentNameBytesAt, static_cast<std::uint32_t>(superblock.parent_name.size()));
+  put_text(page, kParentNameAt, superblock.parent_name);
   seal(page);
   return page;
 }
 
 SnapshotPage encode(const Footer& footer) {
-  using namespace footer_at;
   SnapshotPage page{};
   put_text(page, 0, kFooterMagic);
-  put(page, kId, footer.id);
-  put(page, kFileBytes, footer.file_bytes);
-  put(page, kDataPages, footer.data_pages);
-  put(page, kTableOffset, footer.table_offset);
-  put(page, kCount, footer.section_count);
-  put(page, kTableChecksum, footer.table_checksum);
-  put(page, kSuperblockChecksum, footer.superblock_checksum);
+  footer_fields(footer, putting(page));
   seal(page);
   return page;
 }
 
 // The version comes before the checksum: a later one may have another.
 absl::StatusOr<Superblock> decode_superblock(const SnapshotPage& page) {
-  using namespace superblock_at;
   if (get_text(page, 0, kMagic.size()) != kMagic) {
     return absl::InvalidArgumentError("this is no snapshot: it begins with other bytes");
   }
-  const Superblock numbers{.major = get<std::uint16_t>(page, kMajor),
-                           .minor = get<std::uint16_t>(page, kMinor),
-                           .incompatible = get<std::uint64_t>(page, kIncompatible),
-                           .read_only_compatible = get<std::uint64_t>(page, kReadOnly),
-                           .compatible = get<std::uint64_t>(page, kCompatible),
-                           .id = get<SnapshotId>(page, kId),
-                           .parent = get<SnapshotId>(page, kParent),
-                           .parent_seal = get<std::uint32_t>(page, kParentSeal),
-                           .depth = get<std::uint32_t>(page, kDepth),
-                           .guest_pages = get<std::uint64_t>(page, kGuestPages),
-                           .created = get<std::int64_t>(page, kCreated),
-                           .parent_name = {}};
-  if (numbers.major != kSnapshotMajor) {
+  Superblock block;
+  superblock_fields(block, getting(page));
+  if (block.major != kSnapshotMajor) {
     return absl::UnimplementedError(
-        absl::StrFormat("a snapshot of format %u.%u; this program reads %u", numbers.major,
-                        numbers.minor, kSnapshotMajor));
+        absl::StrFormat("a snapshot of format %u.%u; this program reads %u", block.major,
+                        block.minor, kSnapshotMajor));
   }
   if (!is_sealed(page)) return absl::DataLossError("the superblock does not match its checksum");
-  if (absl::Status readable = check_readable(numbers, page); !readable.ok()) return readable;
-  const auto name_bytes = get<std::uint32_t>(page, kNameBytes);
+  if (absl::Status readable = check_readable(block, page); !readable.ok()) return readable;
+  const auto name_bytes = get<std::uint32_t>(page, kParentNameBytesAt);
   if (name_bytes > kMaxParentName) {
     return absl::DataLossError(absl::StrFormat("the parent's name has %u bytes", name_bytes));
   }
-  Superblock block = numbers;
-  block.parent_name = get_text(page, kName, name_bytes);
-  if (block.guest_pages > kMaxSnapshotPages) {
+  block.parent_name = get_text(page, kParentNameAt, name_bytes);
+  if (block.guest_pages >= kMaxSnapshotPages) {
     return absl::DataLossError(absl::StrFormat("0x%x guest pages", block.guest_pages));
   }
   if (block.parent.is_zero() != (block.depth == 0)) {
@@ -187,63 +203,42 @@ absl::StatusOr<Superblock> decode_superblock(const SnapshotPage& page) {
 }
 
 absl::StatusOr<Footer> decode_footer(const SnapshotPage& page) {
-  using namespace footer_at;
   if (get_text(page, 0, kFooterMagic.size()) != kFooterMagic) {
     return absl::DataLossError(
         "the footer is missing: the file is cut off, or was never completed");
   }
   if (!is_sealed(page)) return absl::DataLossError("the footer does not match its checksum");
-  return Footer{.id = get<SnapshotId>(page, kId),
-                .file_bytes = get<std::uint64_t>(page, kFileBytes),
-                .data_pages = get<std::uint64_t>(page, kDataPages),
-                .table_offset = get<std::uint64_t>(page, kTableOffset),
-                .section_count = get<std::uint32_t>(page, kCount),
-                .table_checksum = get<std::uint32_t>(page, kTableChecksum),
-                .superblock_checksum = get<std::uint32_t>(page, kSuperblockChecksum)};
+  Footer footer;
+  footer_fields(footer, getting(page));
+  return footer;
 }
 
 void encode(const SectionEntry& entry, std::span<std::byte> to) {
-  using namespace section_at;
   std::ranges::fill(to, std::byte{0});
-  put(to, kKind, entry.kind);
-  put(to, kVersion, entry.version);
-  put(to, kFlags, entry.flags);
-  put(to, kChecksum, entry.checksum);
-  put(to, kOffset, entry.offset);
-  put(to, kBytes, entry.bytes);
-  put(to, kNameBytes, static_cast<std::uint32_t>(entry.name.size()));
-  put_text(to, kName, entry.name);
+  section_fields(entry, putting(to));
+  put(to, kSectionNameBytesAt, static_cast<std::uint32_t>(entry.name.size()));
+  put_text(to, kSectionNameAt, entry.name);
 }
 
 absl::StatusOr<SectionEntry> decode_section(std::span<const std::byte> from) {
-  using namespace section_at;
-  const auto name_bytes = get<std::uint32_t>(from, kNameBytes);
+  const auto name_bytes = get<std::uint32_t>(from, kSectionNameBytesAt);
   if (name_bytes > kMaxSectionName) {
     return absl::DataLossError(absl::StrFormat("a section's name has %u bytes", name_bytes));
   }
-  return SectionEntry{.kind = get<SectionKind>(from, kKind),
-                      .version = get<std::uint32_t>(from, kVersion),
-                      .flags = get<std::uint32_t>(from, kFlags),
-                      .checksum = get<std::uint32_t>(from, kChecksum),
-                      .offset = get<std::uint64_t>(from, kOffset),
-                      .bytes = get<std::uint64_t>(from, kBytes),
-                      .name = get_text(from, kName, name_bytes)};
+  SectionEntry entry;
+  section_fields(entry, getting(from));
+  entry.name = get_text(from, kSectionNameAt, name_bytes);
+  return entry;
 }
 
 void encode(const RegionEntry& entry, std::span<std::byte> to) {
-  put(to, 0, entry.begin);
-  put(to, 8, entry.bytes);
-  put(to, 16, entry.first_page);
-  put(to, 20, entry.kind);
-  put(to, 24, entry.flags);
+  region_fields(entry, putting(to));
 }
 
 RegionEntry decode_region(std::span<const std::byte> from) {
-  return {.begin = get<std::uint64_t>(from, 0),
-          .bytes = get<std::uint64_t>(from, 8),
-          .first_page = get<std::uint32_t>(from, 16),
-          .kind = get<std::uint32_t>(from, 20),
-          .flags = get<std::uint64_t>(from, 24)};
+  RegionEntry entry;
+  region_fields(entry, getting(from));
+  return entry;
 }
 
 void encode(const Extent& extent, std::span<std::byte> to) {
