@@ -6,22 +6,50 @@
 #include "vm_mem/internal/snapshot_chain.h"
 #include "vm_mem/internal/snapshot_restore.h"
 #include "vm_mem/internal/snapshot_save.h"
+#include "vm_mem/internal/without_exceptions.h"
 
 namespace vm_mem {
+namespace {
+
+absl::Status verify_chain(const internal::SnapshotChain& chain,
+                          const SnapshotReadOptions& options) {
+  std::vector<internal::DataRun> runs;
+  for (std::size_t i = 0; i < chain.files().size(); ++i) {
+    const auto more = chain.files()[i]->data_runs(static_cast<std::uint32_t>(i));
+    runs.insert(runs.end(), more.begin(), more.end());
+    for (const DeviceState& state : chain.files()[i]->states()) {
+      const auto read = chain.files()[i]->read_state(state.id);
+      if (!read.ok()) return read.status();
+    }
+  }
+  internal::sort_by_place(runs);
+  internal::PageProgress progress(options.progress);
+  progress.expect(internal::page_count_of(runs));
+  const absl::Status read = internal::stream_pages(
+      chain, runs, options.io, progress,
+      [](std::uint32_t, std::span<const std::byte>) { return absl::OkStatus(); });
+  return read.ok() ? progress.finish() : read;
+}
+
+}  // namespace
 
 absl::StatusOr<SnapshotSaved> save_snapshot(MemoryManager& memory, const std::string& path,
                                             const SnapshotSaveOptions& options) {
-  const absl::StatusOr<internal::SaveOutcome> outcome = internal::save_memory(
-      memory, {.path = path, .io = options.io}, options, internal::SnapshotBase{}, nullptr);
-  if (!outcome.ok()) return outcome.status();
-  return internal::saved_of(*outcome);
+  return internal::without_exceptions([&]() -> absl::StatusOr<SnapshotSaved> {
+    const absl::StatusOr<internal::SaveOutcome> outcome = internal::save_memory(
+        memory, {.path = path, .io = options.io}, options, internal::SnapshotBase{}, nullptr);
+    if (!outcome.ok()) return outcome.status();
+    return internal::saved_of(*outcome);
+  });
 }
 
 absl::StatusOr<Snapshot> Snapshot::open(const std::string& path,
                                         const SnapshotOpenOptions& options) {
-  absl::StatusOr<internal::SnapshotChain> chain = internal::SnapshotChain::open(path, options);
-  if (!chain.ok()) return chain.status();
-  return Snapshot(std::make_unique<internal::SnapshotChain>(*std::move(chain)));
+  return internal::without_exceptions([&]() -> absl::StatusOr<Snapshot> {
+    absl::StatusOr<internal::SnapshotChain> chain = internal::SnapshotChain::open(path, options);
+    if (!chain.ok()) return chain.status();
+    return Snapshot(std::make_unique<internal::SnapshotChain>(*std::move(chain)));
+  });
 }
 
 Snapshot::Snapshot(std::unique_ptr<internal::SnapshotChain> chain) : chain_(std::move(chain)) {}
@@ -54,27 +82,12 @@ std::vector<GuestAddress> Snapshot::working_set() const {
 }
 
 absl::Status Snapshot::verify(const SnapshotReadOptions& options) const {
-  std::vector<internal::DataRun> runs;
-  for (std::size_t i = 0; i < chain_->files().size(); ++i) {
-    const auto more = chain_->files()[i]->data_runs(static_cast<std::uint32_t>(i));
-    runs.insert(runs.end(), more.begin(), more.end());
-    for (const DeviceState& state : chain_->files()[i]->states()) {
-      const auto read = chain_->files()[i]->read_state(state.id);
-      if (!read.ok()) return read.status();
-    }
-  }
-  internal::sort_by_place(runs);
-  internal::PageProgress progress(options.progress);
-  progress.expect(internal::page_count_of(runs));
-  const absl::Status read = internal::stream_pages(
-      *chain_, runs, options.io, progress,
-      [](std::uint32_t, std::span<const std::byte>) { return absl::OkStatus(); });
-  return read.ok() ? progress.finish() : read;
+  return internal::without_exceptions([&] { return verify_chain(*chain_, options); });
 }
-
 absl::Status restore_snapshot(MemoryManager& memory, const Snapshot& snapshot,
                               const SnapshotRestoreOptions& options) {
-  return internal::restore_memory(memory, snapshot.files(), options);
+  return internal::without_exceptions(
+      [&] { return internal::restore_memory(memory, snapshot.files(), options); });
 }
 
 }  // namespace vm_mem

@@ -15,6 +15,7 @@
 #include "vm_mem/internal/snapshot_chain.h"
 #include "vm_mem/internal/snapshot_restore.h"
 #include "vm_mem/internal/snapshot_writer.h"
+#include "vm_mem/internal/without_exceptions.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_mem {
@@ -106,10 +107,8 @@ absl::Status check_merge(const SnapshotChain& chain, const std::string& path, st
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<SnapshotSaved> merge_snapshots(const Snapshot& snapshot, const std::string& path,
-                                              const SnapshotMergeOptions& options) {
+absl::StatusOr<SnapshotSaved> merge(const Snapshot& snapshot, const std::string& path,
+                                    const SnapshotMergeOptions& options) {
   const SnapshotChain& chain = snapshot.files();
   if (absl::Status fits = check_merge(chain, path, options.kept); !fits.ok()) return fits;
   const std::size_t merged = chain.files().size() - options.kept;
@@ -147,8 +146,8 @@ absl::StatusOr<SnapshotSaved> merge_snapshots(const Snapshot& snapshot, const st
   return saved_of(*written, pages);
 }
 
-absl::Status export_flat_image(const Snapshot& snapshot, const std::string& path,
-                               const SnapshotReadOptions& options) {
+absl::Status export_flat(const Snapshot& snapshot, const std::string& path,
+                         const SnapshotReadOptions& options) {
   const SnapshotChain& chain = snapshot.files();
   if (absl::Status fits = check_merge(chain, path, 0); !fits.ok()) return fits;
   absl::StatusOr<internal::NewFile> image =
@@ -173,10 +172,10 @@ absl::Status export_flat_image(const Snapshot& snapshot, const std::string& path
   return copied.ok() ? image->publish() : copied;
 }
 
-absl::StatusOr<SnapshotSaved> import_flat_image(const std::string& image,
-                                                std::span<const GuestRange> regions,
-                                                const std::string& path,
-                                                const SnapshotSaveOptions& options) {
+absl::StatusOr<SnapshotSaved> import_flat(const std::string& image,
+                                          std::span<const GuestRange> regions,
+                                          const std::string& path,
+                                          const SnapshotSaveOptions& options) {
   std::vector<internal::RegionEntry> entries;
   for (const GuestRange& range : regions) {
     if (range.empty() || (range.begin().value | range.bytes()) % kSnapshotPageBytes != 0) {
@@ -223,6 +222,25 @@ absl::StatusOr<SnapshotSaved> import_flat_image(const std::string& image,
   const auto written = (*writer)->commit({}, options.states);
   if (!written.ok()) return written.status();
   return saved_of(*written, pages);
+}
+
+}  // namespace
+
+absl::StatusOr<SnapshotSaved> merge_snapshots(const Snapshot& snapshot, const std::string& path,
+                                              const SnapshotMergeOptions& options) {
+  return internal::without_exceptions([&] { return merge(snapshot, path, options); });
+}
+
+absl::Status export_flat_image(const Snapshot& snapshot, const std::string& path,
+                               const SnapshotReadOptions& options) {
+  return internal::without_exceptions([&] { return export_flat(snapshot, path, options); });
+}
+
+absl::StatusOr<SnapshotSaved> import_flat_image(const std::string& image,
+                                                std::span<const GuestRange> regions,
+                                                const std::string& path,
+                                                const SnapshotSaveOptions& options) {
+  return internal::without_exceptions([&] { return import_flat(image, regions, path, options); });
 }
 
 }  // namespace vm_mem

@@ -12,6 +12,7 @@
 #include "vm_mem/internal/snapshot_chain.h"
 #include "vm_mem/internal/snapshot_restore.h"
 #include "vm_mem/internal/snapshot_save.h"
+#include "vm_mem/internal/without_exceptions.h"
 
 namespace vm_mem {
 namespace {
@@ -97,6 +98,10 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
     writer->collect().IgnoreError();
   }
   for (const RamRegion& region : ram.regions()) {
+    // Room first: what was harvested must not be lost.
+    std::vector<std::uint64_t>& words = dirty_[region.id];
+    words.resize(
+        std::max<std::size_t>(words.size(), region.entry.bytes / kDirtyPageBytes / 64 + 1));
     DirtyPages pages;
     if (absl::Status told = memory_.harvest_dirty(client_, region.id, pages); !told.ok()) {
       return {
@@ -105,9 +110,8 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
                           "without one",
                           told.message())};
     }
-    std::vector<std::uint64_t>& words = dirty_[region.id];
-    words.resize(std::max(words.size(), pages.words().size()));
-    for (std::size_t i = 0; i < pages.words().size(); ++i) words[i] |= pages.words()[i];
+    const std::size_t count = std::min(words.size(), pages.words().size());
+    for (std::size_t i = 0; i < count; ++i) words[i] |= pages.words()[i];
   }
   return absl::OkStatus();
 }
@@ -203,12 +207,12 @@ void SnapshotSeries::watch(ForeignWriteTracker& writer) { state_->watch(writer);
 
 absl::StatusOr<SnapshotSaved> SnapshotSeries::save_full(const std::string& path,
                                                         const SnapshotSaveOptions& options) {
-  return state_->save(path, options, false);
+  return internal::without_exceptions([&] { return state_->save(path, options, false); });
 }
 
 absl::StatusOr<SnapshotSaved> SnapshotSeries::save_incremental(const std::string& path,
                                                                const SnapshotSaveOptions& options) {
-  return state_->save(path, options, true);
+  return internal::without_exceptions([&] { return state_->save(path, options, true); });
 }
 
 }  // namespace vm_mem

@@ -198,6 +198,15 @@ TEST_F(SnapshotHostileTest, RegionsMayNotOverlapNorWrap) {
   expect(changed(in_region(20, std::uint32_t{2})), kDamaged, "unknown kind");
 }
 
+TEST_F(SnapshotHostileTest, WhatIsUnusedIsIgnored) {
+  EXPECT_TRUE(changed([](SnapshotImage& image) {
+                SnapshotImage::put(image.section(SectionKind::kRegions), 24, ~std::uint64_t{0});
+                SnapshotImage::put(image.superblock(), 104, ~std::uint64_t{0});
+                SnapshotImage::put(image.footer(), 100, ~std::uint64_t{0});
+                SnapshotImage::put(image.entry(SectionKind::kPageMap), 36, ~std::uint32_t{0});
+              }).ok());
+}
+
 TEST_F(SnapshotHostileTest, ExtentsAreSortedDisjointAndInside) {
   constexpr auto kDamaged = absl::StatusCode::kDataLoss;
   const auto in_map = [](std::size_t at, auto value) {
@@ -211,6 +220,8 @@ TEST_F(SnapshotHostileTest, ExtentsAreSortedDisjointAndInside) {
   expect(changed(in_map(4, std::uint32_t{0})), kDamaged, "an extent of 0x0");
   expect(changed(in_map(36, ~std::uint32_t{0})), kDamaged, "an extent of 0xffffffff");
   expect(changed(in_map(32, std::uint32_t{16})), kDamaged, "sorted");
+  expect(changed(in_map(8, std::uint8_t{0})), kDamaged, "data page 0x0 is of two guest pages");
+  expect(changed(in_map(4, std::uint32_t{1})), kDamaged, "data page 0x2 is of no guest page");
   expect(changed(in_map(8, std::uint8_t{4})), kDamaged, "data pages from 0x4");
   expect(changed(in_map(8, (std::uint64_t{1} << 56) | ((std::uint64_t{1} << 56) - 1))), kDamaged,
          "data pages from");

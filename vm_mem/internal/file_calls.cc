@@ -109,6 +109,9 @@ absl::StatusOr<OpenFile> open_to_read(const std::string& path, std::uint64_t& by
   // O_NONBLOCK: a FIFO would wait for its other end before it could be refused.
   OpenFile file{.path = path,
                 .fd = HostFd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK))};
+  if (file.fd.get() < 0 && errno == ELOOP) {
+    return absl::InvalidArgumentError(absl::StrFormat("%s: this is a symbolic link", path));
+  }
   if (file.fd.get() < 0) return file_refused(path, "opening", errno);
   struct stat about = {};
   if (::fstat(file.fd.get(), &about) != 0) return file_refused(path, "fstat", errno);

@@ -250,7 +250,7 @@ absl::Status SnapshotFile::read_regions(const SectionEntry& entry) {
                absl::DataLossError("the regions have fewer pages than the superblock says"));
 }
 
-absl::Status SnapshotFile::add_extent(const Extent& extent) {
+absl::Status SnapshotFile::add_extent(const Extent& extent, std::vector<bool>& taken) {
   const std::uint64_t before = extents_.empty() ? 0 : extents_.back().end();
   if (extent.count == 0 || extent.first < before || extent.end() > superblock_.guest_pages) {
     return absl::DataLossError(absl::StrFormat(
@@ -263,6 +263,13 @@ absl::Status SnapshotFile::add_extent(const Extent& extent) {
         absl::StrFormat("an extent of 0x%x data pages from 0x%x, of which there are 0x%x",
                         extent.count, extent.slot, footer_.data_pages));
   }
+  for (std::uint64_t i = 0; extent.kind == ExtentKind::kData && i < extent.count; ++i) {
+    if (taken[extent.slot + i]) {
+      return absl::DataLossError(
+          absl::StrFormat("data page 0x%x is of two guest pages", extent.slot + i));
+    }
+    taken[extent.slot + i] = true;
+  }
   extents_.push_back(extent);
   return absl::OkStatus();
 }
@@ -270,10 +277,16 @@ absl::Status SnapshotFile::add_extent(const Extent& extent) {
 absl::Status SnapshotFile::read_page_map(const SectionEntry& entry) {
   const auto count = count_of(entry, kExtentBytes, superblock_.guest_pages);
   if (!count.ok()) return count.status();
-  return read_records(entry, kExtentBytes, [&](std::span<const std::byte> from) {
+  std::vector<bool> taken(footer_.data_pages);
+  const absl::Status read = read_records(entry, kExtentBytes, [&](std::span<const std::byte> from) {
     const absl::StatusOr<Extent> extent = decode_extent(from);
-    return extent.ok() ? add_extent(*extent) : extent.status();
+    return extent.ok() ? add_extent(*extent, taken) : extent.status();
   });
+  if (!read.ok()) return read;
+  const auto unused = std::ranges::find(taken, false);
+  if (unused == taken.end()) return absl::OkStatus();
+  return error(entry.offset, absl::DataLossError(absl::StrFormat(
+                                 "data page 0x%x is of no guest page", unused - taken.begin())));
 }
 
 absl::Status SnapshotFile::read_checksums(const SectionEntry& entry) {

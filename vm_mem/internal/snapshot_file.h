@@ -87,7 +87,7 @@ class SnapshotFile {
                                          std::uint64_t most);
   absl::Status read_regions(const SectionEntry& entry);
   absl::Status read_page_map(const SectionEntry& entry);
-  absl::Status add_extent(const Extent& extent);
+  absl::Status add_extent(const Extent& extent, std::vector<bool>& taken);
   absl::Status read_checksums(const SectionEntry& entry);
   absl::Status read_working_set(const SectionEntry& entry);
 

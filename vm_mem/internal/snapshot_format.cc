@@ -89,7 +89,6 @@ void region_fields(S& region, Field field) {
   field(8, region.bytes);
   field(16, region.first_page);
   field(20, region.kind);
-  field(24, region.flags);
 }
 
 auto putting(std::span<std::byte> to) {

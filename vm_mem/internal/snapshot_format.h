@@ -112,7 +112,6 @@ struct RegionEntry {
   std::uint64_t bytes = 0;
   std::uint32_t first_page = 0;
   std::uint32_t kind = 1;  // RAM
-  std::uint64_t flags = 0;
 
   friend bool operator==(const RegionEntry&, const RegionEntry&) = default;
 };
