@@ -1,5 +1,7 @@
 #include "vm_mem/internal/snapshot_restore.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -12,6 +14,8 @@
 
 namespace vm_mem::internal {
 namespace {
+
+constexpr std::size_t kPopulatedAtOnce = 16 * kSnapshotPageBytes;
 
 absl::Status lost(const RamRegion& region, std::uint64_t page) {
   return absl::DataLossError(absl::StrFormat(
@@ -120,6 +124,9 @@ class Restore {
       const std::size_t bytes = std::min<std::size_t>(pages.size(), region.memory.size() - offset);
       std::byte* const to = region.memory.data() + offset;
       if (!region.region->recoverable) {
+        if (is_fresh_ && bytes >= kPopulatedAtOnce && region.mapping().is_anonymous()) {
+          ::madvise(to, bytes, MADV_POPULATE_WRITE);  // where the host can, saves most faults
+        }
         copy_to_guest(to, pages.data(), bytes);
       } else if (const std::size_t done = copy_to_guest_or_fault(to, pages.data(), bytes);
                  done != bytes) {
