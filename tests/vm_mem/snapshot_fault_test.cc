@@ -76,7 +76,7 @@ class FaultyCalls final : public FileCalls {
 };
 
 // More than one block of 1 MiB.
-std::vector<vm_test::TestRegion> few_megabytes() { return {{.begin = 0, .pages = 600}}; }
+std::vector<vm_test::TestRegion> few_megabytes() { return {{.begin = 0, .pages = 300}}; }
 
 void fill(SnapshotWorld& world, std::uint64_t seed) {
   for (std::uint64_t page = 0; page < world.page_count(); ++page) world.fill(page, seed + page);
@@ -117,7 +117,7 @@ int calls_of_a_save(const vm_test::TemporaryFolder& folder, SnapshotWorld& world
 }
 
 TEST(SnapshotFaultTest, AFailingCallLeavesTheOldFileAndNothingElse) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world(few_megabytes());
   fill(world, 1000);
   int rename = 0;
@@ -143,7 +143,7 @@ TEST(SnapshotFaultTest, AFailingCallLeavesTheOldFileAndNothingElse) {
 }
 
 TEST(SnapshotFaultTest, InterruptedAndShortCallsGoOn) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world(few_megabytes());
   fill(world, 1000);
   for (const SnapshotIo io : {SnapshotIo::kThreads, SnapshotIo::kBuffered}) {
@@ -166,7 +166,7 @@ TEST(SnapshotFaultTest, InterruptedAndShortCallsGoOn) {
 }
 
 TEST(SnapshotFaultTest, AReadThatFailsLeavesFreshMemoryFresh) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world(few_megabytes());
   fill(world, 1000);
   ASSERT_TRUE(save_snapshot(world.memory(), folder.file("a")).ok());
@@ -190,7 +190,7 @@ TEST(SnapshotFaultTest, AReadThatFailsLeavesFreshMemoryFresh) {
 // A process that is killed before or after any of its calls: the name has the old snapshot or
 // the new one, and the new one from the rename on.
 TEST(SnapshotFaultTest, AKilledSaveLeavesTheOldFileOrTheNewOne) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world(few_megabytes());
   fill(world, 1000);
   int rename = 0;
@@ -217,7 +217,7 @@ TEST(SnapshotFaultTest, AKilledSaveLeavesTheOldFileOrTheNewOne) {
 }
 
 TEST(SnapshotFaultTest, AFileThatMayNotGrowIsRefused) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world(few_megabytes());
   fill(world, 1000);
   rlimit before{};

@@ -35,7 +35,7 @@ const std::vector<vm_test::TestRegion>& one_region() {
 }
 
 TEST(SnapshotSeriesTest, HoldsWhatChanged) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
   world.fill(1, 1);
   world.fill(2, 2);
@@ -59,7 +59,7 @@ TEST(SnapshotSeriesTest, HoldsWhatChanged) {
 }
 
 TEST(SnapshotSeriesTest, WhatAFailedSaveHadCollectedIsInTheNextOne) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
   auto series = SnapshotSeries::begin(world.memory(), "snapshots");
   ASSERT_TRUE(series->save_full(folder.file("a")).ok());
@@ -71,7 +71,7 @@ TEST(SnapshotSeriesTest, WhatAFailedSaveHadCollectedIsInTheNextOne) {
 }
 
 TEST(SnapshotSeriesTest, ARestoredSnapshotIsGoneOnFrom) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
   world.fill(1, 1);
   ASSERT_TRUE(save_snapshot(world.memory(), folder.file("a")).ok());
@@ -88,7 +88,7 @@ TEST(SnapshotSeriesTest, ARestoredSnapshotIsGoneOnFrom) {
 }
 
 TEST(SnapshotSeriesTest, RefusesWhatItCouldNotRestOn) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
   auto series = SnapshotSeries::begin(world.memory(), "snapshots");
   EXPECT_FALSE(SnapshotSeries::begin(world.memory(), "snapshots").ok());
@@ -111,7 +111,7 @@ TEST(SnapshotSeriesTest, RefusesWhatItCouldNotRestOn) {
 }
 
 TEST(SnapshotSeriesTest, AChainEndsAtItsLongest) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world({{.begin = 0, .pages = 4}});
   auto series = SnapshotSeries::begin(world.memory(), "snapshots");
   ASSERT_TRUE(series->save_full(folder.file("0")).ok());
@@ -127,7 +127,7 @@ TEST(SnapshotSeriesTest, AChainEndsAtItsLongest) {
 }
 
 TEST(SnapshotSeriesTest, AParentThatWasReplacedIsNoticed) {
-  const vm_test::TemporaryFolder folder;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
   auto series = SnapshotSeries::begin(world.memory(), "snapshots");
   ASSERT_TRUE(series->save_full(folder.file("a")).ok());
@@ -143,8 +143,8 @@ TEST(SnapshotSeriesTest, AParentThatWasReplacedIsNoticed) {
 }
 
 TEST(SnapshotSeriesTest, ParentsAreWhereTheCallerSaysTheyAre) {
-  const vm_test::TemporaryFolder folder;
-  const vm_test::TemporaryFolder elsewhere;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  const vm_test::TemporaryFolder elsewhere(vm_test::memory_folder());
   SnapshotWorld world;
   world.fill(1, 1);
   auto series = SnapshotSeries::begin(world.memory(), "snapshots");
@@ -202,7 +202,7 @@ void write_all(SnapshotWorld& world, const std::vector<Write>& writes) {
 TEST(SnapshotSeriesTest, EveryChainRestoresWhatWasSaved) {
   ::setenv("RC_PARAMS", "max_success=10 max_size=40", 0);
   EXPECT_TRUE(rc::check([] {
-    const vm_test::TemporaryFolder folder;
+    const vm_test::TemporaryFolder folder(vm_test::memory_folder());
     const std::vector<vm_test::TestRegion> regions = any_regions();
     const auto io = *rc::gen::element(SnapshotIo::kRing, SnapshotIo::kBuffered);
     SnapshotWorld world(regions);
