@@ -23,14 +23,14 @@ configure() {
     -DPROGRAMS="$(echo "$programs" | paste -sd ';' -)" "$@"
 }
 
-# Builds the consumer, where that is not done, and runs every program. What one of the
-# examples prints lies beside it.
+# Builds the consumer, where that is not done, and runs every program, in a folder that it may
+# write to. What one of the examples prints lies beside it.
 run_programs() {
   [ "$mode" = pkg-config ] || cmake --build "$work/consumer"
   count=0
   for program in $programs; do
     name=$(basename "${program%.c*}")
-    "$work/consumer/$name" >"$work/output" || { echo "$mode: $name exited with $?" >&2; exit 1; }
+    (cd "$work" && "$work/consumer/$name") >"$work/output" || { echo "$mode: $name exited with $?" >&2; exit 1; }
     cat "$work/output"
     [ ! -f "${program%.c*}.txt" ] || diff "${program%.c*}.txt" "$work/output"
     count=$((count + 1))
