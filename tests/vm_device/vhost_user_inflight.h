@@ -10,6 +10,7 @@
 #include <mutex>
 #include <ostream>
 
+#include "tests/vm_device/toy_device.h"
 #include "tests/vm_device/vhost_user_front_end.h"
 
 namespace vm_device {
@@ -29,26 +30,19 @@ struct Held {
 };
 
 // Keeps what it takes, and gives back those whose heads it is told, in that order.
-class HoldingDevice final : public VirtioDevice {
+class HoldingDevice final : public ToyDevice {
  public:
   struct Orders {
     std::mutex mutex;
     std::vector<Held> taken;
     std::vector<std::uint16_t> give_back;
-    bool stage = false;  // publish them together
+    std::atomic<bool> stage{false};  // publish them together
     // Takes so many at a time, and answers them the next time that it is called, which it sees to.
-    std::size_t most = SIZE_MAX;
+    std::atomic<std::size_t> most{SIZE_MAX};
     std::atomic<bool> answers{false};
   };
   explicit HoldingDevice(Orders& orders) : orders_(orders) {}
 
-  std::uint32_t device_id() const override { return 2; }
-  std::uint64_t device_features() const override { return 0; }
-  std::uint16_t queue_count() const override { return 1; }
-  std::uint16_t max_queue_size(std::uint16_t) const override { return 16; }
-  void read_config(std::uint64_t, std::span<std::byte>) const override {}
-  void write_config(std::uint64_t, std::span<const std::byte>) override {}
-  void activate(VirtioTransport& transport) override { transport_ = &transport; }
   bool completes_alone(std::uint16_t) const override { return orders_.answers; }
   void reset() override { held_.clear(); }
   void reset_queue(std::uint16_t) override { held_.clear(); }
@@ -84,7 +78,6 @@ class HoldingDevice final : public VirtioDevice {
   }
 
   Orders& orders_;
-  VirtioTransport* transport_ = nullptr;
   std::vector<DescriptorChain> held_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "tests/vm_device/toy_device.h"
 #include "tests/vm_device/vhost_user_translator.h"
 
 namespace vm_device {
@@ -16,7 +17,7 @@ constexpr std::uint64_t kDevice = kRing + 0x6000;
 
 // Keeps its request until it is told, and reaches for its buffer at the end: at bytes of the host's
 // that it has had from the beginning, or by DMA.
-class HoldingDevice final : public VirtioDevice {
+class HoldingDevice final : public ToyDevice {
  public:
   struct Orders {
     bool maps = false;
@@ -26,15 +27,7 @@ class HoldingDevice final : public VirtioDevice {
   };
   explicit HoldingDevice(Orders& orders) : orders_(orders) {}
 
-  std::uint32_t device_id() const override { return 2; }
-  std::uint64_t device_features() const override { return 0; }
-  std::uint16_t queue_count() const override { return 1; }
-  std::uint16_t max_queue_size(std::uint16_t) const override { return 16; }
-  void read_config(std::uint64_t, std::span<std::byte>) const override {}
-  void write_config(std::uint64_t, std::span<const std::byte>) override {}
   void connect(VirtioTransport& transport) override { orders_.transport = &transport; }
-  void activate(VirtioTransport& transport) override { transport_ = &transport; }
-  void reset() override {}
   void notify(std::uint16_t index) override {
     Virtqueue& queue = transport_->queue(index);
     if (!orders_.holds && queue.pop(chain_) == PopStatus::kChain) {
@@ -61,7 +54,6 @@ class HoldingDevice final : public VirtioDevice {
   }
 
   Orders& orders_;
-  VirtioTransport* transport_ = nullptr;
   DescriptorChain chain_;
   DmaMapping mapping_;
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <set>
 
 #include "tests/vm_device/shared_file.h"
@@ -174,8 +175,8 @@ TEST_F(VhostUserMemoryTest, AChangeOfMemoryRevivesNoFailedRing) {
 
 // What a device holds while its rings run, such as the lock of its image.
 struct Holding {
-  bool held = false;
-  int times = 0;
+  std::atomic<bool> held{false};
+  std::atomic<int> times{0};
   absl::Status answer;
   absl::Status parting{};
 

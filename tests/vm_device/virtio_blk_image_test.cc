@@ -15,6 +15,7 @@
 #include "tests/support/bytes.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_device/blk_machine.h"
+#include "tests/vm_device/toy_device.h"
 #include "vm_device/raw_image.h"
 
 namespace vm_device {
@@ -296,24 +297,15 @@ TEST_F(VirtioBlkImageTest, AWriteThatFillsTheDiskLeavesAConsistentDisk) {
 }
 
 // A device that keeps its guest's memory mapped, as one with requests in flight does.
-class MappingDevice final : public VirtioDevice {
+class MappingDevice final : public ToyDevice {
  public:
   explicit MappingDevice(DmaMapping& kept) : kept_(&kept) {}
-  std::uint32_t device_id() const override { return 2; }
-  std::uint64_t device_features() const override { return 0; }
-  std::uint16_t queue_count() const override { return 1; }
-  std::uint16_t max_queue_size(std::uint16_t) const override { return 16; }
-  void read_config(std::uint64_t, std::span<std::byte>) const override {}
-  void write_config(std::uint64_t, std::span<const std::byte>) override {}
-  void activate(VirtioTransport& transport) override { transport_ = &transport; }
-  void reset() override {}
   void notify(std::uint16_t) override {
     *kept_ = transport_->dma().map(BlkMachine::kData, 4096, DmaDirection::kBoth).value();
   }
 
  private:
   DmaMapping* kept_;
-  VirtioTransport* transport_ = nullptr;
 };
 
 TEST(DestroyedDeviceTest, MappingsOfADeviceThatIsGoneHoldNothing) {

@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -197,6 +198,22 @@ def image_in_use():
     make_image()
     with Server("--disk", "disk.img"):
         expect(run("--socket", "other", "--disk", "disk.img"), 1, "disk.img: .*in use.*")
+
+
+def no_permission():
+    if os.geteuid() != 0:
+        return
+    make_image()
+    shutil.copy(VMBLKD, "vmblkd")
+    os.chmod("disk.img", 0o600)
+    os.chmod(".", 0o755)
+    for arguments, pattern in [
+            (["--disk", "disk.img"], "vmblkd: disk.img: Permission denied\n"),
+            (["--null", "1M"], "vmblkd: d.sock: Permission denied\n")]:
+        result = subprocess.run([os.path.abspath("vmblkd"), "--socket", "d.sock", *arguments],
+                                user=65534, capture_output=True, text=True, timeout=60)
+        assert (result.returncode, result.stderr) == (1, pattern), result
+        assert not os.path.exists("d.sock")
 
 
 def a_lock_in_use_passes_from_one_to_the_next():

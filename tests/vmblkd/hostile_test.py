@@ -5,9 +5,9 @@ usage: hostile_test.py VMBLKD [SECONDS [SEED]]
 
 Every message may be cut off, have the wrong descriptors or none, memory that overlaps, wraps,
 lies about its size or is cut off while DMA runs, and rings of rubbish, split and packed. Files of
-noted requests are used again, of either form, rewritten and cut off while the ring runs. The honest front end's
-data stays right meanwhile, and in the end vmblkd has as many descriptors, mappings and threads as
-before. Prints what was tried; by hand it takes as many seconds as it is given.
+noted requests are used again, of either form, rewritten and cut off while the ring runs. The honest
+front end's data stays right meanwhile, and in the end vmblkd has as many descriptors, mappings and
+threads as before. Prints what was tried; by hand it takes as many seconds as it is given.
 """
 import collections
 import os

@@ -69,7 +69,7 @@ class VhostUserIotlb {
   absl::Status put(DmaSegment iova, std::uint64_t user, DmaAccess permitted);
 
   // Takes away what is there.
-  // Errors:  kResourceExhausted: nothing has changed.
+  // Errors:  kResourceExhausted: nothing has changed, or, of the whole, a half of it.
   absl::Status drop(const BusRange& range);
   // Everything. Needs:  no DMA under way.
   void clear();

@@ -168,7 +168,7 @@ absl::Status VhostUserSession::set_features(Message& message) {
     return started;
   }
   features_ = features;
-  if (!rings_.is_any_running()) iotlb_.clear();
+  forget_translations();
   state_.transport.accept(features & ~kOfProtocol, is_translated ? &iotlb_.iommu() : nullptr);
   rings_.use_features(features & ~kOfProtocol, (features & kVhostFeatureProtocol) != 0);
   return absl::OkStatus();

@@ -35,7 +35,7 @@ struct VhostUserRingAddresses {
   friend bool operator==(const VhostUserRingAddresses&, const VhostUserRingAddresses&) = default;
 };
 
-// What is called by VhostUserRings; each may be null.
+// What is called by VhostUserRings; the last two may be null.
 struct VhostUserRingCalls {
   std::function<void(const std::string&, const absl::Status&)> refused;
   std::function<absl::Status()> acquire;
