@@ -18,7 +18,8 @@ endif()
 
 option(VM_UNITY_BUILD "Compile libraries several files at a time: less work in all" OFF)
 
-# vm_unity_build(<target>): where the option says so.
+# vm_unity_build(<target>): where the option says so. A source with names of its own that
+# another has, too, is left out by SKIP_UNITY_BUILD_INCLUSION.
 function(vm_unity_build target)
   if(NOT VM_UNITY_BUILD)
     return()
@@ -103,6 +104,8 @@ if(VM_QUICK_TEST_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   if(VM_SANITIZE)
     add_compile_options(-g1)  # a report needs names and lines, no types
   endif()
+  # A tenth of the compiler's time is the collection of its garbage: not before 1 GiB (in KiB).
+  add_compile_options(--param=ggc-min-heapsize=1048576)
 endif()
 
 # Sanitizers and emulators are slow to start: there one test is a program with all of its
@@ -135,7 +138,7 @@ function(vm_quick_test_target target)
 endfunction()
 
 # vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...] [OPTIMIZED] [PORTABLE]
-#   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>]
+#   [TOGETHER] [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>]
 #   [SANITIZED_ENVIRONMENT <name=value>])
 # One binary per test file; ctest names mirror the path:
 # vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
@@ -143,10 +146,12 @@ endfunction()
 # SANITIZED_ENVIRONMENT likewise in builds with a sanitizer.
 # PORTABLE: nothing of the architecture is in what it tests, so that a quick build for an
 # emulator leaves it out.
+# TOGETHER: its sources get along in one file (vm_unity_build).
 # OPTIMIZED: the preset's flags always, because what the test checks is inlined into
 # it, or because it computes for long.
 function(vm_add_test path)
-  cmake_parse_arguments(arg "OPTIMIZED;PORTABLE" "TIMEOUT;EMULATED_ENVIRONMENT;SANITIZED_ENVIRONMENT"
+  cmake_parse_arguments(arg "OPTIMIZED;PORTABLE;TOGETHER"
+    "TIMEOUT;EMULATED_ENVIRONMENT;SANITIZED_ENVIRONMENT"
     "SOURCES;DEPS;LABELS" ${ARGN})
   if(arg_PORTABLE AND VM_QUICK_TEST_BUILD AND CMAKE_CROSSCOMPILING)
     return()
@@ -156,6 +161,9 @@ function(vm_add_test path)
   target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${target} PRIVATE VM_TEST_SANITIZERS="${VM_SANITIZE}")
+  if(arg_TOGETHER)
+    vm_unity_build(${target})
+  endif()
   if(NOT arg_OPTIMIZED)
     vm_quick_test_target(${target})
   endif()

@@ -16,11 +16,9 @@ constexpr const char* kNoSuchRegister = "E02";
 constexpr const char* kNoSuchThread = "E03";
 constexpr const char* kNoSpace = "E0c";
 constexpr const char* kBadAddress = "E0e";
-constexpr const char* kMalformed = "E16";
 constexpr const char* kDone = "OK";
 
 constexpr unsigned kSigint = 2;
-constexpr unsigned kSigtrap = 5;
 constexpr unsigned kSigsegv = 11;
 constexpr std::size_t kRegisterDigits = 16;
 
@@ -101,26 +99,26 @@ GdbStub::Answer GdbStub::read_general(GdbFields) {
 
 GdbStub::Answer GdbStub::write_general(GdbFields fields) {
   const std::string_view hex = fields.rest();
-  if (hex.size() != kGdbGeneral * kRegisterDigits) return kMalformed;
+  if (hex.size() != kGdbGeneral * kRegisterDigits) return kGdbMalformed;
   for (std::uint64_t number = 0; number < kGdbGeneral; ++number) {
     const auto value = register_value(hex.substr(number * kRegisterDigits, kRegisterDigits));
-    if (!value || !target_.write_register(general_, number, *value)) return kMalformed;
+    if (!value || !target_.write_register(general_, number, *value)) return kGdbMalformed;
   }
   return kDone;
 }
 
 GdbStub::Answer GdbStub::read_register(GdbFields fields) {
   const auto number = fields.number();
-  if (!number || !fields.empty()) return kMalformed;
+  if (!number || !fields.empty()) return kGdbMalformed;
   const auto value = read_gdb_register(target_.hart(general_), *number);
   return value ? register_hex(*value) : kNoSuchRegister;
 }
 
 GdbStub::Answer GdbStub::write_register(GdbFields fields) {
   const auto number = fields.number();
-  if (!number || !fields.skip('=')) return kMalformed;
+  if (!number || !fields.skip('=')) return kGdbMalformed;
   const auto value = register_value(fields.rest());
-  if (!value) return kMalformed;
+  if (!value) return kGdbMalformed;
   return target_.write_register(general_, *number, *value) ? kDone : kNoSuchRegister;
 }
 
@@ -128,7 +126,7 @@ GdbStub::Answer GdbStub::read_memory(GdbFields fields) {
   const auto address = fields.number();
   const bool separated = fields.skip(',');
   const auto bytes = fields.number();
-  if (!address || !separated || !bytes || !fields.empty()) return kMalformed;
+  if (!address || !separated || !bytes || !fields.empty()) return kGdbMalformed;
   const std::uint64_t most = kGdbPacketBytes / 2;
   const std::string read =
       target_.read_memory(general_, *address, static_cast<std::size_t>(std::min(*bytes, most)));
@@ -139,9 +137,9 @@ GdbStub::Answer GdbStub::write_memory(GdbFields fields) {
   const auto address = fields.number();
   const bool separated = fields.skip(',');
   const auto bytes = fields.number();
-  if (!address || !separated || !bytes || !fields.skip(':')) return kMalformed;
+  if (!address || !separated || !bytes || !fields.skip(':')) return kGdbMalformed;
   const auto data = bytes_of_hex(fields.rest());
-  if (!data || data->size() != *bytes) return kMalformed;
+  if (!data || data->size() != *bytes) return kGdbMalformed;
   return target_.write_memory(general_, *address, *data) ? kDone : kBadAddress;
 }
 
@@ -149,9 +147,9 @@ GdbStub::Answer GdbStub::write_binary(GdbFields fields) {
   const auto address = fields.number();
   const bool separated = fields.skip(',');
   const auto bytes = fields.number();
-  if (!address || !separated || !bytes || !fields.skip(':')) return kMalformed;
+  if (!address || !separated || !bytes || !fields.skip(':')) return kGdbMalformed;
   const auto data = gdb_unescape(fields.rest());
-  if (!data || data->size() != *bytes) return kMalformed;
+  if (!data || data->size() != *bytes) return kGdbMalformed;
   return target_.write_memory(general_, *address, *data) ? kDone : kBadAddress;
 }
 
@@ -161,7 +159,7 @@ GdbStub::Answer GdbStub::insert(GdbFields fields) {
   if (kind && *kind > 1) return "";
   const bool separated = fields.skip(',');
   const auto address = fields.number();
-  if (!kind || !separated || !address) return kMalformed;
+  if (!kind || !separated || !address) return kGdbMalformed;
   return target_.insert(static_cast<BreakpointKind>(*kind), *address) ? kDone : kNoSpace;
 }
 
@@ -170,7 +168,7 @@ GdbStub::Answer GdbStub::remove(GdbFields fields) {
   if (kind && *kind > 1) return "";
   const bool separated = fields.skip(',');
   const auto address = fields.number();
-  if (!kind || !separated || !address) return kMalformed;
+  if (!kind || !separated || !address) return kGdbMalformed;
   target_.remove(static_cast<BreakpointKind>(*kind), *address);
   return kDone;
 }
@@ -186,11 +184,11 @@ std::optional<std::size_t> GdbStub::hart_of(GdbFields& fields) const {
 
 GdbStub::Answer GdbStub::select(GdbFields fields) {
   const bool general = fields.skip('g');
-  if (!general && !fields.skip('c')) return kMalformed;
+  if (!general && !fields.skip('c')) return kGdbMalformed;
   const bool all = fields.skip("-1");
   const auto hart = all ? std::optional(general_) : hart_of(fields);
   if (!hart) return kNoSuchThread;
-  if (!fields.empty()) return kMalformed;
+  if (!fields.empty()) return kGdbMalformed;
   if (general) general_ = *hart;
   if (!general) continued_ = all ? std::nullopt : hart;
   return kDone;
@@ -226,9 +224,9 @@ GdbStub::Answer GdbStub::description(GdbFields fields) {
   const auto offset = fields.number();
   const bool separated = fields.skip(',');
   const auto bytes = fields.number();
-  if (!offset || !separated || !bytes || !fields.empty()) return kMalformed;
+  if (!offset || !separated || !bytes || !fields.empty()) return kGdbMalformed;
   const std::string all = gdb_target_description();
-  if (*offset > all.size()) return kMalformed;
+  if (*offset > all.size()) return kGdbMalformed;
   // An escape takes two bytes.
   const std::size_t most = std::min<std::uint64_t>(*bytes, kGdbPacketBytes / 2 - 1);
   const std::string_view part = std::string_view(all).substr(*offset, most);
@@ -274,7 +272,7 @@ std::string GdbStub::note_breakpoint() {
   if (kind && tells_breakpoints_) {
     reason = *kind == BreakpointKind::kSoftware ? "swbreak:;" : "hwbreak:;";
   }
-  return stopped(kSigtrap, static_cast<std::size_t>(state.number), reason);
+  return stopped(kGdbSigtrap, static_cast<std::size_t>(state.number), reason);
 }
 
 std::string GdbStub::note_trap_loop() {

@@ -22,6 +22,10 @@ enum class GdbState : std::uint8_t {
   kKilled,    // the client wants the run to end
 };
 
+// An error of the protocol's, by errno's EINVAL.
+constexpr const char* kGdbMalformed = "E16";
+constexpr unsigned kGdbSigtrap = 5;
+
 // Harts are threads, numbered from 1.
 //
 // Source:  "Debugging with GDB", appendix E.

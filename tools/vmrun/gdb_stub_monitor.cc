@@ -8,7 +8,6 @@
 namespace vmrun {
 namespace {
 
-constexpr const char* kMalformed = "E16";
 constexpr std::string_view kHelp =
     "info                  what each hart does\n"
     "translate ADDRESS     where a virtual address (hexadecimal) is in physical memory\n"
@@ -19,7 +18,7 @@ constexpr std::string_view kHelp =
 
 GdbStub::Answer GdbStub::monitor(GdbFields fields) {
   const auto line = bytes_of_hex(fields.rest());
-  return line ? hex_of(monitor_text(*line)) : kMalformed;
+  return line ? hex_of(monitor_text(*line)) : kGdbMalformed;
 }
 
 std::string GdbStub::monitor_text(std::string_view line) {

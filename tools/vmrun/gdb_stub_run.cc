@@ -8,13 +8,6 @@
 #include "tools/vmrun/gdb_stub.h"
 
 namespace vmrun {
-namespace {
-
-constexpr const char* kMalformed = "E16";
-constexpr unsigned kSigtrap = 5;
-
-}  // namespace
-
 GdbStub::Answer GdbStub::go_on(GdbFields fields) { return resume_at(fields, 'c'); }
 GdbStub::Answer GdbStub::step(GdbFields fields) { return resume_at(fields, 's'); }
 
@@ -36,7 +29,7 @@ GdbStub::Answer GdbStub::resume_at(GdbFields fields, char kind) {
   if (!fields.empty()) {
     const auto pc = fields.number();
     if (!pc || !fields.empty() || !target_.write_register(hart, kGdbPc, *pc)) {
-      return kMalformed;
+      return kGdbMalformed;
     }
   }
   if (kind == 's') return perform({{'s', hart}});
@@ -63,7 +56,7 @@ GdbStub::Answer GdbStub::resume(GdbFields fields) {
   std::vector<Action> actions;
   while (!fields.empty()) {
     const auto action = action_of(fields.until(';'));
-    if (!action) return kMalformed;
+    if (!action) return kGdbMalformed;
     actions.push_back(*action);
   }
   return perform(actions);
@@ -81,7 +74,7 @@ GdbStub::Answer GdbStub::perform(const std::vector<Action>& actions) {
     kinds[hart] = found->kind;
     running.set(hart);
   }
-  if (running.none()) return kMalformed;
+  if (running.none()) return kGdbMalformed;
   target_.arm();
   if (std::find(kinds.begin(), kinds.end(), 's') != kinds.end()) return step_once(kinds);
   target_.machine().let_run(running);
@@ -106,7 +99,7 @@ GdbStub::Answer GdbStub::step_once(const std::vector<char>& kinds) {
   }
   if (machine.finish()) return note_end(machine.finish()->kind == FinishKind::kFail ? 1 : 0);
   const std::size_t shown = broken.value_or(stepped.value_or(general_));
-  return stopped(kSigtrap, shown, broken && tells_breakpoints_ ? "swbreak:;" : "");
+  return stopped(kGdbSigtrap, shown, broken && tells_breakpoints_ ? "swbreak:;" : "");
 }
 
 }  // namespace vmrun
