@@ -30,6 +30,11 @@ struct FileIdentity {
     if (::stat(path.c_str(), &about) != 0) return std::nullopt;
     return FileIdentity{.device = about.st_dev, .number = about.st_ino};
   }
+  static std::optional<FileIdentity> of(const internal::OpenFile& file) {
+    struct stat about = {};
+    if (::fstat(file.fd.get(), &about) != 0) return std::nullopt;
+    return FileIdentity{.device = about.st_dev, .number = about.st_ino};
+  }
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
@@ -39,15 +44,35 @@ struct Link {
   FileIdentity file;
 };
 
+std::vector<RegionId> ids_of(const GuestRam& ram) {
+  std::vector<RegionId> ids;
+  for (const RamRegion& region : ram.regions()) ids.push_back(region.id);
+  return ids;
+}
+
+// Bit p % 64 of word p / 64 for each page p that [begin, end) touches.
+void mark_pages(std::vector<std::uint64_t>& words, std::uint64_t begin, std::uint64_t end) {
+  for (std::uint64_t page = begin / kDirtyPageBytes; page * kDirtyPageBytes < end; ++page) {
+    words[page / 64] |= std::uint64_t{1} << page % 64;
+  }
+}
+
 }  // namespace
 
 class SnapshotSeries::State {
  public:
-  State(MemoryManager& memory, DirtyClient client) : memory_(memory), client_(client) {}
+  explicit State(MemoryManager& memory) : memory_(memory) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-  ~State() { memory_.remove_dirty_client(client_).IgnoreError(); }
+  ~State() {
+    if (client_) memory_.remove_dirty_client(*client_).IgnoreError();
+  }
 
+  absl::Status begin(std::string_view client) {
+    const absl::StatusOr<DirtyClient> added = memory_.add_dirty_client(client);
+    if (added.ok()) client_ = *added;
+    return added.status();
+  }
   void watch(ForeignWriteTracker& writer) { writers_.push_back(&writer); }
   absl::Status adopt(const Snapshot& snapshot);
   absl::StatusOr<SnapshotSaved> save(const std::string& path, const SnapshotSaveOptions& options,
@@ -55,15 +80,17 @@ class SnapshotSeries::State {
 
  private:
   absl::Status collect(const GuestRam& ram);
+  void collect_unseen(const RamRegion& region, std::vector<std::uint64_t>& words) const;
   absl::Status check_base(const std::string& path, const GuestRam& ram) const;
   bool has_link(const std::string& path) const;
 
   MemoryManager& memory_;
-  DirtyClient client_;
+  std::optional<DirtyClient> client_;
   std::vector<ForeignWriteTracker*> writers_;
   internal::DirtyWords dirty_;  // since base_, what was harvested
   internal::SnapshotBase base_;
   std::vector<internal::RegionEntry> regions_;  // of base_
+  std::vector<RegionId> region_ids_;            // of regions_
   std::vector<Link> links_;                     // base_'s file last; none: there is no base
 };
 
@@ -76,14 +103,12 @@ absl::Status SnapshotSeries::State::adopt(const Snapshot& snapshot) {
     return same;
   }
   for (const auto& file : chain.files()) {
-    const auto identity = FileIdentity::of(file->file().path);
-    if (!identity) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("%s: the file is gone", file->file().path));
-    }
-    links_.insert(links_.begin(), {.path = file->file().path, .file = *identity});
+    links_.insert(links_.begin(),
+                  {.path = file->file().path,
+                   .file = FileIdentity::of(file->file()).value_or(FileIdentity{})});
   }
   regions_ = ram->entries();
+  region_ids_ = ids_of(*ram);
   base_ = {.id = chain.info().id,
            .seal = chain.youngest().seal(),
            .depth = chain.info().depth,
@@ -103,7 +128,7 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
     words.resize(
         std::max<std::size_t>(words.size(), region.entry.bytes / kDirtyPageBytes / 64 + 1));
     DirtyPages pages;
-    if (absl::Status told = memory_.harvest_dirty(client_, region.id, pages); !told.ok()) {
+    if (absl::Status told = memory_.harvest_dirty(*client_, region.id, pages); !told.ok()) {
       return {
           told.code(),
           absl::StrFormat("%s: set_dirty_tracking() before the series begins, or save_snapshot() "
@@ -112,8 +137,21 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
     }
     const std::size_t count = std::min(words.size(), pages.words().size());
     for (std::size_t i = 0; i < count; ++i) words[i] |= pages.words()[i];
+    collect_unseen(region, words);
   }
   return absl::OkStatus();
+}
+
+// What was written without a mark: through a lease that nobody has released yet, and the whole
+// of a region that came in the place of another.
+void SnapshotSeries::State::collect_unseen(const RamRegion& region,
+                                           std::vector<std::uint64_t>& words) const {
+  region.region->lease_windows.for_each_written([&](std::uint64_t begin, std::uint64_t end) {
+    mark_pages(words, begin, std::min(end, region.entry.bytes));
+  });
+  if (!links_.empty() && std::ranges::find(region_ids_, region.id) == region_ids_.end()) {
+    mark_pages(words, 0, region.entry.bytes);
+  }
 }
 
 bool SnapshotSeries::State::has_link(const std::string& path) const {
@@ -127,7 +165,9 @@ absl::Status SnapshotSeries::State::check_base(const std::string& path, const Gu
         absl::StrFormat("%s: there is no snapshot that it could rest on: save a full one", path));
   }
   const Link& base = links_.back();
-  if (FileIdentity::of(base.path) != base.file) {
+  // A file that is made anew may have the number of the old one.
+  const auto found = internal::SnapshotFile::mark_of(base.path);
+  if (!found.ok() || *found != internal::SnapshotMark{.id = base_.id, .seal = base_.seal}) {
     return absl::FailedPreconditionError(
         absl::StrFormat("%s: %s, which it would rest on, is gone or was replaced: save a full one",
                         path, base.path));
@@ -157,23 +197,29 @@ absl::StatusOr<SnapshotSaved> SnapshotSeries::State::save(const std::string& pat
     if (absl::Status fits = check_base(path, *ram); !fits.ok()) return fits;
   }
   if (absl::Status collected = collect(*ram); !collected.ok()) return collected;
-  const bool replaces = has_link(path);
+  // What it replaces is gone, even where an error comes after it got its name.
+  if (has_link(path)) links_.clear();
+  // All that takes memory comes before, so that what is known of the base stays whole.
+  std::vector<Link> links = incremental ? links_ : std::vector<Link>{};
+  links.push_back({.path = path, .file = {}});
+  internal::SnapshotBase base{.id = {},
+                              .seal = 0,
+                              .depth = static_cast<std::uint32_t>(links.size() - 1),
+                              .name = internal::name_of_file(path)};
+  std::vector<internal::RegionEntry> regions = ram->entries();
+  std::vector<RegionId> region_ids = ids_of(*ram);
   const absl::StatusOr<internal::SaveOutcome> outcome = internal::save_memory(
       memory_, {.path = path, .io = options.io}, options,
       incremental ? base_ : internal::SnapshotBase{}, incremental ? &dirty_ : nullptr);
-  if (!outcome.ok()) {
-    // It may have got its name all the same: nothing can rest on what was there.
-    if (replaces) links_.clear();
-    return outcome.status();
-  }
-  if (!incremental) links_.clear();
-  links_.push_back({.path = path, .file = FileIdentity::of(path).value_or(FileIdentity{})});
+  if (!outcome.ok()) return outcome.status();
+  links.back().file = FileIdentity::of(path).value_or(FileIdentity{});
+  base.id = outcome->written.id;
+  base.seal = outcome->written.seal;
+  links_ = std::move(links);
+  base_ = std::move(base);
+  regions_ = std::move(regions);
+  region_ids_ = std::move(region_ids);
   dirty_.clear();
-  regions_ = ram->entries();
-  base_ = {.id = outcome->written.id,
-           .seal = outcome->written.seal,
-           .depth = static_cast<std::uint32_t>(links_.size() - 1),
-           .name = internal::name_of_file(path)};
   return internal::saved_of(*outcome);
 }
 
@@ -184,23 +230,26 @@ SnapshotSeries::~SnapshotSeries() = default;
 
 absl::StatusOr<SnapshotSeries> SnapshotSeries::make(MemoryManager& memory,
                                                     std::string_view client) {
-  const absl::StatusOr<DirtyClient> added = memory.add_dirty_client(client);
-  if (!added.ok()) return added.status();
-  return SnapshotSeries(std::make_unique<State>(memory, *added));
+  // First, so that nothing that takes memory comes after the client is there.
+  auto state = std::make_unique<State>(memory);
+  if (absl::Status begun = state->begin(client); !begun.ok()) return begun;
+  return SnapshotSeries(std::move(state));
 }
 
 absl::StatusOr<SnapshotSeries> SnapshotSeries::begin(MemoryManager& memory,
                                                      std::string_view client) {
-  return make(memory, client);
+  return internal::without_exceptions([&] { return make(memory, client); });
 }
 
 absl::StatusOr<SnapshotSeries> SnapshotSeries::resume(MemoryManager& memory,
                                                       std::string_view client,
                                                       const Snapshot& snapshot) {
-  absl::StatusOr<SnapshotSeries> series = make(memory, client);
-  if (!series.ok()) return series.status();
-  if (absl::Status adopted = series->state_->adopt(snapshot); !adopted.ok()) return adopted;
-  return series;
+  return internal::without_exceptions([&]() -> absl::StatusOr<SnapshotSeries> {
+    absl::StatusOr<SnapshotSeries> series = make(memory, client);
+    if (!series.ok()) return series.status();
+    if (absl::Status adopted = series->state_->adopt(snapshot); !adopted.ok()) return adopted;
+    return series;
+  });
 }
 
 void SnapshotSeries::watch(ForeignWriteTracker& writer) { state_->watch(writer); }

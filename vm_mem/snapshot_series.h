@@ -21,8 +21,8 @@ namespace vm_mem {
 class SnapshotSeries {
  public:
   // Adds the dirty client `client`, which counts from the first save on. Every RAM region must
-  // be tracked (RamOptions::dirty_tracking), and whoever writes to it must mark, or be told
-  // of by watch().
+  // be tracked (RamOptions::dirty_tracking), without a break, and whoever writes to it must
+  // mark, or be told of by watch().
   //
   // Needs:   `memory` outlives it.
   // Errors:  those of MemoryManager::add_dirty_client()
@@ -48,6 +48,8 @@ class SnapshotSeries {
   absl::StatusOr<SnapshotSaved> save_full(const std::string& path,
                                           const SnapshotSaveOptions& options = {});
   // Holds the pages that were written since the last snapshot of the series, and rests on it.
+  // All that a lease for writing shows counts as written (SnapshotLeases::kIgnore), and so does
+  // all of a region that was removed and added again.
   // That is found again by its name in the same folder, unless who opens this one says where
   // else. A snapshot that is replaced by another, or removed, takes those that rest on it along.
   //

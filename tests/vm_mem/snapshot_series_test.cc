@@ -6,6 +6,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,48 @@ TEST(SnapshotSeriesTest, WhatAFailedSaveHadCollectedIsInTheNextOne) {
   EXPECT_EQ(restored(folder.file("b"), one_region()), world.bytes());
 }
 
+// The marks of what is written through it come with its release, which may be after the save.
+TEST(SnapshotSeriesTest, WhatALeaseThatIsStillHeldMayHaveWrittenIsSaved) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  SnapshotWorld world;
+  const auto leased = *GuestRange::make(world.address_of(3), 2 * 4096);
+  auto lease = world.memory().lease(leased, LeaseAccess::kReadWrite);
+  ASSERT_TRUE(lease.ok());
+  const auto read = world.memory().lease(leased, LeaseAccess::kRead);
+  auto series = SnapshotSeries::begin(world.memory(), "snapshots");
+  ASSERT_TRUE(series->save_full(folder.file("a"), {.leases = SnapshotLeases::kIgnore}).ok());
+  lease->bytes()[4096] = std::byte{7};
+  EXPECT_FALSE(series->save_incremental(folder.file("b")).ok());
+  const auto saved =
+      series->save_incremental(folder.file("b"), {.leases = SnapshotLeases::kIgnore});
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_EQ(saved->data_pages, 1);
+  EXPECT_EQ(saved->zero_pages, 1);
+  EXPECT_EQ(restored(folder.file("b"), one_region()), world.bytes());
+}
+
+// The new region has other memory: what the old one had is not to be seen in it.
+TEST(SnapshotSeriesTest, ARegionThatCameInThePlaceOfAnotherIsSavedWhole) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  SnapshotWorld world;
+  world.fill(5, 1);
+  world.fill(6, 2);
+  auto series = SnapshotSeries::begin(world.memory(), "snapshots");
+  ASSERT_TRUE(series->save_full(folder.file("a")).ok());
+  ASSERT_TRUE(world.memory().remove_region(world.ids()[0], RemovePolicy::kWait).ok());
+  RamOptions options;
+  options.dirty_tracking = DirtyTracking::kOn;
+  const auto range = *GuestRange::make(world.address_of(0), world.page_count() * 4096);
+  ASSERT_TRUE(world.memory().add_ram(range, options).ok());
+  world.fill(6, 3);
+  ASSERT_TRUE(series->save_incremental(folder.file("b")).ok());
+  EXPECT_EQ(restored(folder.file("b"), one_region()), world.bytes());
+  world.fill(7, 4);
+  const auto next = series->save_incremental(folder.file("c"));
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(next->data_pages, 1);
+}
+
 TEST(SnapshotSeriesTest, ARestoredSnapshotIsGoneOnFrom) {
   const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;
@@ -108,6 +151,31 @@ TEST(SnapshotSeriesTest, RefusesWhatItCouldNotRestOn) {
   const absl::Status untracked = series->save_full(folder.file("c")).status();
   EXPECT_EQ(untracked.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(untracked.message()), HasSubstr("set_dirty_tracking()"));
+}
+
+// Told by what is in it: the number of a file that is gone is given to the next one.
+TEST(SnapshotSeriesTest, ABaseThatWasWrittenOverInPlaceIsNoticed) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  SnapshotWorld world;
+  world.fill(1, 1);
+  auto series = SnapshotSeries::begin(world.memory(), "snapshots");
+  ASSERT_TRUE(series->save_full(folder.file("a")).ok());
+  ASSERT_TRUE(save_snapshot(world.memory(), folder.file("other")).ok());
+  const std::vector<std::byte> before = vm_test::file_bytes(folder.file("a"));
+  const auto write_over = [&](const std::vector<std::byte>& bytes) {
+    std::ofstream(folder.file("a"), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+  };
+  const auto snapshot = Snapshot::open(folder.file("a"));
+  write_over(vm_test::file_bytes(folder.file("other")));
+  const absl::Status refused = series->save_incremental(folder.file("b")).status();
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("gone or was replaced"));
+  auto resumed = SnapshotSeries::resume(world.memory(), "more", *snapshot);
+  EXPECT_FALSE(resumed->save_incremental(folder.file("b")).ok());
+  write_over(before);
+  EXPECT_TRUE(series->save_incremental(folder.file("b")).ok());
+  EXPECT_EQ(restored(folder.file("b"), one_region()), world.bytes());
 }
 
 TEST(SnapshotSeriesTest, AChainEndsAtItsLongest) {

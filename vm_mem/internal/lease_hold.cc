@@ -84,6 +84,7 @@ absl::Status LeaseHold::take(const MapSection& section, std::uint64_t offset, st
   Piece& piece = pieces_.emplace_back(Piece{.owner = section.owner, .regions = owner_of(section)});
   piece.held.begin = section.region_offset + offset;
   piece.held.end = piece.held.begin + bytes;
+  piece.held.writes = writes();
   piece.begin = begin;
   piece.end = begin + bytes;
   Region& shown = *piece.regions.shown;

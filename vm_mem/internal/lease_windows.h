@@ -11,6 +11,7 @@ namespace vm_mem::internal {
 struct LeaseWindow {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
+  bool writes = false;
   LeaseWindow* before = nullptr;
   LeaseWindow* after = nullptr;
 };
@@ -25,6 +26,15 @@ class LeaseWindows {
   // How many have a byte of [begin, end).
   // Cost:  a step for each window of the region.
   std::uint64_t count(std::uint64_t begin, std::uint64_t end);
+  // Calls `visit(begin, end)` for each that may be written through.
+  // Needs:  `visit` does nothing about leases.
+  template <typename Visit>
+  void for_each_written(Visit visit) {
+    const std::lock_guard lock(mutex_);
+    for (const LeaseWindow* it = ring_.after; it != &ring_; it = it->after) {
+      if (it->writes) visit(it->begin, it->end);
+    }
+  }
 
  private:
   std::mutex mutex_;

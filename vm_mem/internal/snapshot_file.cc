@@ -26,6 +26,15 @@ absl::StatusOr<std::unique_ptr<SnapshotFile>> SnapshotFile::open(const std::stri
   return file;
 }
 
+absl::StatusOr<SnapshotMark> SnapshotFile::mark_of(const std::string& path) {
+  std::uint64_t bytes = 0;
+  absl::StatusOr<OpenFile> opened = open_to_read(path, bytes);
+  if (!opened.ok()) return opened.status();
+  SnapshotFile file(*std::move(opened), bytes, {}, FileCalls::host());
+  if (absl::Status read = file.read_ends(); !read.ok()) return read;
+  return SnapshotMark{.id = file.superblock_.id, .seal = file.seal_};
+}
+
 SnapshotFile::SnapshotFile(OpenFile file, std::uint64_t bytes, const ReadLimits& limits,
                            FileCalls& calls)
     : file_(std::move(file)),

@@ -30,6 +30,14 @@ struct ReadLimits {
   std::uint64_t table_bytes = UINT64_MAX;  // of all tables that are kept in memory
 };
 
+// Which snapshot a file is, and of which content.
+struct SnapshotMark {
+  SnapshotId id;
+  std::uint32_t seal = 0;
+
+  friend bool operator==(const SnapshotMark&, const SnapshotMark&) = default;
+};
+
 class SnapshotFile {
  public:
   // Reads by pread(2) alone, since a mapped file that somebody shortens ends the process.
@@ -38,6 +46,8 @@ class SnapshotFile {
   static absl::StatusOr<std::unique_ptr<SnapshotFile>> open(const std::string& path,
                                                             const ReadLimits& limits,
                                                             FileCalls& calls = FileCalls::host());
+  // By its first and its last page alone.
+  static absl::StatusOr<SnapshotMark> mark_of(const std::string& path);
 
   const OpenFile& file() const { return file_; }
   FileCalls& calls() const { return calls_; }
