@@ -32,12 +32,13 @@ class SnapshotChain;
 // What a save, or a restore, does about leases of RAM.
 enum class SnapshotLeases : std::uint8_t {
   kRefuse,  // kUnavailable: somebody may write meanwhile
-  kIgnore,  // the caller vouches that nobody writes through one
+  kIgnore,  // the caller vouches that nobody writes through one meanwhile
 };
 
 struct SnapshotSaveOptions {
   std::vector<DeviceState> states = {};
-  // Pages that lie first in the file, in this order, so that a restore gets them sooner.
+  // Pages that lie first in the file, in this order, so that a restore gets them sooner. What is
+  // named again counts once.
   std::vector<GuestAddress> working_set = {};
   SnapshotLeases leases = SnapshotLeases::kRefuse;
   SnapshotIo io = SnapshotIo::kRing;
@@ -118,6 +119,7 @@ class Snapshot {
   // Errors:  kNotFound; kDataLoss; of the host
   absl::StatusOr<DeviceState> state(const std::string& id) const;
   // As it was given to the save, pages one by one.
+  // Errors:  std::bad_alloc alone, as chain()
   std::vector<GuestAddress> working_set() const;
 
   // Reads every page of every file of the chain, and all states, and compares the checksums.

@@ -109,6 +109,17 @@ TEST(SnapshotTest, StatesWorkingSetAndInfoComeBack) {
   EXPECT_EQ(first, SnapshotWorld::page_of(67));
 }
 
+// More pages than there are would be refused by who reads the file.
+TEST(SnapshotTest, AWorkingSetNamesEachPageOnce) {
+  const vm_test::TemporaryFolder folder;
+  SnapshotWorld world({{.begin = 0, .pages = 4}});
+  world.fill(2, 1);
+  const GuestAddress page = world.address_of(2);
+  saved(world, folder.file("a"),
+        {.working_set = {page, world.address_of(1), page, page.offset_by(8), page, page}});
+  EXPECT_EQ(opened(folder.file("a")).working_set(), (std::vector{page, world.address_of(1)}));
+}
+
 TEST(SnapshotTest, NamesWhatItRefusesAndLeavesNothing) {
   const vm_test::TemporaryFolder folder;
   SnapshotWorld world;

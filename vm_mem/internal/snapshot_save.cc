@@ -160,9 +160,12 @@ class Save {
 absl::StatusOr<std::vector<PageRun>> runs_of(const GuestRam& ram,
                                              std::span<const GuestAddress> pages) {
   std::vector<PageRun> runs;
+  std::vector<bool> named(pages.empty() ? 0 : ram.page_count());
   for (const GuestAddress address : pages) {
     const absl::StatusOr<std::uint32_t> page = ram.page_at(address);
     if (!page.ok()) return page.status();
+    if (named[*page]) continue;
+    named[*page] = true;
     if (!runs.empty() && runs.back().first + runs.back().count == *page) {
       ++runs.back().count;
     } else {
