@@ -17,9 +17,8 @@ absl::Status verify_chain(const internal::SnapshotChain& chain,
   for (std::size_t i = 0; i < chain.files().size(); ++i) {
     const auto more = chain.files()[i]->data_runs(static_cast<std::uint32_t>(i));
     runs.insert(runs.end(), more.begin(), more.end());
-    for (const DeviceState& state : chain.files()[i]->states()) {
-      const auto read = chain.files()[i]->read_state(state.id);
-      if (!read.ok()) return read.status();
+    if (absl::Status sections = chain.files()[i]->verify_sections(); !sections.ok()) {
+      return sections;
     }
   }
   internal::sort_by_place(runs);
@@ -69,7 +68,7 @@ std::vector<SnapshotInfo> Snapshot::chain() const {
 const std::vector<DeviceState>& Snapshot::states() const { return chain_->youngest().states(); }
 
 absl::StatusOr<DeviceState> Snapshot::state(const std::string& id) const {
-  return chain_->youngest().read_state(id);
+  return internal::without_exceptions([&] { return chain_->youngest().read_state(id); });
 }
 
 std::vector<GuestAddress> Snapshot::working_set() const {
@@ -84,6 +83,7 @@ std::vector<GuestAddress> Snapshot::working_set() const {
 absl::Status Snapshot::verify(const SnapshotReadOptions& options) const {
   return internal::without_exceptions([&] { return verify_chain(*chain_, options); });
 }
+
 absl::Status restore_snapshot(MemoryManager& memory, const Snapshot& snapshot,
                               const SnapshotRestoreOptions& options) {
   return internal::without_exceptions(

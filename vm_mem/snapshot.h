@@ -78,8 +78,8 @@ enum class SnapshotParents : std::uint8_t { kOpen, kIgnore };
 struct SnapshotOpenOptions {
   // kIgnore: info, states and verify() of this file alone, though it rests on others.
   SnapshotParents parents = SnapshotParents::kOpen;
-  // Where a parent is, by the name that it was saved under. Not given: in the folder of the
-  // file that rests on it.
+  // Where a parent is, by the name that it was saved under: one without a folder. Not given: in
+  // the folder of the file that rests on it.
   std::function<absl::StatusOr<std::string>(const SnapshotId& parent, const std::string& name)>
       find_parent = {};
   // The most that a file's tables may take in memory: what a hostile file can make this
@@ -122,7 +122,7 @@ class Snapshot {
   // Errors:  std::bad_alloc alone, as chain()
   std::vector<GuestAddress> working_set() const;
 
-  // Reads every page of every file of the chain, and all states, and compares the checksums.
+  // Reads every page and every section of every file of the chain, and compares the checksums.
   //
   // Errors:  kDataLoss with file, offset and guest address of the first page that differs;
   //          of the host; kCancelled

@@ -144,6 +144,13 @@ TEST_F(SnapshotHostileTest, SectionsOfUnknownKindsAreSkippedUnlessTheyAreRequire
   };
   EXPECT_TRUE(changed(rename(0)).ok());
   expect(changed(rename(1)), absl::StatusCode::kUnimplemented, "kind 77");
+  // They have a checksum, too.
+  SnapshotImage image(good());
+  const std::span<std::byte> unknown = image.section(SectionKind::kWorkingSet);
+  rename(0)(image);
+  image.reseal();
+  unknown[0] ^= std::byte{1};
+  expect(written(image), absl::StatusCode::kDataLoss, "checksum");
 }
 
 TEST_F(SnapshotHostileTest, CountsAndOffsetsAreHeldToTheFile) {
@@ -154,6 +161,7 @@ TEST_F(SnapshotHostileTest, CountsAndOffsetsAreHeldToTheFile) {
   };
   expect(changed(in_footer(24, huge)), kDamaged, "should have");
   expect(changed(in_footer(32, huge)), kDamaged, "data pages");
+  expect(changed(in_footer(32, std::uint64_t{10})), kDamaged, "data pages");
   expect(changed(in_footer(40, huge)), kDamaged, "section table");
   expect(changed(in_footer(48, std::uint32_t{1} << 31)), kDamaged, "sections");
   expect(changed(in_footer(48, std::uint32_t{16000})), kDamaged, "section table");
@@ -179,6 +187,51 @@ TEST_F(SnapshotHostileTest, CountsAndOffsetsAreHeldToTheFile) {
   expect(changed(guest_pages(huge)), kDamaged, "guest pages");
   expect(changed(guest_pages(15)), kDamaged, "more pages than");
   expect(changed(guest_pages(17)), kDamaged, "fewer pages than");
+}
+
+// Data pages as many as reach past the table, and a section of an unknown kind that leads back to
+// the others by running past 2^64: pages and sections would be one.
+TEST_F(SnapshotHostileTest, SectionsMayNotWrapAround) {
+  SnapshotImage image(good());
+  const auto table = SnapshotImage::get<std::uint64_t>(image.footer(), 40);
+  const auto regions = SnapshotImage::get<std::uint64_t>(image.entry(SectionKind::kRegions), 16);
+  const std::uint64_t pages = table / 4096;  // one more than there is room for
+  SnapshotImage::put(image.section(SectionKind::kPageMap), 36,
+                     static_cast<std::uint32_t>(1 + pages - 4));
+  SnapshotImage::put(image.entry(SectionKind::kPageChecksums), 24, pages * 4);
+  SnapshotImage::put(image.footer(), 32, pages);
+  const auto count = SnapshotImage::get<std::uint32_t>(image.footer(), 48);
+  const auto entries = std::span(image.bytes()).subspan(table, 4096);
+  std::ranges::copy_backward(entries.first(count * 128), entries.begin() + (count + 1) * 128);
+  SnapshotImage::put(image.footer(), 48, count + 1);
+  SnapshotImage::put(entries, 0, std::uint32_t{77});
+  SnapshotImage::put(entries, 8, std::uint32_t{0});
+  SnapshotImage::put(entries, 16, table + 4096);
+  SnapshotImage::put(entries, 24, regions - (table + 4096));
+  image.reseal();
+  expect(written(image), absl::StatusCode::kDataLoss, "0xa data pages");
+}
+
+// By a few bytes of a file: all of 16 TiB of memory as a working set.
+TEST_F(SnapshotHostileTest, WhatTablesStandForIsLimitedToo) {
+  const auto pages = (std::uint64_t{1} << 32) - 1;
+  const auto change = [&](SnapshotImage& image) {
+    SnapshotImage::put(image.superblock(), 80, pages);
+    SnapshotImage::put(image.section(SectionKind::kRegions), 40, (pages - 8) * 4096);
+    SnapshotImage::put(image.section(SectionKind::kWorkingSet), 0, std::uint32_t{0});
+    SnapshotImage::put(image.section(SectionKind::kWorkingSet), 4,
+                       static_cast<std::uint32_t>(pages));
+  };
+  expect(changed(change), absl::StatusCode::kResourceExhausted, "permitted");
+  // Several sections are held to it together.
+  const auto twice = [](SnapshotImage& image) {
+    SnapshotImage::put(image.section(SectionKind::kWorkingSet), 0, std::uint32_t{0});
+    SnapshotImage::put(image.section(SectionKind::kWorkingSet), 4, std::uint32_t{16});
+    SnapshotImage::put(image.section(SectionKind::kDeviceState), 0, std::uint64_t{1} << 32);
+    SnapshotImage::put(image.entry(SectionKind::kDeviceState), 24, std::uint64_t{8});
+    SnapshotImage::put(image.entry(SectionKind::kDeviceState), 0, SectionKind::kWorkingSet);
+  };
+  expect(changed(twice), absl::StatusCode::kDataLoss, "a working set with");
 }
 
 TEST_F(SnapshotHostileTest, RegionsMayNotOverlapNorWrap) {
@@ -303,6 +356,12 @@ TEST_F(SnapshotHostileTest, ParentsMayNotBeALoop) {
   expect(written(first), absl::StatusCode::kFailedPrecondition, "a chain of 40 parents");
   rest(first, 1, 2, 2, "../b");
   expect(written(first), absl::StatusCode::kDataLoss, "name");
+  const auto find = [](const SnapshotId&, const std::string& name) -> absl::StatusOr<std::string> {
+    ADD_FAILURE() << name;
+    return name;
+  };
+  expect(Snapshot::open(path_, {.find_parent = find}).status(), absl::StatusCode::kDataLoss,
+         "name");
   rest(first, 1, 3, 2, "b");
   expect(written(first), absl::StatusCode::kFailedPrecondition, "is wanted");
   rest(first, 1, 2, 2, "none");

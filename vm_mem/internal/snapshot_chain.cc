@@ -106,15 +106,17 @@ absl::Status SnapshotChain::add_parents(const SnapshotOpenOptions& options, File
           absl::FailedPreconditionError(absl::StrFormat("a chain of %u parents; the longest has %u",
                                                         superblock.depth, kMaxSnapshotDepth)));
     }
+    // Before a caller makes a path of it, too.
+    if (!is_plain_name(superblock.parent_name)) {
+      return file_error(child.file().path, 0,
+                        absl::DataLossError("the parent's name is none of a file in a folder"));
+    }
     std::string path = folder_of(child.file().path) + "/" + superblock.parent_name;
     if (options.find_parent) {
       absl::StatusOr<std::string> found =
           options.find_parent(superblock.parent, superblock.parent_name);
       if (!found.ok()) return found.status();
       path = *std::move(found);
-    } else if (!is_plain_name(superblock.parent_name)) {
-      return file_error(child.file().path, 0,
-                        absl::DataLossError("the parent's name is none of a file in a folder"));
     }
     absl::StatusOr<std::unique_ptr<SnapshotFile>> parent =
         SnapshotFile::open(path, {.table_bytes = options.max_table_bytes}, calls);

@@ -1,13 +1,14 @@
 #include "vm_mem/internal/snapshot_file.h"
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "vm_mem/internal/crc32c.h"
-#include "vm_mem/internal/snapshot_writer.h"
 
 namespace vm_mem::internal {
 
@@ -103,8 +104,11 @@ absl::Status SnapshotFile::check_footer() const {
     return absl::DataLossError(
         absl::StrFormat("the section table cannot be at 0x%x", footer_.table_offset));
   }
-  if (footer_.data_pages > bytes_ / kSnapshotPageBytes) {
-    return absl::DataLossError(absl::StrFormat("0x%x data pages", footer_.data_pages));
+  // Each is of one guest page, which there are less of than 2^32.
+  if (footer_.data_pages > superblock_.guest_pages ||
+      offset_of(footer_.data_pages) > footer_.table_offset) {
+    return absl::DataLossError(absl::StrFormat("0x%x data pages, of 0x%x guest pages",
+                                               footer_.data_pages, superblock_.guest_pages));
   }
   return absl::OkStatus();
 }
@@ -161,8 +165,7 @@ absl::Status SnapshotFile::check_table() {
   std::uint64_t at = offset_of(footer_.data_pages);
   int needed = 0;
   for (const SectionEntry& entry : sections_) {
-    if (entry.offset != at || entry.bytes > footer_.table_offset - at ||
-        paged(entry.bytes) > footer_.table_offset - at) {
+    if (entry.offset != at || entry.bytes > footer_.table_offset - at) {
       return error(footer_.table_offset, absl::DataLossError(absl::StrFormat(
                                              "a section of 0x%x bytes at 0x%x, where 0x%x "
                                              "is free",
@@ -182,7 +185,19 @@ absl::Status SnapshotFile::check_table() {
     return error(footer_.table_offset,
                  absl::DataLossError("a section is missing, or there is a gap before the table"));
   }
-  return absl::OkStatus();
+  return check_names();
+}
+
+absl::Status SnapshotFile::check_names() const {
+  std::vector<std::string_view> names;
+  for (const SectionEntry& entry : sections_) {
+    if (entry.kind == SectionKind::kDeviceState) names.push_back(entry.name);
+  }
+  std::ranges::sort(names);
+  const bool unique = std::ranges::adjacent_find(names) == names.end();
+  if (unique && (names.empty() || !names.front().empty())) return absl::OkStatus();
+  return error(footer_.table_offset,
+               absl::DataLossError("a device state without a name of its own"));
 }
 
 absl::Status SnapshotFile::read_section(const SectionEntry& entry) {
@@ -191,14 +206,9 @@ absl::Status SnapshotFile::read_section(const SectionEntry& entry) {
     case SectionKind::kPageMap: return read_page_map(entry);
     case SectionKind::kPageChecksums: return read_checksums(entry);
     case SectionKind::kWorkingSet: return read_working_set(entry);
-    case SectionKind::kDeviceState: {
-      if (entry.name.empty() ||
-          std::ranges::find(states_, entry.name, &DeviceState::id) != states_.end()) {
-        return error(entry.offset, absl::DataLossError("a device state without a name of its own"));
-      }
+    case SectionKind::kDeviceState:
       states_.push_back({.id = entry.name, .version = entry.version});
       return absl::OkStatus();
-    }
   }
   if ((entry.flags & kSectionRequired) == 0) return absl::OkStatus();
   return error(entry.offset,
@@ -207,10 +217,18 @@ absl::Status SnapshotFile::read_section(const SectionEntry& entry) {
                    static_cast<std::uint32_t>(entry.kind))));
 }
 
-absl::Status SnapshotFile::too_long(const SectionEntry& entry, std::uint64_t most) const {
-  return error(entry.offset,
-               absl::ResourceExhaustedError(absl::StrFormat(
-                   "a section of 0x%x bytes, where 0x%x are permitted", entry.bytes, most)));
+absl::Status SnapshotFile::too_large(const SectionEntry& entry, std::uint64_t bytes,
+                                     std::uint64_t most) const {
+  return error(
+      entry.offset,
+      absl::ResourceExhaustedError(absl::StrFormat(
+          "a section that takes 0x%x bytes of memory, where 0x%x are permitted", bytes, most)));
+}
+
+absl::Status SnapshotFile::charge(const SectionEntry& entry, std::uint64_t bytes) {
+  if (bytes > table_bytes_left_) return too_large(entry, bytes, table_bytes_left_);
+  table_bytes_left_ -= bytes;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::uint64_t> SnapshotFile::count_of(const SectionEntry& entry,
@@ -221,8 +239,7 @@ absl::StatusOr<std::uint64_t> SnapshotFile::count_of(const SectionEntry& entry,
                                    "0x%x bytes are no table of at most 0x%x entries of 0x%x",
                                    entry.bytes, most, bytes_each)));
   }
-  if (entry.bytes > table_bytes_left_) return too_long(entry, table_bytes_left_);
-  table_bytes_left_ -= entry.bytes;
+  if (absl::Status permitted = charge(entry, entry.bytes); !permitted.ok()) return permitted;
   return count;
 }
 
@@ -286,6 +303,11 @@ absl::Status SnapshotFile::add_extent(const Extent& extent, std::vector<bool>& t
 absl::Status SnapshotFile::read_page_map(const SectionEntry& entry) {
   const auto count = count_of(entry, kExtentBytes, superblock_.guest_pages);
   if (!count.ok()) return count.status();
+  // What they take more here than there, and a bit for each data page.
+  const std::uint64_t more =
+      *count * (sizeof(Extent) - kExtentBytes) + footer_.data_pages / CHAR_BIT;
+  if (absl::Status permitted = charge(entry, more); !permitted.ok()) return permitted;
+  extents_.reserve(*count);
   std::vector<bool> taken(footer_.data_pages);
   const absl::Status read = read_records(entry, kExtentBytes, [&](std::span<const std::byte> from) {
     const absl::StatusOr<Extent> extent = decode_extent(from);
@@ -306,6 +328,7 @@ absl::Status SnapshotFile::read_checksums(const SectionEntry& entry) {
                  absl::DataLossError(absl::StrFormat("0x%x checksums of 0x%x data pages", *count,
                                                      footer_.data_pages)));
   }
+  checksums_.reserve(*count);
   return read_records(entry, sizeof(std::uint32_t), [&](std::span<const std::byte> from) {
     std::uint32_t checksum = 0;
     std::memcpy(&checksum, from.data(), sizeof checksum);
@@ -318,77 +341,22 @@ absl::Status SnapshotFile::read_working_set(const SectionEntry& entry) {
   const auto count = count_of(entry, kPageRunBytes, superblock_.guest_pages);
   if (!count.ok()) return count.status();
   std::uint64_t pages_left = superblock_.guest_pages;
-  return read_records(entry, kPageRunBytes, [&](std::span<const std::byte> from) {
-    const PageRun run = decode_page_run(from);
-    if (run.count == 0 || run.count > pages_left || run.first >= superblock_.guest_pages ||
-        run.count > superblock_.guest_pages - run.first) {
-      return absl::DataLossError(
-          absl::StrFormat("a working set with 0x%x pages at page 0x%x", run.count, run.first));
-    }
-    pages_left -= run.count;
-    working_set_.push_back(run);
-    return absl::OkStatus();
-  });
-}
-
-absl::StatusOr<DeviceState> SnapshotFile::read_state(const std::string& id) const {
-  for (const SectionEntry& entry : sections_) {
-    if (entry.kind != SectionKind::kDeviceState || entry.name != id) continue;
-    if (entry.bytes > limits_.table_bytes) return too_long(entry, limits_.table_bytes);
-    DeviceState state{.id = id, .version = entry.version};
-    try {
-      const absl::Status read =
-          read_blocks(entry, [&](std::uint64_t, std::span<const std::byte> block) {
-            state.bytes.insert(state.bytes.end(), block.begin(), block.end());
-            return absl::OkStatus();
-          });
-      if (!read.ok()) return read;
-    } catch (const std::bad_alloc&) {
-      return absl::ResourceExhaustedError(
-          absl::StrFormat("%s: no memory for the state \"%s\"", file_.path, id));
-    }
-    return state;
-  }
-  return absl::NotFoundError(absl::StrFormat("%s: there is no state \"%s\"", file_.path, id));
-}
-
-GuestAddress SnapshotFile::address_of(std::uint64_t page) const {
-  const auto after = std::ranges::upper_bound(regions_, page, {}, &RegionEntry::first_page);
-  const RegionEntry& region = *std::prev(after);
-  return GuestAddress{region.begin + (page - region.first_page) * kSnapshotPageBytes};
-}
-
-std::vector<DataRun> SnapshotFile::data_runs(std::uint32_t file) const {
-  std::vector<DataRun> runs;
-  for (const Extent& extent : extents_) {
-    if (extent.kind != ExtentKind::kData) continue;
-    runs.push_back(
-        {.file = file, .first = extent.first, .count = extent.count, .slot = extent.slot});
-  }
-  return runs;
-}
-
-bool SnapshotFile::matches(std::uint64_t slot, std::span<const std::byte> page) const {
-  return crc32c(page) == checksums_[slot];
-}
-
-SnapshotInfo SnapshotFile::info() const {
-  SnapshotInfo info{.id = superblock_.id,
-                    .parent = superblock_.parent,
-                    .depth = superblock_.depth,
-                    .created = superblock_.created,
-                    .guest_pages = superblock_.guest_pages,
-                    .data_pages = footer_.data_pages,
-                    .extents = extents_.size(),
-                    .file_bytes = bytes_};
-  for (const RegionEntry& region : regions_) {
-    info.regions.push_back(*GuestRange::make(GuestAddress{region.begin}, region.bytes));
-  }
-  for (const Extent& extent : extents_) {
-    if (extent.kind == ExtentKind::kZero) info.zero_pages += extent.count;
-  }
-  for (const PageRun& run : working_set_) info.working_set_pages += run.count;
-  return info;
+  for (const PageRun& run : working_set_) pages_left -= run.count;
+  const std::uint64_t before = pages_left;
+  const absl::Status read =
+      read_records(entry, kPageRunBytes, [&](std::span<const std::byte> from) {
+        const PageRun run = decode_page_run(from);
+        if (run.count == 0 || run.count > pages_left || run.first >= superblock_.guest_pages ||
+            run.count > superblock_.guest_pages - run.first) {
+          return absl::DataLossError(
+              absl::StrFormat("a working set with 0x%x pages at page 0x%x", run.count, run.first));
+        }
+        pages_left -= run.count;
+        working_set_.push_back(run);
+        return absl::OkStatus();
+      });
+  // Snapshot::working_set() names them one by one.
+  return read.ok() ? charge(entry, (before - pages_left) * sizeof(GuestAddress)) : read;
 }
 
 }  // namespace vm_mem::internal

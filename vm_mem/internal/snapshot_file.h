@@ -64,6 +64,10 @@ class SnapshotFile {
 
   // Errors:  kNotFound; kDataLoss; of the host
   absl::StatusOr<DeviceState> read_state(const std::string& id) const;
+  // Compares the checksums of all sections, those that nobody has read yet, too.
+  //
+  // Errors:  kDataLoss; of the host
+  absl::Status verify_sections() const;
   static std::uint64_t offset_of(std::uint64_t slot) { return (slot + 1) * kSnapshotPageBytes; }
   // Its own pages, whether or not a younger file has others in their place.
   std::vector<DataRun> data_runs(std::uint32_t file) const;
@@ -85,13 +89,16 @@ class SnapshotFile {
   absl::Status check_footer() const;
   absl::Status read_table();
   absl::Status check_table();
+  absl::Status check_names() const;
   absl::Status read_section(const SectionEntry& entry);
   // Passes the bytes of a section on, block by block with their offsets, and compares its
   // checksum in the end.
   absl::Status read_blocks(const SectionEntry& entry, const VisitBlock& visit) const;
   template <typename Visit>
   absl::Status read_records(const SectionEntry& entry, std::size_t bytes_each, Visit visit) const;
-  absl::Status too_long(const SectionEntry& entry, std::uint64_t most) const;
+  absl::Status too_large(const SectionEntry& entry, std::uint64_t bytes, std::uint64_t most) const;
+  // Counts what a section takes in memory.
+  absl::Status charge(const SectionEntry& entry, std::uint64_t bytes);
   // How many records of a section there are, where memory for them is permitted.
   absl::StatusOr<std::uint64_t> count_of(const SectionEntry& entry, std::size_t bytes_each,
                                          std::uint64_t most);
