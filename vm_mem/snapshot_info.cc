@@ -4,8 +4,7 @@
 
 #include <chrono>
 #include <cstring>
-
-#include "absl/strings/str_format.h"
+#include <string_view>
 
 namespace vm_mem {
 
@@ -25,10 +24,13 @@ SnapshotId SnapshotId::make() {
 }
 
 std::string SnapshotId::text() const {
+  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += absl::StrFormat("%02x", std::to_integer<unsigned>(bytes[i]));
+    const auto byte = std::to_integer<unsigned>(bytes[i]);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
   }
   return text;
 }

@@ -1,13 +1,19 @@
 // Every allocation of a change of the map fails once: the change is refused, and the map
-// is as before.
+// is as before. The same of snapshots.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "tests/support/failing_allocations.h"
 #include "tests/support/guest_range.h"
+#include "tests/support/temporary_file.h"
+#include "tests/vm_mem/snapshot_world.h"
 #include "vm_mem/memory_manager.h"
+#include "vm_mem/snapshot.h"
+#include "vm_mem/snapshot_series.h"
 
 namespace vm_mem {
 namespace {
@@ -102,6 +108,110 @@ TEST_F(OutOfMemoryTest, SeveralChangesAreDoneOrNoneIs) {
 TEST_F(OutOfMemoryTest, ALeaseIsGivenOrIsNot) {
   fail_each_allocation_of([&] { return mm().lease(range(0, kPage), LeaseAccess::kRead).status(); });
   EXPECT_EQ(mm().leases(), 0u);
+}
+
+// By threads: so that their queue is met, too.
+class SnapshotOutOfMemoryTest : public testing::Test {
+ protected:
+  SnapshotOutOfMemoryTest() {
+    for (std::uint64_t page = 0; page < world_.page_count(); ++page) world_.fill(page, page + 1);
+  }
+
+  // Fails each allocation of `call` in turn, and calls `check` after each failure.
+  static void fail_each_allocation_of(const std::function<absl::Status()>& call,
+                                      const std::function<void()>& check) {
+    for (int failures = 0;; ++failures) {
+      const absl::Status status = vm_test::with_failing_allocation(failures, call);
+      if (status.ok()) {
+        EXPECT_GT(failures, 10);
+        return;
+      }
+      ASSERT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+      check();
+    }
+  }
+  std::size_t file_count() const {
+    return static_cast<std::size_t>(
+        std::distance(std::filesystem::directory_iterator(folder_.path()), {}));
+  }
+  std::string file(const std::string& name) const { return folder_.file(name); }
+
+  // More than one block.
+  static std::vector<vm_test::TestRegion> regions() { return {{.begin = 0, .pages = 270}}; }
+
+  vm_test::TemporaryFolder folder_{vm_test::memory_folder()};
+  vm_test::SnapshotWorld world_{regions()};
+};
+
+TEST_F(SnapshotOutOfMemoryTest, ASaveIsDoneOrLeavesNothing) {
+  const std::string path = file("a");
+  const auto save = [&] {
+    return save_snapshot(world_.memory(), path, {.io = SnapshotIo::kThreads}).status();
+  };
+  fail_each_allocation_of(save, [&] { ASSERT_EQ(file_count(), 0); });
+  EXPECT_TRUE(Snapshot::open(file("a")).ok());
+}
+
+TEST_F(SnapshotOutOfMemoryTest, ASeriesGoesOnAfterASaveThatFailed) {
+  std::unique_ptr<SnapshotSeries> series;
+  const auto begin = [&] {
+    absl::StatusOr<SnapshotSeries> begun = SnapshotSeries::begin(world_.memory(), "snapshots");
+    if (begun.ok()) series = std::make_unique<SnapshotSeries>(*std::move(begun));
+    return begun.status();
+  };
+  ASSERT_TRUE(begin().ok());
+  ASSERT_TRUE(series->save_full(file("a")).ok());
+  world_.fill(4, 99);
+  const std::string path = file("b");
+  const auto save = [&] {
+    return series->save_incremental(path, {.io = SnapshotIo::kThreads}).status();
+  };
+  fail_each_allocation_of(save, [&] { ASSERT_EQ(file_count(), 1); });
+  world_.fill(5, 98);
+  ASSERT_TRUE(series->save_incremental(file("c")).ok());
+  vm_test::SnapshotWorld other(regions());
+  ASSERT_TRUE(restore_snapshot(other.memory(), *Snapshot::open(file("c"))).ok());
+  EXPECT_EQ(other.bytes(), world_.bytes());
+}
+
+TEST_F(SnapshotOutOfMemoryTest, ASeriesBeginsOrDoesNot) {
+  const auto begin = [&] { return SnapshotSeries::begin(world_.memory(), "snapshots").status(); };
+  for (int failures = 0; failures < 100; ++failures) {
+    const absl::Status status = vm_test::with_failing_allocation(failures, begin);
+    ASSERT_TRUE(status.ok() || status.code() == absl::StatusCode::kResourceExhausted) << status;
+  }
+}
+
+TEST_F(SnapshotOutOfMemoryTest, ARestoreIsDoneOrUndone) {
+  ASSERT_TRUE(save_snapshot(world_.memory(), file("a")).ok());
+  const std::string path = file("a");
+  const auto open = [&] { return Snapshot::open(path).status(); };
+  fail_each_allocation_of(open, [] {});
+  const auto snapshot = Snapshot::open(path);
+  vm_test::SnapshotWorld fresh(regions());
+  const std::vector<std::byte> zeros = fresh.bytes();
+  vm_test::SnapshotWorld other(regions());
+  const auto restore = [&] {
+    return restore_snapshot(other.memory(), *snapshot, {.io = SnapshotIo::kThreads});
+  };
+  fail_each_allocation_of(restore, [&] { ASSERT_EQ(other.bytes(), zeros); });
+  EXPECT_EQ(other.bytes(), world_.bytes());
+  // Over memory in use, read once: what was changed is marked.
+  vm_test::SnapshotWorld used(regions());
+  used.fill(1, 1);
+  const auto client = used.memory().add_dirty_client("test");
+  std::vector<std::byte> before = used.bytes();
+  const auto again = [&] {
+    return restore_snapshot(used.memory(), *snapshot,
+                            {.check = RestoreCheck::kMeanwhile, .io = SnapshotIo::kThreads});
+  };
+  fail_each_allocation_of(again, [&] {
+    DirtyPages pages;
+    ASSERT_TRUE(used.memory().harvest_dirty(*client, used.ids()[0], pages).ok());
+    const std::vector<std::byte> after = used.bytes();
+    ASSERT_TRUE(pages.page_count() != 0 || after == before);
+    before = after;
+  });
 }
 
 }  // namespace

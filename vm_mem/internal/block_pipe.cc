@@ -31,7 +31,7 @@ absl::StatusOr<std::unique_ptr<BlockPipe>> BlockPipe::make(FileCalls& calls, Sna
   }
   if (!ring.ok()) {
     if (io == SnapshotIo::kRing) io = SnapshotIo::kThreads;
-    ring = make_thread_blocks(calls, kThreads);
+    ring = make_thread_blocks(calls, kDepth, kThreads);
   }
   if (!ring.ok()) return ring.status();
   return std::unique_ptr<BlockPipe>(new BlockPipe(*std::move(staging), *std::move(ring), io));
@@ -40,7 +40,9 @@ absl::StatusOr<std::unique_ptr<BlockPipe>> BlockPipe::make(FileCalls& calls, Sna
 BlockPipe::BlockPipe(HostMapping staging, std::unique_ptr<BlockRing> ring, SnapshotIo io)
     : staging_(std::move(staging)), ring_(std::move(ring)), io_(io) {}
 
-BlockPipe::~BlockPipe() { finish_all().IgnoreError(); }
+BlockPipe::~BlockPipe() {
+  for (; !is_idle(); ++finished_) wait_for_oldest();
+}
 
 std::span<std::byte> BlockPipe::block(std::size_t number) const {
   return staging_.bytes().subspan(number * kBlockBytes, kBlockBytes);
@@ -61,31 +63,28 @@ void BlockPipe::start(BlockJob::Kind kind, OpenFile& file, std::uint64_t offset,
           .bytes = bytes,
           .direct = file.direct,
           .done = false,
-          .status = {}};
+          .error = 0};
   ++started_;
   ring_->start(slot.job);
 }
 
 // Whether there is something left to do, which slot.job is then.
-bool BlockPipe::may_go_on(Slot& slot, std::int64_t result) {
+bool BlockPipe::may_go_on(Slot& slot, std::int64_t result) noexcept {
   BlockJob& job = slot.job;
-  const bool reads = job.kind == BlockJob::Kind::kRead;
   if (result == -EINTR || result == -EAGAIN) return true;
   if (result == -EINVAL && std::exchange(slot.direct, false) && drop_direct(*slot.file)) {
     return true;
   }
-  if (result < 0 || (result == 0 && !reads)) {
-    slot.status = file_refused(slot.file->path, job.offset, reads ? "reading" : "writing",
-                               result == 0 ? ENOSPC : static_cast<int>(-result));
-    return false;
-  }
-  if (result == 0) {
-    slot.status = file_error(slot.file->path, job.offset,
-                             absl::DataLossError("the file ends here, too early"));
+  if (result <= 0) {
+    const bool writes_none = result == 0 && job.kind == BlockJob::Kind::kWrite;
+    slot.error = writes_none ? ENOSPC : static_cast<int>(-result);
     return false;
   }
   auto done = static_cast<std::size_t>(result);
-  if (done >= job.bytes.size()) return false;
+  if (done >= job.bytes.size()) {
+    job.bytes = {};
+    return false;
+  }
   // What is left has to be aligned, unless the page cache is between.
   if (slot.direct && done % kAlignment != 0) {
     done -= done % kAlignment;
@@ -96,22 +95,36 @@ bool BlockPipe::may_go_on(Slot& slot, std::int64_t result) {
   return true;
 }
 
-void BlockPipe::settle(const BlockDone& done) {
-  Slot& slot = slots_[done.tag];
-  if (may_go_on(slot, done.result)) {
-    ring_->start(slot.job);
-  } else {
-    slot.done = true;
+void BlockPipe::wait_for_oldest() noexcept {
+  const Slot& oldest = slots_[finished_ % kDepth];
+  while (!oldest.done) {
+    const BlockDone done = ring_->wait();
+    Slot& slot = slots_[done.tag];
+    if (may_go_on(slot, done.result)) {
+      ring_->start(slot.job);
+    } else {
+      slot.done = true;
+    }
   }
 }
 
+absl::Status BlockPipe::status_of(const Slot& slot) {
+  const BlockJob& job = slot.job;
+  if (job.bytes.empty()) return absl::OkStatus();
+  if (slot.error != 0) {
+    return file_refused(slot.file->path, job.offset,
+                        job.kind == BlockJob::Kind::kRead ? "reading" : "writing", slot.error);
+  }
+  return file_error(slot.file->path, job.offset,
+                    absl::DataLossError("the file ends here, too early"));
+}
+
 absl::StatusOr<std::span<std::byte>> BlockPipe::finish_oldest() {
+  wait_for_oldest();
   const std::size_t number = finished_ % kDepth;
-  Slot& slot = slots_[number];
-  while (!slot.done) settle(ring_->wait());
   ++finished_;
-  if (!slot.status.ok()) return slot.status;
-  return block(number).first(slot.bytes);
+  if (absl::Status status = status_of(slots_[number]); !status.ok()) return status;
+  return block(number).first(slots_[number].bytes);
 }
 
 absl::Status BlockPipe::finish_all() {

@@ -57,13 +57,15 @@ class BlockPipe {
     std::size_t bytes = 0;
     bool direct = false;  // was started past the page cache
     bool done = false;
-    absl::Status status;
+    int error = 0;  // errno; 0 of a read that is not done: the file has ended
   };
 
   BlockPipe(HostMapping staging, std::unique_ptr<BlockRing> ring, SnapshotIo io);
   std::span<std::byte> block(std::size_t number) const;
-  void settle(const BlockDone& done);
-  bool may_go_on(Slot& slot, std::int64_t result);
+  // Both fail in no way: what is under way is waited for even where memory is short.
+  void wait_for_oldest() noexcept;
+  static bool may_go_on(Slot& slot, std::int64_t result) noexcept;
+  static absl::Status status_of(const Slot& slot);
 
   HostMapping staging_;
   std::unique_ptr<BlockRing> ring_;  // goes before staging_

@@ -32,19 +32,21 @@ class BlockRing {
  public:
   virtual ~BlockRing() = default;
 
-  virtual void start(const BlockJob& job) = 0;
+  // Needs:  no more than `depth` jobs at a time.
+  virtual void start(const BlockJob& job) noexcept = 0;
   // Waits for one, whichever it is.  Needs:  one is under way.
-  virtual BlockDone wait() = 0;
+  virtual BlockDone wait() noexcept = 0;
 };
 
-// Needs:  no more than `depth` jobs at a time; `staging` is where their bytes lie.
+// Needs:  `staging` is where the jobs' bytes lie.
 // Errors:  kUnimplemented  the kernel or this build has none; errno in the text
 absl::StatusOr<std::unique_ptr<BlockRing>> make_uring_blocks(std::uint32_t depth,
                                                              std::span<std::byte> staging);
 
 // Needs:  `calls` outlives it.
 // Errors:  kResourceExhausted  the host starts no thread
-absl::StatusOr<std::unique_ptr<BlockRing>> make_thread_blocks(FileCalls& calls, unsigned threads);
+absl::StatusOr<std::unique_ptr<BlockRing>> make_thread_blocks(FileCalls& calls, std::uint32_t depth,
+                                                              unsigned threads);
 
 }  // namespace vm_mem::internal
 

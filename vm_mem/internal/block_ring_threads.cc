@@ -1,6 +1,5 @@
 #include <cerrno>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -11,9 +10,25 @@
 namespace vm_mem::internal {
 namespace {
 
+// First in, first out, with all its room from the beginning on.
+template <typename T>
+class Queue {
+ public:
+  explicit Queue(std::size_t room) : values_(room) {}
+
+  bool empty() const { return put_ == taken_; }
+  void put(const T& value) { values_[put_++ % values_.size()] = value; }
+  T take() { return values_[taken_++ % values_.size()]; }
+
+ private:
+  std::vector<T> values_;
+  std::size_t put_ = 0;
+  std::size_t taken_ = 0;
+};
+
 class ThreadBlocks final : public BlockRing {
  public:
-  explicit ThreadBlocks(FileCalls& calls) : calls_(calls) {}
+  ThreadBlocks(FileCalls& calls, std::uint32_t depth) : calls_(calls), jobs_(depth), done_(depth) {}
   ThreadBlocks(const ThreadBlocks&) = delete;
   ThreadBlocks& operator=(const ThreadBlocks&) = delete;
   ~ThreadBlocks() override {
@@ -34,20 +49,18 @@ class ThreadBlocks final : public BlockRing {
     return absl::OkStatus();
   }
 
-  void start(const BlockJob& job) override {
+  void start(const BlockJob& job) noexcept override {
     {
       const std::lock_guard lock(mutex_);
-      jobs_.push_back(job);
+      jobs_.put(job);
     }
     changed_.notify_one();
   }
 
-  BlockDone wait() override {
+  BlockDone wait() noexcept override {
     std::unique_lock lock(mutex_);
     finished_.wait(lock, [this] { return !done_.empty(); });
-    const BlockDone done = done_.front();
-    done_.pop_front();
-    return done;
+    return done_.take();
   }
 
  private:
@@ -64,12 +77,11 @@ class ThreadBlocks final : public BlockRing {
     for (;;) {
       changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
       if (jobs_.empty()) return;
-      const BlockJob job = jobs_.front();
-      jobs_.pop_front();
+      const BlockJob job = jobs_.take();
       lock.unlock();
       const BlockDone done{.tag = job.tag, .result = carry_out(job)};
       lock.lock();
-      done_.push_back(done);
+      done_.put(done);
       finished_.notify_one();
     }
   }
@@ -78,16 +90,17 @@ class ThreadBlocks final : public BlockRing {
   std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   std::condition_variable finished_;
-  std::deque<BlockJob> jobs_;
-  std::deque<BlockDone> done_;
+  Queue<BlockJob> jobs_;
+  Queue<BlockDone> done_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BlockRing>> make_thread_blocks(FileCalls& calls, unsigned threads) {
-  auto ring = std::make_unique<ThreadBlocks>(calls);
+absl::StatusOr<std::unique_ptr<BlockRing>> make_thread_blocks(FileCalls& calls, std::uint32_t depth,
+                                                              unsigned threads) {
+  auto ring = std::make_unique<ThreadBlocks>(calls, depth);
   if (absl::Status opened = ring->open(threads); !opened.ok()) return opened;
   return std::unique_ptr<BlockRing>(std::move(ring));
 }

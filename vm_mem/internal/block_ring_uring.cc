@@ -30,7 +30,7 @@ class UringBlocks final : public BlockRing {
     return absl::OkStatus();
   }
 
-  void start(const BlockJob& job) override {
+  void start(const BlockJob& job) noexcept override {
     io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
     prepare(*entry, job);
     io_uring_sqe_set_data(entry, reinterpret_cast<void*>(std::uintptr_t{job.tag}));
@@ -38,7 +38,7 @@ class UringBlocks final : public BlockRing {
     while (io_uring_sq_ready(&ring_) > 0 && io_uring_submit(&ring_) < 0) std::this_thread::yield();
   }
 
-  BlockDone wait() override {
+  BlockDone wait() noexcept override {
     io_uring_cqe* entry = nullptr;
     while (io_uring_wait_cqe(&ring_, &entry) != 0) std::this_thread::yield();
     const auto tag = reinterpret_cast<std::uintptr_t>(io_uring_cqe_get_data(entry));

@@ -122,8 +122,10 @@ absl::StatusOr<OpenFile> open_to_read(const std::string& path, std::uint64_t& by
   return file;
 }
 
+std::string name_of_descriptor(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
 OpenFile reopened_direct(const OpenFile& file) {
-  const std::string self = absl::StrFormat("/proc/self/fd/%d", file.fd.get());
+  const std::string self = name_of_descriptor(file.fd.get());
   OpenFile other{.path = file.path,
                  .fd = HostFd(::open(self.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT)),
                  .direct = true};

@@ -61,6 +61,9 @@ absl::Status write_exactly(FileCalls& calls, const OpenFile& file, std::uint64_t
 // A regular file, for reading; no symbolic link. `bytes` is its length.
 absl::StatusOr<OpenFile> open_to_read(const std::string& path, std::uint64_t& bytes);
 
+// By which an open file can be opened again: absl::StrFormat() cannot fail where memory is short.
+std::string name_of_descriptor(int fd);
+
 // The same file once more, past the page cache where the file system can, or through it.
 OpenFile reopened_direct(const OpenFile& file);
 OpenFile reopened_buffered(const OpenFile& file);

@@ -18,23 +18,22 @@ constexpr mode_t kMode = 0600;  // the guest's secrets are in it
 }  // namespace
 
 absl::StatusOr<NewFile> NewFile::create(const std::string& path, Cache cache, FileCalls& calls) {
-  const std::string name = absl::StrFormat("%s.tmp.%s", path, SnapshotId::make().text());
-  const bool direct = cache == Cache::kAvoided;
-  OpenFile file{.path = path,
-                .fd = HostFd(::open(name.c_str(), kCreate | (direct ? O_DIRECT : 0), kMode)),
-                .direct = direct};
-  if (file.fd.get() < 0 && direct && errno == EINVAL) {
+  std::string name = path + ".tmp." + SnapshotId::make().text();
+  NewFile created(calls, {.path = path, .direct = cache == Cache::kAvoided});
+  OpenFile& file = created.file_;
+  file.fd = HostFd(::open(name.c_str(), kCreate | (file.direct ? O_DIRECT : 0), kMode));
+  if (file.fd.get() < 0 && file.direct && errno == EINVAL) {
     // Where it is the file system that refuses O_DIRECT, the file is there already.
     ::unlink(name.c_str());
     file.fd = HostFd(::open(name.c_str(), kCreate, kMode));
     file.direct = false;
   }
   if (file.fd.get() < 0) return file_refused(path, absl::StrFormat("creating %s", name), errno);
-  return NewFile(calls, name, std::move(file));
+  created.temporary_ = std::move(name);
+  return created;
 }
 
-NewFile::NewFile(FileCalls& calls, std::string temporary, OpenFile file)
-    : calls_(calls), temporary_(std::move(temporary)), file_(std::move(file)) {}
+NewFile::NewFile(FileCalls& calls, OpenFile file) : calls_(calls), file_(std::move(file)) {}
 
 NewFile::NewFile(NewFile&& other) noexcept
     : calls_(other.calls_),
@@ -56,13 +55,18 @@ absl::Status NewFile::sync() {
 }
 
 absl::Status NewFile::publish() {
+  // First all that can fail without the file having its name.
+  const std::string folder = folder_of(file_.path);
+  const HostFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0) {
+    return file_refused(file_.path, absl::StrFormat("opening %s", folder), errno);
+  }
   if (calls_.rename(temporary_, file_.path) != 0) {
     return file_refused(file_.path, absl::StrFormat("renaming %s", temporary_), errno);
   }
   temporary_.clear();
-  const std::string folder = folder_of(file_.path);
-  const HostFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() >= 0 && calls_.sync_folder(fd.get()) == 0) return absl::OkStatus();
+  // EINVAL: this file system brings its folders to the disk in another way.
+  if (calls_.sync_folder(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
   return file_refused(file_.path, absl::StrFormat("fsync of %s", folder), errno);
 }
 

@@ -33,7 +33,7 @@ class NewFile {
   absl::Status publish();
 
  private:
-  NewFile(FileCalls& calls, std::string temporary, OpenFile file);
+  NewFile(FileCalls& calls, OpenFile file);
 
   FileCalls& calls_;
   std::string temporary_;  // empty: nothing is to be removed

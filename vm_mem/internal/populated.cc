@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "absl/strings/str_format.h"
+#include "vm_mem/internal/file_calls.h"
 #include "vm_mem/internal/host_memory_fd.h"
 #include "vm_mem/internal/pagemap_scan.h"
 
@@ -82,7 +82,7 @@ std::vector<ByteRun> populated_private(std::span<const std::byte> memory) {
 // By a descriptor of its own: somebody may use the position of the other.
 std::vector<ByteRun> populated_file(int fd, std::uint64_t offset, std::uint64_t bytes) {
   const std::vector<ByteRun> all = {{.begin = 0, .end = bytes}};
-  const HostFd own(::open(absl::StrFormat("/proc/self/fd/%d", fd).c_str(), O_RDONLY | O_CLOEXEC));
+  const HostFd own(::open(name_of_descriptor(fd).c_str(), O_RDONLY | O_CLOEXEC));
   // What a file has lost is no hole: reading it tells.
   struct stat about = {};
   if (own.get() < 0 || ::fstat(own.get(), &about) != 0 ||

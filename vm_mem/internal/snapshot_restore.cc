@@ -10,6 +10,7 @@
 #include "vm_mem/internal/guest_ram.h"
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/recoverable_copy.h"
+#include "vm_mem/internal/without_exceptions.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vm_mem::internal {
@@ -73,9 +74,12 @@ class Restore {
           stream_pages(chain_, in_file_order, options_.io, progress, nothing);
       if (!sound.ok()) return sound;
     }
-    absl::Status restored = write(in_file_order, progress);
-    if (restored.ok()) restored = progress.finish();
-    if (!restored.ok()) restored = undo(restored);
+    // From here on memory changes: whatever ends it, that is undone where it can be, and marked.
+    absl::Status restored = without_exceptions([&] {
+      absl::Status written = write(in_file_order, progress);
+      return written.ok() ? progress.finish() : written;
+    });
+    if (!restored.ok()) restored = without_exceptions([&] { return undo(restored); });
     mark();
     return restored;
   }
