@@ -62,7 +62,7 @@ struct SnapshotSaved {
 //
 // Needs:   nobody writes to RAM, and the map does not change, from the call to its return.
 // Errors:  kInvalidArgument     RAM regions that overlap, states of the same name, a working
-//                               set outside of RAM
+//                               set outside of RAM; `path` is a folder, a device or a FIFO
 //          kUnavailable         leases; the host cannot write
 //          kFailedPrecondition  the map changed meanwhile
 //          kNotFound, kPermissionDenied, kResourceExhausted (no room)  of the host

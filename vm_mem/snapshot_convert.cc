@@ -176,6 +176,10 @@ absl::StatusOr<SnapshotSaved> import_flat(const std::string& image,
                                           std::span<const GuestRange> regions,
                                           const std::string& path,
                                           const SnapshotSaveOptions& options) {
+  if (!options.working_set.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: a flat image is taken as it is, without a working set", path));
+  }
   std::vector<internal::RegionEntry> entries;
   for (const GuestRange& range : regions) {
     if (range.empty() || (range.begin().value | range.bytes()) % kSnapshotPageBytes != 0) {

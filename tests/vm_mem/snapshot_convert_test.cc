@@ -75,6 +75,11 @@ TEST(SnapshotConvertTest, AFlatImageHasRegionsOneAfterTheOtherAndHoles) {
   EXPECT_EQ(
       import_flat_image(folder.file("flat"), {&regions[0], 1}, folder.file("c")).status().code(),
       absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(import_flat_image(folder.file("flat"), regions, folder.file("c"),
+                              {.working_set = {GuestAddress{0}}})
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "tests/support/temporary_file.h"
 #include "vm_mem/host_mapping.h"
 #include "vm_mem/internal/crc32c.h"
+#include "vm_mem/internal/file_calls.h"
 #include "vm_mem/internal/populated.h"
 #include "vm_mem/snapshot_info.h"
 
@@ -92,6 +93,16 @@ TEST_F(PopulatedTest, HolesOfFilesAreNotAndThePositionStays) {
             (std::vector<ByteRun>{{.begin = 0, .end = 101 * 4096}}));
   EXPECT_EQ(::lseek(fd, 0, SEEK_CUR), 77);
   ::close(fd);
+}
+
+// With io_uring, kernels differ in what it does to a read of a file that is to wait.
+TEST(FileCallsTest, AFileThatIsReadMayBeWaitedFor) {
+  const vm_test::TemporaryFile file("x");
+  std::uint64_t bytes = 0;
+  const auto opened = open_to_read(file.path(), bytes);
+  ASSERT_TRUE(opened.ok());
+  EXPECT_EQ(bytes, 1);
+  EXPECT_EQ(::fcntl(opened->fd.get(), F_GETFL) & O_NONBLOCK, 0);
 }
 
 TEST(SnapshotIdTest, IsAUuidAndNoTwoAreAlike) {

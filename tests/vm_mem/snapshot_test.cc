@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
 
 #include <filesystem>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "tests/support/temporary_file.h"
 #include "tests/vm_mem/snapshot_world.h"
+#include "vm_mem/foreign_writes.h"
 
 namespace vm_mem {
 namespace {
@@ -77,6 +80,32 @@ TEST(SnapshotTest, MemoryThatNobodyTouchedIsNotReadAndNotThereAfterwards) {
     ASSERT_TRUE(restore_snapshot(other.memory(), opened(folder.file("a"))).ok());
     EXPECT_LE(saved(other, folder.file("b")).scanned_pages, 512);
   }
+}
+
+// Though the kernel has something in the place of each of its pages.
+TEST(SnapshotTest, MemoryThatIsWatchedForForeignWritesIsNotReadEither) {
+  const vm_test::TemporaryFolder folder;
+  SnapshotWorld world({{.begin = 0, .pages = 1 << 14}});
+  world.fill(5, 1);
+  const auto watch = ForeignWriteTracker::watch(world.memory().map()->sections()[0]);
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  struct sysinfo about = {};
+  if (::sysinfo(&about) != 0 || about.totalswap != 0) GTEST_SKIP() << "this host has swap";
+  const SnapshotSaved result = saved(world, folder.file("a"));
+  EXPECT_LE(result.scanned_pages, 512);
+  EXPECT_EQ(result.data_pages, 1);
+}
+
+TEST(SnapshotTest, WhatIsNoFileIsNotReplaced) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  SnapshotWorld world;
+  ASSERT_EQ(::mkfifo(folder.file("a").c_str(), 0600), 0);
+  const absl::Status refused = save_snapshot(world.memory(), folder.file("a")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr(folder.file("a") + ": this is no regular"));
+  EXPECT_TRUE(std::filesystem::is_fifo(folder.file("a")));
+  EXPECT_EQ(save_snapshot(world.memory(), folder.file(std::string(250, 'a'))).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(SnapshotTest, StatesWorkingSetAndInfoComeBack) {

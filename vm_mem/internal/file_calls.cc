@@ -33,6 +33,7 @@ absl::StatusCode code_of(int error) {
     case EMFILE:
     case ENFILE: return absl::StatusCode::kResourceExhausted;
     case ELOOP:
+    case ENAMETOOLONG:
     case EISDIR: return absl::StatusCode::kInvalidArgument;
     default: return absl::StatusCode::kUnavailable;
   }
@@ -118,6 +119,8 @@ absl::StatusOr<OpenFile> open_to_read(const std::string& path, std::uint64_t& by
   if (!S_ISREG(about.st_mode)) {
     return absl::InvalidArgumentError(absl::StrFormat("%s: this is no regular file", path));
   }
+  // io_uring before Linux 6 would not wait for what is not in the page cache.
+  ::fcntl(file.fd.get(), F_SETFL, O_RDONLY);
   bytes = static_cast<std::uint64_t>(about.st_size);
   return file;
 }

@@ -26,9 +26,8 @@ std::uint64_t address_of(const RegionNode& node, const Nodes& nodes) {
 
 std::vector<ByteRun> RamRegion::populated() const {
   if (mapping().is_anonymous()) {
-    std::vector<ByteRun> runs = populated_private(
-        mapping().bytes().first(std::min<std::size_t>(mapping().bytes().size(), memory.size())));
-    // Host pages may be larger than the guest's.
+    // Host pages may be larger than the guest's, and are asked about whole.
+    std::vector<ByteRun> runs = populated_private(mapping().bytes());
     while (!runs.empty() && runs.back().begin >= memory.size()) runs.pop_back();
     if (!runs.empty()) runs.back().end = std::min<std::uint64_t>(runs.back().end, memory.size());
     return runs;

@@ -1,6 +1,7 @@
 #include "vm_mem/internal/new_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,9 +16,19 @@ namespace {
 constexpr int kCreate = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 constexpr mode_t kMode = 0600;  // the guest's secrets are in it
 
+// A device or a FIFO of that name would be replaced, too.
+bool may_be_replaced(const std::string& path) {
+  struct stat about = {};
+  return ::lstat(path.c_str(), &about) != 0 || S_ISREG(about.st_mode) || S_ISLNK(about.st_mode);
+}
+
 }  // namespace
 
 absl::StatusOr<NewFile> NewFile::create(const std::string& path, Cache cache, FileCalls& calls) {
+  if (!may_be_replaced(path)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: this is no regular file, and is not replaced by one", path));
+  }
   std::string name = path + ".tmp." + SnapshotId::make().text();
   NewFile created(calls, {.path = path, .direct = cache == Cache::kAvoided});
   OpenFile& file = created.file_;

@@ -17,6 +17,7 @@ class NewFile {
   enum class Cache : std::uint8_t { kAvoided, kUsed };
 
   // `calls` outlives it.
+  // Errors:  kInvalidArgument: something else than a file, or a link, has the name
   static absl::StatusOr<NewFile> create(const std::string& path, Cache cache,
                                         FileCalls& calls = FileCalls::host());
   NewFile(NewFile&& other) noexcept;

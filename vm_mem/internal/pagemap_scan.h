@@ -50,8 +50,8 @@ struct PagemapQuery {
   std::uint64_t any_of = 0;  // 0: not asked
 };
 
-// Calls `found(begin, end)`, offsets in `memory`, for each run of them, ascending. `pagemap` is
-// /proc/self/pagemap.
+// Calls `found(begin, end, categories)`, offsets in `memory` and what of that was asked for is
+// true of them, for each run of them, ascending. `pagemap` is /proc/self/pagemap.
 //
 // Errors:  errno; some runs may have been passed on. 0: none
 template <typename Found>
@@ -76,7 +76,7 @@ int scan_pagemap(int pagemap, std::span<const std::byte> memory, const PagemapQu
     if (count < 0) return errno;
     if (scan.walk_end <= at) return EIO;
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-      found(regions[i].start - begin, regions[i].end - begin);
+      found(regions[i].start - begin, regions[i].end - begin, regions[i].categories);
     }
     at = scan.walk_end;
   }

@@ -42,33 +42,46 @@ bool host_has_swap() {
   return ::sysinfo(&about) != 0 || about.totalswap != 0;
 }
 
+// Those that mincore() says are there; false where it refuses.
+bool append_present(std::span<const std::byte> memory, std::vector<ByteRun>& runs) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> present(kMincorePages);
+  for (std::size_t at = 0; at < memory.size(); at += kMincorePages * page) {
+    const std::size_t bytes = std::min(kMincorePages * page, memory.size() - at);
+    auto* const from = const_cast<std::byte*>(memory.data() + at);
+    if (::mincore(from, bytes, present.data()) != 0) return false;
+    for (std::size_t i = 0; i * page < bytes; ++i) {
+      if ((present[i] & 1) != 0) append(runs, at + i * page, at + (i + 1) * page);
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
+// Write protection (ForeignWriteTracker) leaves marks in the place of pages that nobody has
+// touched. The kernel calls those swapped; without swap mincore() tells.
 std::optional<std::vector<ByteRun>> populated_by_scan(std::span<const std::byte> memory) {
   const HostFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (pagemap.get() < 0) return std::nullopt;
   std::vector<ByteRun> runs;
+  bool has_marks = false;
   constexpr PagemapQuery kPopulated{.any_of = kPageIsPresent | kPageIsSwapped};
   const int error =
       scan_pagemap(pagemap.get(), memory, kPopulated,
-                   [&](std::uint64_t begin, std::uint64_t end) { append(runs, begin, end); });
+                   [&](std::uint64_t begin, std::uint64_t end, std::uint64_t categories) {
+                     append(runs, begin, end);
+                     has_marks = has_marks || (categories & kPageIsPresent) == 0;
+                   });
   if (error != 0) return std::nullopt;
-  return runs;
+  return has_marks ? populated_by_mincore(memory).value_or(std::move(runs)) : std::move(runs);
 }
 
+// Looks for swap in the end: what was swapped out meanwhile is not there any more.
 std::optional<std::vector<ByteRun>> populated_by_mincore(std::span<const std::byte> memory) {
-  if (host_has_swap()) return std::nullopt;
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t step = kMincorePages * page;
-  std::vector<unsigned char> present(kMincorePages);
   std::vector<ByteRun> runs;
-  for (std::size_t at = 0; at < memory.size(); at += step) {
-    const std::size_t bytes = std::min(step, memory.size() - at);
-    auto* const from = const_cast<std::byte*>(memory.data() + at);
-    if (::mincore(from, bytes, present.data()) != 0) return std::nullopt;
-    for (std::size_t i = 0; i < bytes / page; ++i) {
-      if ((present[i] & 1) != 0) append(runs, at + i * page, at + (i + 1) * page);
-    }
+  if (host_has_swap() || !append_present(memory, runs) || host_has_swap()) {
+    return std::nullopt;
   }
   return runs;
 }

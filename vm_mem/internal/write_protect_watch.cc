@@ -147,9 +147,9 @@ absl::Status WriteProtectWatch::collect(
     const std::function<void(std::uint64_t, std::uint64_t)>& written) {
   constexpr PagemapQuery kWritten{.flags = kScanProtectsMatches | kScanChecksAsync,
                                   .all_of = kPageIsWritten};
-  const int error =
-      scan_pagemap(pagemap_.get(), memory_, kWritten,
-                   [&](std::uint64_t begin, std::uint64_t end) { written(begin, end - begin); });
+  const int error = scan_pagemap(
+      pagemap_.get(), memory_, kWritten,
+      [&](std::uint64_t begin, std::uint64_t end, std::uint64_t) { written(begin, end - begin); });
   if (error != 0) {
     return absl::UnavailableError(absl::StrFormat("PAGEMAP_SCAN failed: errno %d", error));
   }
