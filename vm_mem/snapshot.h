@@ -154,8 +154,8 @@ struct SnapshotRestoreOptions {
 };
 
 // Makes RAM what it was when the snapshot was saved. `memory` has the same RAM regions, of any
-// backing. What is zero in the snapshot is given back to the host where it can be. All RAM is
-// marked dirty, and who watches code in it is told.
+// backing. What is zero in the snapshot is given back to the host where it can be, but for huge
+// pages of a pool. All RAM is marked dirty, and who watches code in it is told.
 //
 // Needs:   nobody accesses RAM, and the map does not change, from the call to its return.
 //          kBefore: nobody else writes the file.

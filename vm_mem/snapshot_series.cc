@@ -80,7 +80,7 @@ class SnapshotSeries::State {
 
  private:
   absl::Status collect(const GuestRam& ram);
-  void collect_unseen(const RamRegion& region, std::vector<std::uint64_t>& words) const;
+  static void collect_leased(const RamRegion& region, std::vector<std::uint64_t>& words);
   absl::Status check_base(const std::string& path, const GuestRam& ram) const;
   bool has_link(const std::string& path) const;
 
@@ -122,7 +122,8 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
     // Where the kernel refuses, every page is marked: more than needed, and right.
     writer->collect().IgnoreError();
   }
-  for (const RamRegion& region : ram.regions()) {
+  for (std::size_t i = 0; i < ram.regions().size(); ++i) {
+    const RamRegion& region = ram.regions()[i];
     // Room first: what was harvested must not be lost.
     std::vector<std::uint64_t>& words = dirty_[region.id];
     words.resize(
@@ -136,22 +137,22 @@ absl::Status SnapshotSeries::State::collect(const GuestRam& ram) {
                           told.message())};
     }
     const std::size_t count = std::min(words.size(), pages.words().size());
-    for (std::size_t i = 0; i < count; ++i) words[i] |= pages.words()[i];
-    collect_unseen(region, words);
+    for (std::size_t w = 0; w < count; ++w) words[w] |= pages.words()[w];
+    collect_leased(region, words);
+    // Where another region was, nothing is known of how the two differ.
+    if (i < region_ids_.size() && region_ids_[i] != region.id) {
+      mark_pages(words, 0, region.entry.bytes);
+    }
   }
   return absl::OkStatus();
 }
 
-// What was written without a mark: through a lease that nobody has released yet, and the whole
-// of a region that came in the place of another.
-void SnapshotSeries::State::collect_unseen(const RamRegion& region,
-                                           std::vector<std::uint64_t>& words) const {
+// What is written through a lease gets its mark when that is released.
+void SnapshotSeries::State::collect_leased(const RamRegion& region,
+                                           std::vector<std::uint64_t>& words) {
   region.region->lease_windows.for_each_written([&](std::uint64_t begin, std::uint64_t end) {
     mark_pages(words, begin, std::min(end, region.entry.bytes));
   });
-  if (!links_.empty() && std::ranges::find(region_ids_, region.id) == region_ids_.end()) {
-    mark_pages(words, 0, region.entry.bytes);
-  }
 }
 
 bool SnapshotSeries::State::has_link(const std::string& path) const {

@@ -113,6 +113,26 @@ TEST(SnapshotSeriesTest, ARegionThatCameInThePlaceOfAnotherIsSavedWhole) {
   EXPECT_EQ(next->data_pages, 1);
 }
 
+TEST(SnapshotSeriesTest, RegionsThatChangedPlacesAreSavedWhole) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  const std::vector<vm_test::TestRegion> regions = {{.begin = 0x10000, .pages = 4},
+                                                    {.begin = 0x20000, .pages = 4}};
+  SnapshotWorld world(regions);
+  world.fill(1, 1);
+  world.fill(6, 2);
+  auto series = SnapshotSeries::begin(world.memory(), "snapshots");
+  ASSERT_TRUE(series->save_full(folder.file("a")).ok());
+  const absl::Status moved = world.memory().change([&] {
+    absl::Status status = world.memory().move_region(world.ids()[0], GuestAddress{0x40000});
+    if (status.ok()) status = world.memory().move_region(world.ids()[1], GuestAddress{0x10000});
+    if (status.ok()) status = world.memory().move_region(world.ids()[0], GuestAddress{0x20000});
+    return status;
+  });
+  ASSERT_TRUE(moved.ok()) << moved;
+  ASSERT_TRUE(series->save_incremental(folder.file("b")).ok());
+  EXPECT_EQ(restored(folder.file("b"), regions), world.bytes());
+}
+
 TEST(SnapshotSeriesTest, ARestoredSnapshotIsGoneOnFrom) {
   const vm_test::TemporaryFolder folder(vm_test::memory_folder());
   SnapshotWorld world;

@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/temporary_file.h"
@@ -252,6 +255,26 @@ TEST(SnapshotTest, ACancelledRestoreLeavesFreshMemoryFresh) {
   EXPECT_EQ(other.bytes(), SnapshotWorld().bytes());
 }
 
+TEST(SnapshotTest, SeveralThreadsMayUseOne) {
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  SnapshotWorld world(two_regions(Backing::kAnonymous));
+  for (std::uint64_t page = 0; page < world.page_count(); page += 3) world.fill(page, page + 1);
+  saved(world, folder.file("a"), {.states = {{.id = "cpu", .bytes = {std::byte{1}}}}});
+  const Snapshot snapshot = opened(folder.file("a"));
+  const std::vector<std::byte> wanted = world.bytes();
+  std::vector<std::thread> threads;
+  for (const SnapshotIo io : {SnapshotIo::kRing, SnapshotIo::kThreads, SnapshotIo::kBuffered}) {
+    threads.emplace_back([&, io] {
+      SnapshotWorld other(two_regions(Backing::kAnonymous));
+      EXPECT_TRUE(restore_snapshot(other.memory(), snapshot, {.io = io}).ok());
+      EXPECT_EQ(other.bytes(), wanted);
+      EXPECT_TRUE(snapshot.verify({.io = io}).ok());
+      EXPECT_TRUE(snapshot.state("cpu").ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(SnapshotTest, RegionsOfFilesAndOfTheCallerAreSavedAndRestored) {
   const vm_test::TemporaryFolder folder;
   const vm_test::TemporaryFile file(std::string(16 * 4096, 'f'));
@@ -282,6 +305,39 @@ TEST(SnapshotTest, RegionsOfFilesAndOfTheCallerAreSavedAndRestored) {
     EXPECT_EQ(owned[0], std::byte{0});
     EXPECT_EQ(owned[0x1000], std::byte{3});
   }
+}
+
+// Of the pool, that nobody has or is promised.
+long free_huge_pages() {
+  std::ifstream file("/proc/meminfo");
+  long pages = 0;
+  for (std::string name, line; file >> name && std::getline(file, line);) {
+    if (name == "HugePages_Free:") pages += std::stol(line);
+    if (name == "HugePages_Rsvd:") pages -= std::stol(line);
+  }
+  return pages;
+}
+
+TEST(SnapshotTest, HugePagesOfThePoolAreKept) {
+  constexpr std::uint64_t kHuge = 2 << 20;
+  const vm_test::TemporaryFolder folder(vm_test::memory_folder());
+  auto memory = *MemoryManager::create({});
+  RamOptions options{.backing = Backing::kHugetlb};
+  options.huge_page_bytes = kHuge;
+  if (!memory->add_ram(*GuestRange::make(GuestAddress{0}, 2 * kHuge), options).ok()) {
+    GTEST_SKIP() << "this host has no two huge pages free";
+  }
+  const long free_before = free_huge_pages();
+  ASSERT_TRUE(memory->fill_block(GuestAddress{0}, std::byte{1}, 8192).ok());
+  ASSERT_TRUE(save_snapshot(*memory, folder.file("a")).ok());
+  ASSERT_TRUE(memory->fill_block(GuestAddress{4096}, std::byte{9}, 2 * kHuge - 4096).ok());
+  ASSERT_TRUE(restore_snapshot(*memory, opened(folder.file("a"))).ok());
+  std::vector<std::byte> image(2 * kHuge);
+  ASSERT_TRUE(memory->read(GuestAddress{0}, image).ok());
+  std::vector<std::byte> wanted(2 * kHuge);
+  std::fill_n(wanted.begin(), 8192, std::byte{1});
+  EXPECT_EQ(image, wanted);
+  EXPECT_EQ(free_huge_pages(), free_before);
 }
 
 TEST(SnapshotTest, MemoryThatTheHostLostIsAnErrorOfTheSave) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/guest_ram.h"
+#include "vm_mem/internal/host_memory_reservation.h"
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/internal/without_exceptions.h"
@@ -37,13 +38,16 @@ absl::Status write_zeros(const RamRegion& region, const ByteRun& run) {
   return lost(region, region.entry.first_page + (run.begin + done) / kSnapshotPageBytes);
 }
 
-// Gives whole host pages back where the backing allows, and writes zeros to the rest.
+// Gives whole host pages back where the backing allows, and writes zeros to the rest. Not huge
+// pages of a pool: others could take them from there.
 absl::Status make_zero(const RamRegion& region, const ByteRun& run) {
   HostMapping& mapping = *region.region->mapping;
   const std::uint64_t page = mapping.page_bytes();
   const std::uint64_t begin = (run.begin + page - 1) / page * page;
   const std::uint64_t end = run.end / page * page;
-  if (begin >= end || !mapping.discard(begin, end - begin).ok()) return write_zeros(region, run);
+  if (page != host_page_bytes() || begin >= end || !mapping.discard(begin, end - begin).ok()) {
+    return write_zeros(region, run);
+  }
   if (run.begin < begin) {
     if (absl::Status done = write_zeros(region, {run.begin, begin}); !done.ok()) return done;
   }
