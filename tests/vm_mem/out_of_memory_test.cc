@@ -136,8 +136,7 @@ class SnapshotOutOfMemoryTest : public testing::Test {
   }
   std::string file(const std::string& name) const { return folder_.file(name); }
 
-  // More than one block.
-  static std::vector<vm_test::TestRegion> regions() { return {{.begin = 0, .pages = 270}}; }
+  static std::vector<vm_test::TestRegion> regions() { return {{.begin = 0, .pages = 144}}; }
 
   vm_test::TemporaryFolder folder_{vm_test::memory_folder()};
   vm_test::SnapshotWorld world_{regions()};
