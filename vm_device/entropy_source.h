@@ -9,6 +9,8 @@
 #include <memory>
 #include <span>
 
+#include "vm_device/state_bytes.h"
+
 namespace vm_device {
 
 class EntropySource {
@@ -18,6 +20,13 @@ class EntropySource {
   // Fills the first bytes of `to`, as many as there are now; returns how many. Does not
   // wait.
   virtual std::size_t take(std::span<std::byte> to) = 0;
+
+  // Whether the same bytes come again where the source has begun in the same way: such a one
+  // goes on after a restore from where it was. Of others nothing is saved, so that no two
+  // guests of one snapshot are given the same bytes.
+  virtual bool repeats() const { return false; }
+  virtual void save(StateWriter& /*to*/) const {}
+  virtual void load(StateReader& /*from*/) {}
 };
 
 // The host kernel's generator.

@@ -138,6 +138,25 @@ void VirtioBalloon::notify(std::uint16_t index) {
   }
 }
 
+void VirtioBalloon::drain() {
+  if (!std::exchange(has_statistics_chain_, false)) return;
+  QueueTurn turn(*transport_, kStatisticsQueue, kBalloonTurn);
+  turn.complete(statistics_chain_, 0);
+}
+
+absl::Status VirtioBalloon::save(StateWriter& to) const {
+  to(shown_target_, actual_.load());
+  return absl::OkStatus();
+}
+
+absl::Status VirtioBalloon::load(StateReader& from) {
+  std::uint32_t actual = 0;
+  from(shown_target_, actual);
+  actual_ = actual;
+  if (shown_target_ != target()) transport_->wake_config();
+  return from.status();
+}
+
 // Pages that follow each other are one discard.
 void VirtioBalloon::inflate(QueueTurn& turn) {
   SegmentCursor from(chain_.readable());

@@ -99,6 +99,11 @@ class VirtioBalloon final : public VirtioDevice {
   // The driver's buffer for statistics is kept until they are asked for.
   bool completes_alone(std::uint16_t queue) const override;
   void notify(std::uint16_t index) override;
+  // The buffer for statistics goes back to the driver, which brings it again.
+  void drain() override;
+  // The target stays the host's.
+  absl::Status save(StateWriter& to) const override;
+  absl::Status load(StateReader& from) override;
 
  private:
   enum class Role : std::uint8_t { kInflate, kDeflate, kStatistics, kReporting, kNone };

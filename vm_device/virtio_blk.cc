@@ -190,6 +190,47 @@ void VirtioBlk::notify(std::uint16_t index) {
   }
 }
 
+// A turn that takes nothing: it tells the driver. What lands may have to be synced.
+void VirtioBlk::drain() {
+  if (flights_ == nullptr) return;
+  for (std::uint16_t queue = 0; queue < options_.num_queues; ++queue) {
+    do {
+      QueueTurn turn(*transport_, queue);
+      land_all(turn, queue);
+    } while (flights_->wait(queue));
+  }
+}
+
+template <typename Archive, typename Device>
+void VirtioBlk::fields(Archive& archive, Device& device) {
+  archive(device.capacity_, device.write_back_);
+}
+
+// The blocks are the driver's to know, too.
+absl::Status VirtioBlk::save(StateWriter& to) const {
+  to(options_.block_bytes, options_.physical_block_bytes);
+  fields(to, *this);
+  return absl::OkStatus();
+}
+
+absl::Status VirtioBlk::load(StateReader& from) {
+  std::uint32_t block_bytes = 0;
+  std::uint32_t physical_block_bytes = 0;
+  from(block_bytes, physical_block_bytes);
+  fields(from, *this);
+  from.check(capacity_ <= UINT64_MAX / kSectorBytes, "a disk without end");
+  if (!from.ok()) return from.status();
+  if (block_bytes != options_.block_bytes ||
+      physical_block_bytes != options_.physical_block_bytes) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("the driver knows blocks of %u bytes (physical: %u), not of %u (%u)",
+                        block_bytes, physical_block_bytes, options_.block_bytes,
+                        options_.physical_block_bytes));
+  }
+  if (transport_ != nullptr && disk_bytes() / kSectorBytes != capacity_) transport_->wake_config();
+  return absl::OkStatus();
+}
+
 void VirtioBlk::land_all(QueueTurn& turn, std::uint16_t queue) {
   while (BlkFlight* const flight = flights_->next_landed(queue)) {
     if (land(turn, *flight)) flights_->give_back(*flight);

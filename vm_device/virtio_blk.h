@@ -97,9 +97,15 @@ class VirtioBlk final : public VirtioDevice {
   void reset() override;
   void reset_queue(std::uint16_t queue) override;
   void notify(std::uint16_t queue) override;
+  // Waits for what is under way.
+  void drain() override;
+  absl::Status save(StateWriter& to) const override;
+  absl::Status load(StateReader& from) override;
 
  private:
   VirtioBlk(std::unique_ptr<BlockImage> image, VirtioBlkOptions options);
+  template <typename Archive, typename Device>
+  static void fields(Archive& archive, Device& device);
   bool parse(QueueTurn& turn, const DescriptorChain& chain);
   void execute(QueueTurn& turn, const DescriptorChain& chain);
   void answer(QueueTurn& turn, const DescriptorChain& chain, const internal::BlkOutcome& outcome);

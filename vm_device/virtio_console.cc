@@ -88,6 +88,25 @@ void VirtioConsole::notify(std::uint16_t index) {
   index == kConsoleTransmitQueue ? transmit() : receive();
 }
 
+absl::Status VirtioConsole::save(StateWriter& to) const {
+  std::vector<std::byte> waiting(unread());
+  peek_input(waiting);
+  to(shown_size_);
+  to.bytes(waiting, waiting.size());
+  return absl::OkStatus();
+}
+
+// What the host has sent meanwhile is dropped: the guest goes on from where it was.
+absl::Status VirtioConsole::load(StateReader& from) {
+  from(shown_size_);
+  const std::span<const std::byte> waiting = from.bytes(input_.size());
+  if (!from.ok()) return from.status();
+  drop_input(unread());
+  send(waiting);
+  if (shown_size_ != size_) transport_->wake_config();
+  return absl::OkStatus();
+}
+
 void VirtioConsole::transmit() {
   QueueTurn turn(*transport_, kConsoleTransmitQueue, kConsoleTurn);
   while (turn.next(chain_)) {

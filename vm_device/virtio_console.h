@@ -76,6 +76,9 @@ class VirtioConsole final : public VirtioDevice {
   void activate(VirtioTransport& transport) override;
   void reset() override {}
   void notify(std::uint16_t index) override;
+  // With the input that waits.
+  absl::Status save(StateWriter& to) const override;
+  absl::Status load(StateReader& from) override;
 
  private:
   void transmit();

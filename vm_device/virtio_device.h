@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
 #include "vm_device/dma.h"
+#include "vm_device/state_bytes.h"
 #include "vm_device/virtqueue.h"
 
 namespace vm_device {
@@ -84,6 +86,22 @@ class VirtioDevice {
   virtual bool completes_alone(std::uint16_t /*queue*/) const { return true; }
   // The driver has put requests in the queue, which is enabled and without error.
   virtual void notify(std::uint16_t queue) = 0;
+
+  // --- For VirtioMmio::save() and load().
+
+  // Gives back every request that was taken, complete, and takes none. Once activated.
+  virtual void drain() {}
+  // What the device knows but for its queues and the features that were agreed on.
+  //
+  // Errors:  kUnimplemented, by default: such a device cannot be saved.
+  virtual absl::Status save(StateWriter& to) const;
+  // Goes on from there. Of a device as it was made, or reset, and activated if the saved one
+  // was.
+  //
+  // Errors:  kDataLoss            the bytes are no such state
+  //          kFailedPrecondition  they are another device's, e.g. one with other options
+  //          The device is to be reset then.
+  virtual absl::Status load(StateReader& from);
 };
 
 }  // namespace vm_device

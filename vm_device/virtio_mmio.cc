@@ -253,16 +253,18 @@ void VirtioMmio::write_driver_features(std::uint32_t value) {
   set_half(driver_features_, driver_features_select_, value);
 }
 
+bool VirtioMmio::accepts(std::uint64_t features) const {
+  const bool must_translate =
+      options_.iommu != nullptr && options_.access_platform == AccessPlatform::kRequired;
+  const std::uint64_t required = kFeatureVersion1 | (must_translate ? kFeatureAccessPlatform : 0);
+  return (required & ~features) == 0 && (features & ~offered_features()) == 0;
+}
+
 // Bits are set one after the other and cleared by a reset alone.
 void VirtioMmio::write_status(std::uint32_t value) {
   if (value == 0) return reset();
   std::uint32_t added = value & 0xff & ~status_ & ~kStatusNeedsReset;
-  const bool must_translate =
-      options_.iommu != nullptr && options_.access_platform == AccessPlatform::kRequired;
-  const std::uint64_t required = kFeatureVersion1 | (must_translate ? kFeatureAccessPlatform : 0);
-  const bool acceptable =
-      (required & ~driver_features_) == 0 && (driver_features_ & ~offered_features()) == 0;
-  if (!acceptable) added &= ~kStatusFeaturesOk;
+  if (!accepts(driver_features_)) added &= ~kStatusFeaturesOk;
   if (((status_ | added) & kStatusFeaturesOk) == 0) added &= ~kStatusDriverOk;
   status_ |= added;
   if ((added & kStatusDriverOk) == 0) return;

@@ -6,9 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "vm_device/dma.h"
 #include "vm_device/interrupt_line.h"
 #include "vm_device/iommu.h"
+#include "vm_device/state_bytes.h"
 #include "vm_device/virtio_device.h"
 #include "vm_mem/memory_manager.h"
 
@@ -85,6 +87,27 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   // Needs:  not called from inside the device.
   VirtqueueError queue_error(std::uint16_t queue);
 
+  // Of what save() writes.
+  static constexpr std::uint32_t kStateVersion = 1;
+
+  // Everything that driver and device have agreed on and come to: registers, queues, what
+  // waits to be served, interrupts, the device's own. Requests that were taken are completed
+  // before, in guest memory and its rings; those that were not taken stay there, and are taken
+  // after the load. So guest memory is saved after this.
+  //
+  // Needs:   no vCPU runs, and no other device's DMA; not called from inside the device.
+  // Errors:  kUnimplemented       the device cannot be saved
+  //          kFailedPrecondition  the device has not given all requests back
+  absl::Status save(StateWriter& to);
+  // Goes on from there, and drives the interrupt line. Reads all that there is.
+  //
+  // Needs:   as save(); guest memory is as it was when it was saved; a device of the same kind
+  //          and options behind a transport of the same options.
+  // Errors:  kDataLoss            the bytes are no such state, or one that cannot be
+  //          kFailedPrecondition  they are another device's
+  //          The device is then as after a reset.
+  absl::Status load(StateReader& from);
+
  private:
   struct QueueState {
     VirtqueueConfig config;
@@ -125,6 +148,12 @@ class VirtioMmio final : public vm_mem::MmioHandler, private VirtioTransport {
   void call_for_access();
   void report_errors();
   void reset();
+  bool accepts(std::uint64_t features) const;
+  template <typename Archive, typename Transport>
+  static void registers(Archive& archive, Transport& transport);
+  absl::Status save_queue(StateWriter& to, std::uint16_t index);
+  absl::Status load_queue(StateReader& from, std::uint16_t index);
+  absl::Status load_all(StateReader& from);
   void raise(std::uint32_t cause);
   void update_line();
 

@@ -123,6 +123,38 @@ void VirtioNet::reset() {
   for (; !waiting_->front().empty(); waiting_->pop()) count(received_overflow_);
 }
 
+absl::Status VirtioNet::save(StateWriter& to) const {
+  to(options_.mac, options_.mtu, shown_link_ == NetLink::kUp);
+  for (std::size_t i = 0;; ++i) {
+    const std::span<const std::byte> frame = waiting_->peek(i);
+    to.bytes(frame, max_frame_bytes_);
+    if (frame.empty()) return absl::OkStatus();
+  }
+}
+
+absl::Status VirtioNet::load(StateReader& from) {
+  MacAddress mac{};
+  std::uint16_t mtu = 0;
+  bool was_up = false;
+  from(mac, mtu, was_up);
+  if (from.ok() && (mac != options_.mac || mtu != options_.mtu)) {
+    return absl::FailedPreconditionError("the driver knows another MAC address or MTU");
+  }
+  const std::lock_guard lock(poll_mutex_);
+  for (;;) {
+    const std::span<const std::byte> frame = from.bytes(max_frame_bytes_);
+    if (frame.empty()) break;
+    const std::span<std::byte> room = waiting_->back();
+    from.check(frame.size() >= kEthernetBytes && !room.empty(), "a frame that cannot wait");
+    if (!from.ok()) break;
+    std::copy(frame.begin(), frame.end(), room.begin());
+    waiting_->push(frame.size());
+  }
+  shown_link_ = was_up ? NetLink::kUp : NetLink::kDown;
+  if (shown_link_ != link_) transport_->wake_config();
+  return from.status();
+}
+
 void VirtioNet::notify(std::uint16_t index) { index == kTransmitQueue ? transmit() : receive(); }
 
 void VirtioNet::transmit() {

@@ -93,6 +93,9 @@ class VirtioNet final : public VirtioDevice {
   void activate(VirtioTransport& transport) override;
   void reset() override;
   void notify(std::uint16_t index) override;
+  // With the frames that wait. The counters stay the host's.
+  absl::Status save(StateWriter& to) const override;
+  absl::Status load(StateReader& from) override;
 
  private:
   enum class Fit : std::uint8_t { kFits, kTooSmall, kNoBuffer };

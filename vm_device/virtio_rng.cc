@@ -38,6 +38,32 @@ void VirtioRng::notify(std::uint16_t index) {
   waiting_ = dry;
 }
 
+absl::Status VirtioRng::save(StateWriter& to) const {
+  to(waiting_.load(), source_->repeats());
+  if (!source_->repeats()) return absl::OkStatus();
+  to.bytes(std::span(pool_).first(pooled_), pool_.size());
+  source_->save(to);
+  return absl::OkStatus();
+}
+
+absl::Status VirtioRng::load(StateReader& from) {
+  bool waits = false;
+  bool repeats = false;
+  from(waits, repeats);
+  if (from.ok() && repeats != source_->repeats()) {
+    return absl::FailedPreconditionError("entropy that repeats cannot become one that does not");
+  }
+  waiting_ = waits;
+  if (repeats) {
+    const std::span<const std::byte> pool = from.bytes(pool_.size());
+    std::copy(pool.begin(), pool.end(), pool_.begin());
+    pooled_ = pool.size();
+    source_->load(from);
+  }
+  if (waits) transport_->wake(kRequestQueue);
+  return from.status();
+}
+
 // False where there is nothing to give.
 bool VirtioRng::fill_pool(std::uint64_t wanted) {
   if (pooled_ == 0) {

@@ -46,6 +46,8 @@ class VirtioRng final : public VirtioDevice {
   void activate(VirtioTransport&) override {}
   void reset() override { waiting_ = false; }
   void notify(std::uint16_t index) override;
+  absl::Status save(StateWriter& to) const override;
+  absl::Status load(StateReader& from) override;
 
  private:
   bool fill_pool(std::uint64_t wanted);

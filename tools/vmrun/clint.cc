@@ -30,11 +30,15 @@ void Clint::set_software_pair(std::uint64_t first, std::uint64_t value) {
   for (std::uint64_t i = 0; i < 2 && first + i < harts_.size(); ++i) {
     Hart& hart = harts_[first + i];
     hart.software = (value >> (32 * i) & 1) != 0;
-    if (hart.software) {
-      hart.port.pins->raise(Interrupt::kSoftware);
-    } else {
-      hart.port.pins->lower(Interrupt::kSoftware);
-    }
+    drive_software(hart);
+  }
+}
+
+void Clint::drive_software(const Hart& hart) {
+  if (hart.software) {
+    hart.port.pins->raise(Interrupt::kSoftware);
+  } else {
+    hart.port.pins->lower(Interrupt::kSoftware);
   }
 }
 
@@ -74,6 +78,19 @@ vm_mem::AccessFault Clint::mmio_write(std::uint64_t offset, unsigned size, std::
   }
   write_register(base, value);
   return vm_mem::AccessFault::kNone;
+}
+
+template <typename Archive, typename Self>
+void Clint::fields(Archive& archive, Self& self) {
+  for (auto& hart : self.harts_) archive(hart.deadline, hart.software);
+}
+
+void Clint::save(vm_device::StateWriter& to) const { fields(to, *this); }
+
+void Clint::load(vm_device::StateReader& from) {
+  fields(from, *this);
+  for (const Hart& hart : harts_) drive_software(hart);
+  update();
 }
 
 void Clint::update() {

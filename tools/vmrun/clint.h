@@ -9,6 +9,7 @@
 
 #include "tools/vmrun/clock.h"
 #include "tools/vmrun/interrupt_pins.h"
+#include "vm_device/state_bytes.h"
 #include "vm_mem/mmio_handler.h"
 
 namespace vmrun {
@@ -40,7 +41,13 @@ class Clint final : public vm_mem::MmioHandler {
   // Until the hart's timer interrupt; 0 where it is there, UINT64_MAX where it never comes.
   std::uint64_t ticks_left(std::size_t hart) const;
 
+  // For a snapshot. What was refused, the reader says.
+  void save(vm_device::StateWriter& to) const;
+  void load(vm_device::StateReader& from);
+
  private:
+  template <typename Archive, typename Self>
+  static void fields(Archive& archive, Self& self);
   struct Hart {
     Port port;
     std::uint64_t deadline = UINT64_MAX;
@@ -48,6 +55,7 @@ class Clint final : public vm_mem::MmioHandler {
   };
 
   std::uint64_t software_pair(std::uint64_t first) const;
+  static void drive_software(const Hart& hart);
   void set_software_pair(std::uint64_t first, std::uint64_t value);
   std::uint64_t read_register(std::uint64_t offset) const;
   void write_register(std::uint64_t offset, std::uint64_t value);

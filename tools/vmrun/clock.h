@@ -25,6 +25,12 @@ class Clock {
   // The guest may set its time, back too.
   void set_ticks(std::uint64_t ticks) { leaps_ = ticks - retired_ / kInstructionsPerTick; }
 
+  // For a snapshot.
+  template <typename Archive, typename Self>
+  static void fields(Archive& archive, Self& self) {
+    archive(self.retired_, self.leaps_);
+  }
+
  private:
   std::uint64_t retired_ = 0;
   std::uint64_t leaps_ = 0;  // modulo 2^64

@@ -101,6 +101,16 @@ std::uint16_t Flash::chip_value(std::uint64_t chip_offset) const {
   }
 }
 
+void Flash::save(vm_device::StateWriter& to) const {
+  to.choice(mode_, Mode::kStatus);
+  to(status_);
+}
+
+void Flash::load(vm_device::StateReader& from) {
+  from.choice(mode_, Mode::kStatus);
+  from(status_);
+}
+
 vm_mem::AccessFault Flash::mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) {
   const std::uint64_t chip = chip_value(offset / kBankWidth);
   const std::uint64_t bus = chip * 0x0001'0001'0001'0001;

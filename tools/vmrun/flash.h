@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "vm_device/state_bytes.h"
 #include "vm_mem/mmio_handler.h"
 
 namespace vmrun {
@@ -18,6 +19,10 @@ class Flash final : public vm_mem::MmioHandler {
  public:
   vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) override;
   vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) override;
+
+  // For a snapshot. What was refused, the reader says.
+  void save(vm_device::StateWriter& to) const;
+  void load(vm_device::StateReader& from);
 
  private:
   enum class Mode : std::uint8_t { kArray, kIdentifier, kQuery, kStatus };

@@ -283,8 +283,15 @@ StopReason Machine::run(std::uint64_t instructions) {
     clint_.update();
     if (reason == StopReason::kTrapLoop || reason == StopReason::kBreakpoint) return reason;
     if (reason == StopReason::kWait && !can_wake()) return reason;
+    if (std::exchange(pauses_, false)) break;
   }
   return StopReason::kBudget;
+}
+
+// A round of several harts' turns is not cut short: who comes when would be different.
+void Machine::pause() {
+  pauses_ = true;
+  if (harts_.size() == 1) hart().yield();
 }
 
 bool Machine::waits(std::size_t number) const {

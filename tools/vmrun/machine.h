@@ -28,6 +28,7 @@
 #include "vm_device/mmio_bus.h"
 #include "vm_device/virtio_mmio.h"
 #include "vm_mem/memory_manager.h"
+#include "vm_mem/snapshot_info.h"
 
 namespace vmrun {
 
@@ -74,6 +75,9 @@ class Machine {
   // breakpoint, or the guest has finished. Harts take turns on this thread: their clocks agree when
   // a round of turns begins, and no reservation outlives a turn.
   StopReason run(std::uint64_t instructions);
+  // Has run() return soon, with kBudget: where going on with what is left of the instructions
+  // comes to the same as not having stopped. From inside a device.
+  void pause();
 
   // From here on: where harts stop, and which of them run() runs.
   void set_breakpoints(Breakpoints breakpoints);
@@ -110,6 +114,21 @@ class Machine {
   // DMA that the IOMMU has refused; nullopt: there is none.
   std::optional<std::uint64_t> iommu_faults();
 
+  // For a snapshot: harts and devices, and what the machine itself knows. Requests of virtio
+  // devices that were taken are completed before, in guest memory, which is saved after this.
+  //
+  // Needs:   not called from inside run().
+  // Errors:  those of VirtioMmio::save()
+  absl::StatusOr<std::vector<vm_mem::DeviceState>> save_states();
+  // Goes on from there, once memory is as it was. `state` gives the one of this name.
+  //
+  // Needs:   a machine with as many harts and the same devices, that has not run.
+  // Errors:  those of `state`; kDataLoss and kFailedPrecondition: a state that is none, or not
+  //          of this machine, with its name; kUnimplemented: of another version.
+  //          The machine cannot be used then.
+  using FindState = std::function<absl::StatusOr<vm_mem::DeviceState>(const std::string& id)>;
+  absl::Status load_states(const FindState& state);
+
  private:
   Machine(MachineOptions options, std::unique_ptr<vm_mem::MemoryManager> memory,
           std::vector<std::unique_ptr<Hart>> harts, vm_mem::RegionId ram);
@@ -122,6 +141,13 @@ class Machine {
   std::uint64_t turn_budget(std::uint64_t instructions) const;
   Hart& turn_to(std::size_t number);
   StopReason take_turns(std::uint64_t budget);
+  template <typename Archive, typename Self>
+  static void fields(Archive& archive, Self& self);
+  // Calls `use` with the name, the version and the saved part of each, until it gives an error.
+  template <typename Use>
+  absl::Status each_slot(Use use);
+  template <typename Use>
+  absl::Status each_other(Use use);
   void align_clocks();
 
   MachineOptions options_;
@@ -131,6 +157,7 @@ class Machine {
   std::size_t running_ = 0;
   std::size_t first_ = 0;  // of a round of turns
   HartSet held_;
+  bool pauses_ = false;
   Breakpoints breakpoints_;
   vm_mem::RegionId ram_;
   vm_mem::DirtyClient writes_{};

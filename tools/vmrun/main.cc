@@ -17,11 +17,13 @@
 #include "tools/vmrun/file.h"
 #include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
+#include "tools/vmrun/machine_file.h"
 #include "tools/vmrun/options.h"
 #include "tools/vmrun/output_file.h"
 #include "tools/vmrun/profile.h"
 #include "tools/vmrun/progress.h"
 #include "tools/vmrun/report.h"
+#include "tools/vmrun/save_point.h"
 #include "tools/vmrun/script.h"
 #include "tools/vmrun/session.h"
 #include "tools/vmrun/signals.h"
@@ -100,9 +102,12 @@ absl::StatusOr<std::unique_ptr<TraceFile>> open_trace(const Options& options) {
 // What the guest prints, on whichever of its consoles, is shown and heard.
 using Print = std::function<void(char)>;
 
+// Boots it, or brings it to where `saved` was.
 absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, HostSlots& slots,
-                                                      const Print& print, TraceFile* trace) {
-  const auto content = read_boot_files(options);
+                                                      const Print& print, TraceFile* trace,
+                                                      std::optional<MachineFile>& saved) {
+  absl::StatusOr<BootContent> content = BootContent();
+  if (!saved) content = read_boot_files(options);
   if (!content.ok()) return content.status();
   auto machine = Machine::create(
       {.memory_bytes = options.memory_bytes,
@@ -117,8 +122,9 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
        .loops = options.loops,
        .trace = trace == nullptr ? nullptr : &trace->trace()});
   if (!machine.ok()) return machine.status();
-  const absl::Status booted = (*machine)->boot(boot_files(options, *content));
-  if (!booted.ok()) return booted;
+  const absl::Status begun = saved ? saved->restore(**machine, slots)
+                                   : (*machine)->boot(boot_files(options, *content));
+  if (!begun.ok()) return begun;
   return machine;
 }
 
@@ -198,10 +204,14 @@ bool shows_progress(const Options& options) {
 }
 
 // The peer, and with it the terminal's raw mode, is gone before anything is reported.
-SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, HostSlots& slots,
-                       Output& output, TraceFile* trace, GdbServer* debugger,
-                       const Options& options) {
+absl::StatusOr<SessionEnd> run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer,
+                                       HostSlots& slots, Output& output, TraceFile* trace,
+                                       GdbServer* debugger, const Options& options,
+                                       SavePoint* save_point, const SavedSession* saved) {
   Session session(machine, *peer, slots, output, {options.timeout, options.instructions});
+  if (save_point != nullptr) session.save_at(*save_point);
+  const absl::Status resumed = saved == nullptr ? absl::OkStatus() : session.resume(*saved);
+  if (!resumed.ok()) return resumed;
   if (trace != nullptr) session.follow(trace->file(), EndKind::kTraceLost);
   if (slots.console_file() != nullptr) session.follow(*slots.console_file(), EndKind::kConsoleLost);
   std::optional<Progress> progress;
@@ -209,26 +219,69 @@ SessionEnd run_session(Machine& machine, std::unique_ptr<ConsolePeer>& peer, Hos
     session.show_progress(progress.emplace(machine, output, options.instructions));
   }
   if (debugger != nullptr) session.obey(*debugger);
-  const SessionEnd end = session.run();
+  SessionEnd end = session.run();
   peer.reset();
   return end;
 }
 
-int run(const Options& options) {
+// Those of the command line, with what the snapshot's machine brings.
+absl::StatusOr<std::optional<MachineFile>> open_saved(Options& options) {
+  if (!options.snapshot.save.empty()) {
+    if (absl::Status bad = check_save_path(options); !bad.ok()) return bad;
+  }
+  if (options.snapshot.restore.empty()) return std::nullopt;
+  auto file = MachineFile::open(options.snapshot.restore);
+  if (!file.ok()) return file.status();
+  if (absl::Status bad = adopt(file->spec(), options); !bad.ok()) return bad;
+  return *std::move(file);
+}
+
+// A run that has been there already would never end.
+absl::Status check_counts(const Options& options, Machine& machine) {
+  const bool saves_at_count = !options.snapshot.save.empty() && options.snapshot.at.text.empty();
+  const struct {
+    const char* name;
+    std::optional<std::uint64_t> count;
+  } counts[] = {{"--instructions", options.instructions},
+                {"--at instructions:",
+                 saves_at_count ? std::optional(options.snapshot.at.instructions) : std::nullopt}};
+  for (const auto& [name, count] : counts) {
+    if (!count || *count > machine.retired()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("{} {}: the machine of {} has executed {}", name, *count,
+                    options.snapshot.restore, machine.retired()));
+  }
+  return absl::OkStatus();
+}
+
+int run(Options options) {
   note_signals();
   if (const auto status = vm_mem::startup_status(); !status.ok()) complain(status);
   Output output(STDOUT_FILENO);
   ConsolePeer* heard_by = nullptr;
+  std::optional<SavePoint> save_point;
   const Print print = [&](char byte) {
     output.put(byte);
-    heard_by->hear(byte);
+    if (heard_by != nullptr) heard_by->hear(byte);
+    if (save_point) save_point->hear(byte);
   };
+  auto saved = open_saved(options);
+  if (!saved.ok()) return complain(saved.status()), 1;
   const auto trace = open_trace(options);
   if (!trace.ok()) return complain(trace.status()), 1;
   const auto slots = HostSlots::create(options.slots, print);
   if (!slots.ok()) return complain(slots.status()), 1;
-  auto machine = make_machine(options, **slots, print, trace->get());
+  auto machine = make_machine(options, **slots, print, trace->get(), *saved);
   if (!machine.ok()) return complain(machine.status()), 1;
+  if (const auto bad = check_counts(options, **machine); !bad.ok()) return complain(bad), 1;
+  if (!options.snapshot.save.empty()) {
+    save_point.emplace(
+        options.snapshot.at,
+        [&](const SavedSession& session) {
+          return save_machine(**machine, **slots, options, session);
+        },
+        [&] { (*machine)->pause(); });
+  }
   const Jit* const jit = (*machine)->hart().jit();
   if (jit != nullptr && !jit->fallback_reason().empty()) {
     complain("fastmem is not possible, translated code uses the soft TLB: " +
@@ -247,9 +300,14 @@ int run(const Options& options) {
   if (!debugger.ok()) return complain(debugger.status()), 1;
   if (const auto begun = begin_files(trace->get(), **slots); !begun.ok()) return complain(begun), 1;
   const auto start = Clock::now();
-  const SessionEnd end =
-      run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(), options);
+  const std::uint64_t before = (*machine)->retired();
+  const auto ended = run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(),
+                                 options, save_point ? &*save_point : nullptr,
+                                 *saved ? &(*saved)->session() : nullptr);
+  if (!ended.ok()) return complain(ended.status()), 1;
+  const SessionEnd& end = *ended;
   Report report = make_report(**machine, end, Clock::now() - start);
+  report.instructions_before = before;
   if (profiler != nullptr) report.profile = profiler->stop();
   if (options.seed || options.instructions) {
     const auto hash = state_hash(**machine);
@@ -258,7 +316,7 @@ int run(const Options& options) {
   }
   const absl::Status published = publish(options, report, output);
   if (!published.ok()) complain(published);
-  if (is_failure(end.kind)) complain(end.message);
+  if (is_failure(end.kind) || end.kind == EndKind::kSaved) complain(end.message);
   return is_failure(end.kind) || !published.ok() ? 1 : 0;
 }
 

@@ -32,8 +32,8 @@ constexpr const char* kFooter =
     "another card. Slots are taken by disks, networks, console and entropy in this order.\n"
     "\n"
     "Exit status: 0 when the guest switched off or reset, the script or the input ended, the\n"
-    "instructions asked for are executed, or the user quit; 1 on failure, a timeout included; 2 "
-    "for a wrong command line.\n";
+    "instructions asked for are executed, the machine is saved, or the user quit; 1 on failure,\n"
+    "a timeout included; 2 for a wrong command line.\n";
 
 constexpr double kMostSeconds = 1e9;
 
@@ -57,6 +57,7 @@ struct Typed {
   std::string trace_what = "insn";
   bool profile = false;
   std::string gdb;
+  TypedSnapshot snapshot;
 };
 
 void add_cpu_options(CLI::App& app, Typed& typed) {
@@ -173,6 +174,23 @@ void add_inspection_options(CLI::App& app, Typed& typed) {
       ->capture_default_str();
 }
 
+void add_snapshot_options(CLI::App& app, TypedSnapshot& typed) {
+  app.add_option("--save", typed.save, "write the machine to FILE where --at says, and end the run")
+      ->type_name("FILE")
+      ->take_last();
+  app.add_option("--at", typed.at,
+                 "when the guest has printed this text, such as '=> '; or instructions:NUMBER;\n"
+                 "text:TEXT is a text, however it begins")
+      ->type_name("MARK")
+      ->take_last();
+  app.add_option("--restore", typed.restore,
+                 "go on with the machine of FILE: its memory, harts and devices; disks, and\n"
+                 "--console FILE, are given again")
+      ->type_name("FILE")
+      ->take_last();
+  app.add_flag("--lazy", typed.lazy, "bring its memory as the guest touches it");
+}
+
 std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmrun");
   app->footer(kFooter);
@@ -181,6 +199,7 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   add_cpu_options(*app, typed);
   add_device_options(*app, typed);
   add_run_options(*app, typed);
+  add_snapshot_options(*app, typed.snapshot);
   add_inspection_options(*app, typed);
   return app;
 }
@@ -318,6 +337,10 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     options.firmware = typed.firmware;
   } else if (!options.kernel.empty()) {
     options.firmware = kDefaultSbi;
+  }
+  const auto is_given = [&](const char* name) { return app.count(name) != 0; };
+  if (auto refused = read_snapshot_options(typed.snapshot, is_given, options.snapshot)) {
+    return *std::move(refused);
   }
   if (auto refused = read_memory(typed, app, options)) return *std::move(refused);
   if (auto refused = read_cpu(typed, options)) return *std::move(refused);

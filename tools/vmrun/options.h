@@ -14,6 +14,7 @@
 #include "tools/vmrun/block.h"
 #include "tools/vmrun/jit.h"
 #include "tools/vmrun/slots.h"
+#include "tools/vmrun/snapshot_options.h"
 #include "tools/vmrun/trace.h"
 
 namespace vmrun {
@@ -53,6 +54,7 @@ struct Options {
   std::optional<std::uint16_t> gdb_port;  // 0: any
   std::string trace;                      // empty: none; "-": standard error
   TraceKinds trace_kinds{.instructions = true};
+  SnapshotOptions snapshot;
 };
 
 using command_line::Exit;

@@ -1,5 +1,7 @@
 #include "tools/vmrun/plic.h"
 
+#include <algorithm>
+
 namespace vmrun {
 namespace {
 
@@ -113,6 +115,29 @@ void Plic::write_register(std::uint64_t offset, std::uint32_t value) {
   } else if (Context* context = enables_at(offset)) {
     context->enabled = value & ~std::uint32_t{1};
   }
+  update();
+}
+
+template <typename Archive, typename Self>
+void Plic::fields(Archive& archive, Self& self) {
+  archive(self.priorities_, self.levels_, self.claimed_);
+  for (auto& context : self.contexts_) archive(context.enabled, context.threshold);
+}
+
+void Plic::save(vm_device::StateWriter& to) const { fields(to, *this); }
+
+void Plic::load(vm_device::StateReader& from) {
+  const std::lock_guard lock(mutex_);
+  fields(from, *this);
+  std::uint32_t bits = levels_ | claimed_;
+  std::uint32_t highest = 0;
+  for (const Context& context : contexts_) {
+    bits |= context.enabled;
+    highest = std::max(highest, context.threshold);
+  }
+  for (const std::uint32_t priority : priorities_) highest = std::max(highest, priority);
+  from.check((bits & 1) == 0, "an interrupt 0");
+  from.check(highest <= kMaxPriority, "a priority above the highest");
   update();
 }
 

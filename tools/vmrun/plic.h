@@ -9,6 +9,7 @@
 
 #include "tools/vmrun/interrupt_pins.h"
 #include "vm_device/interrupt_line.h"
+#include "vm_device/state_bytes.h"
 #include "vm_mem/mmio_handler.h"
 
 namespace vmrun {
@@ -34,7 +35,13 @@ class Plic final : public vm_mem::MmioHandler {
   vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) override;
   vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) override;
 
+  // For a snapshot. What was refused, the reader says.
+  void save(vm_device::StateWriter& to) const;
+  void load(vm_device::StateReader& from);
+
  private:
+  template <typename Archive, typename Self>
+  static void fields(Archive& archive, Self& self);
   class Line final : public vm_device::InterruptLine {
    public:
     void connect(Plic& plic, unsigned source) { plic_ = &plic, source_ = source; }

@@ -33,6 +33,7 @@ std::string progress_line(const ProgressState& state) {
 Progress::Progress(Machine& machine, Output& output, std::optional<std::uint64_t> most_instructions)
     : machine_(&machine),
       output_(&output),
+      before_(machine.retired()),
       most_instructions_(most_instructions),
       start_(Clock::now()),
       next_(start_ + kQuiet) {}
@@ -46,7 +47,7 @@ void Progress::attend(Clock::time_point now) {
   next_ = now + kInterval;
   output_->show_status(
       progress_line({.seconds = std::chrono::duration<double>(now - start_).count(),
-                     .instructions = machine_->retired(),
+                     .instructions = machine_->retired() - before_,
                      .most_instructions = most_instructions_,
                      .dma_bytes = bytes_by_dma(machine_->memory().statistics())}));
 }

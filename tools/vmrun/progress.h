@@ -37,6 +37,7 @@ class Progress {
  private:
   Machine* machine_;
   Output* output_;
+  std::uint64_t before_;  // instructions of the run that was saved
   std::optional<std::uint64_t> most_instructions_;
   Clock::time_point start_;
   Clock::time_point next_;

@@ -17,6 +17,7 @@ struct Report {
   std::string message;  // of a failure; else empty
   std::string isa;      // the row of the copy core
   std::uint64_t instructions = 0;
+  std::uint64_t instructions_before = 0;  // of them, by the run that was saved
   double wall_seconds = 0;
   std::uint64_t pages_dirtied = 0;            // of 4096 bytes
   std::optional<std::uint64_t> iommu_faults;  // nullopt: there is no IOMMU

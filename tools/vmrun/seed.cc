@@ -23,6 +23,18 @@ std::uint64_t SeededEntropy::next() {
   return mix(state_);
 }
 
+void SeededEntropy::save(vm_device::StateWriter& to) const {
+  to(state_, std::bit_cast<std::uint64_t>(word_), used_);
+}
+
+void SeededEntropy::load(vm_device::StateReader& from) {
+  std::uint64_t word = 0;
+  from(state_, word, used_);
+  word_ = std::bit_cast<std::array<std::byte, 8>>(word);
+  from.check(used_ <= word_.size(), "more bytes of a word than it has");
+  if (!from.ok()) used_ = 8;
+}
+
 // Byte by byte: what a reader gets does not depend on how others before it asked.
 std::size_t SeededEntropy::take(std::span<std::byte> to) {
   for (std::byte& byte : to) {

@@ -24,12 +24,16 @@ class SeededEntropy final : public vm_device::EntropySource {
 
   std::size_t take(std::span<std::byte> to) override;
 
+  bool repeats() const override { return true; }
+  void save(vm_device::StateWriter& to) const override;
+  void load(vm_device::StateReader& from) override;
+
  private:
   std::uint64_t next();
 
   std::uint64_t state_;
   std::array<std::byte, 8> word_{};
-  std::size_t used_ = 8;  // of word_
+  std::uint8_t used_ = 8;  // of word_
 };
 
 // What /chosen/rng-seed holds.

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -30,6 +31,12 @@ std::uint64_t ticks_of(milliseconds time) {
 constexpr std::uint64_t kStuckSlices = 100;
 constexpr std::uint64_t kStuckSlicesOfNetwork = 5000;
 
+// Where the machine could go on, if somebody said how.
+bool is_resumable(EndKind kind) {
+  return kind == EndKind::kScriptEnd || kind == EndKind::kInputEnd ||
+         kind == EndKind::kInstructions || kind == EndKind::kNoPrompt || kind == EndKind::kNoWakeup;
+}
+
 // What a guest does on purpose.
 bool is_call(Cause cause) {
   return cause == Cause::kEcallUser || cause == Cause::kEcallSupervisor ||
@@ -52,6 +59,7 @@ const char* end_name(EndKind kind) {
     case EndKind::kInputEnd: return "end of input";
     case EndKind::kInstructions: return "end of instructions";
     case EndKind::kQuit: return "quit";
+    case EndKind::kSaved: return "saved";
     case EndKind::kGuestFailure: return "guest failure";
     case EndKind::kTrapLoop: return "trap loop";
     case EndKind::kTimeout: return "timeout";
@@ -61,6 +69,7 @@ const char* end_name(EndKind kind) {
     case EndKind::kOutputLost: return "output lost";
     case EndKind::kTraceLost: return "trace lost";
     case EndKind::kConsoleLost: return "console lost";
+    case EndKind::kNotSaved: return "not saved";
   }
   return "unknown";
 }
@@ -93,6 +102,13 @@ SessionEnd Session::run() {
 SessionEnd Session::finish(SessionEnd end) {
   output_->clear_status();
   write_out();
+  if (save_point_ != nullptr && end.kind != EndKind::kSaved && end.kind != EndKind::kNotSaved) {
+    const std::string missed =
+        is_save_due() ? "nothing is saved" : save_point_->missed() + ", so nothing is saved";
+    end = is_failure(end.kind)
+              ? SessionEnd{end.kind, end.message + "; " + missed}
+              : SessionEnd{EndKind::kNotSaved, fmt::format("{}: {}", end_name(end.kind), missed)};
+  }
   auto lost = check_lost();
   return lost && !is_failure(end.kind) ? *std::move(lost) : std::move(end);
 }
@@ -109,10 +125,44 @@ std::optional<SessionEnd> Session::step() {
     peer_->attend();
     return look_around();
   }
-  feed();
-  const StopReason reason = machine_->run(slice());
-  if (auto end = look_around()) return end;
-  return after(reason);
+  const StopReason reason = machine_->run(begin_slice());
+  const bool due = is_save_due();
+  auto end = look_around();
+  if (end && !(due && is_resumable(end->kind))) return end;
+  if (due && reason == StopReason::kBudget && machine_->retired() < slice_end_) {
+    return save(slice_end_ - machine_->retired());
+  }
+  end = after(reason);
+  return due && (!end || is_resumable(end->kind)) ? save(0) : std::move(end);
+}
+
+bool Session::is_save_due() const {
+  return save_point_ != nullptr && save_point_->is_due(machine_->retired());
+}
+
+SessionEnd Session::save(std::uint64_t slice_left) {
+  const SavedSession session{.slice_left = slice_left,
+                             .polls_before = polls_before_,
+                             .idle_slices = idle_slices_,
+                             .console_line = {}};
+  const auto done = save_point_->save(session);
+  if (done.ok()) return {EndKind::kSaved, *done};
+  if (auto end = check_outside(); end && end->kind == EndKind::kSignal) {
+    return *std::move(end);
+  }
+  return {EndKind::kNotSaved, std::string(done.status().message())};
+}
+
+absl::Status Session::resume(const SavedSession& saved) {
+  if (saved.slice_left > kSliceInstructions) {
+    return absl::DataLossError("state 'session': a slice longer than there are");
+  }
+  slice_left_ = saved.slice_left;
+  polls_before_ = saved.polls_before;
+  idle_slices_ = saved.idle_slices;
+  for (const char byte : saved.console_line) peer_->hear(byte);
+  if (save_point_ != nullptr) save_point_->go_on(saved.console_line);
+  return absl::OkStatus();
 }
 
 std::optional<SessionEnd> Session::look_around() {
@@ -127,9 +177,16 @@ std::optional<SessionEnd> Session::look_around() {
   return std::nullopt;
 }
 
-std::uint64_t Session::slice() const {
-  if (!limits_.instructions) return kSliceInstructions;
-  return std::min(kSliceInstructions, *limits_.instructions - machine_->retired());
+// What is typed comes between slices; one that a snapshot has cut in two is one.
+std::uint64_t Session::begin_slice() {
+  const std::uint64_t left = std::exchange(slice_left_, 0);
+  if (left == 0) feed();
+  const std::uint64_t now = machine_->retired();
+  slice_end_ = now + (left == 0 ? kSliceInstructions : left);
+  std::uint64_t end = slice_end_;
+  if (limits_.instructions) end = std::min(end, *limits_.instructions);
+  if (save_point_ != nullptr) end = std::min(end, save_point_->instructions().value_or(end));
+  return end - now;
 }
 
 std::optional<SessionEnd> Session::after(StopReason reason) {

@@ -14,6 +14,7 @@
 #include "tools/vmrun/output.h"
 #include "tools/vmrun/output_file.h"
 #include "tools/vmrun/progress.h"
+#include "tools/vmrun/save_point.h"
 #include "tools/vmrun/slots.h"
 
 namespace vmrun {
@@ -25,6 +26,7 @@ enum class EndKind : std::uint8_t {
   kInputEnd,      // standard input has ended, and the guest waits for more
   kInstructions,  // those that were asked for are executed
   kQuit,          // the user typed the escape
+  kSaved,         // the machine is in a snapshot
   kGuestFailure,  // from here on, failures: the guest reported one
   kTrapLoop,
   kTimeout,
@@ -34,6 +36,7 @@ enum class EndKind : std::uint8_t {
   kOutputLost,   // nobody reads standard output any more
   kTraceLost,    // the trace cannot be written
   kConsoleLost,  // the file of the virtio console
+  kNotSaved,     // a snapshot was asked for, and there is none
 };
 
 // "power off" and the like.
@@ -45,7 +48,7 @@ std::string output_loss(const Output& output);
 
 struct SessionEnd {
   EndKind kind = EndKind::kPowerOff;
-  std::string message;  // of a failure: one line
+  std::string message;  // of a failure, and of kSaved: one line
 };
 
 // A guest that looks for input so often in one slice, and finds none, waits for it.
@@ -73,6 +76,12 @@ class Session {
   // The machine runs when the debugger lets it. Needs: it outlives the session.
   void obey(GdbServer& debugger) { debugger_ = &debugger; }
 
+  // The run ends there. Needs: it outlives the session.
+  void save_at(SavePoint& point) { save_point_ = &point; }
+  // Goes on with the session of a snapshot.
+  // Errors:  kDataLoss: it cannot be one of this machine.
+  absl::Status resume(const SavedSession& saved);
+
   SessionEnd run();
 
  private:
@@ -93,7 +102,9 @@ class Session {
   std::optional<SessionEnd> wait_for_interrupt();
   std::optional<SessionEnd> wait_for_input();
   std::optional<SessionEnd> stuck(SessionEnd end);
-  std::uint64_t slice() const;
+  std::uint64_t begin_slice();
+  bool is_save_due() const;
+  SessionEnd save(std::uint64_t slice_left);
   bool can_hear() const;
   std::chrono::milliseconds wait(std::chrono::milliseconds limit);
   SessionEnd trap_loop() const;
@@ -110,6 +121,9 @@ class Session {
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;
   Progress* progress_ = nullptr;  // null: none is shown
+  SavePoint* save_point_ = nullptr;  // null: nothing is saved
+  std::uint64_t slice_left_ = 0;     // of the slice that the snapshot was saved in
+  std::uint64_t slice_end_ = 0;      // by instructions retired
   std::uint64_t polls_before_ = 0;
   std::uint64_t idle_slices_ = 0;
 };

@@ -10,23 +10,12 @@
 #include "vm_device/virtio_rng.h"
 
 namespace vmrun {
-namespace {
-
-constexpr std::string_view kReadOnly = ",readonly";
-constexpr std::string_view kSockets = "dgram:";
-
-class NoCable final : public vm_device::NetBackend {
- public:
-  vm_device::SendStatus send(std::span<const std::byte>) override {
-    return vm_device::SendStatus::kRefused;
-  }
-  std::optional<std::size_t> receive(std::span<std::byte>) override { return std::nullopt; }
-};
 
 // A cable with both ends in one socket.
 class LoopedCable final : public vm_device::NetBackend {
  public:
   static constexpr std::size_t kMostFrames = 256;
+  static constexpr std::size_t kMostBytes = 65536;  // more than the device sends
 
   vm_device::SendStatus send(std::span<const std::byte> frame) override {
     if (frames_.size() == kMostFrames) return vm_device::SendStatus::kRefused;
@@ -41,8 +30,35 @@ class LoopedCable final : public vm_device::NetBackend {
     return frame.size();
   }
 
+  void save(vm_device::StateWriter& to) const {
+    to(static_cast<std::uint16_t>(frames_.size()));
+    for (const auto& frame : frames_) to.bytes(frame, kMostBytes);
+  }
+  void load(vm_device::StateReader& from) {
+    std::uint16_t count = 0;
+    from(count);
+    from.check(count <= kMostFrames, "more frames than the cable holds");
+    frames_.clear();
+    for (std::uint16_t i = 0; i < count && from.ok(); ++i) {
+      from.bytes(frames_.emplace_back(), kMostBytes);
+    }
+  }
+
  private:
   std::deque<std::vector<std::byte>> frames_;
+};
+
+namespace {
+
+constexpr std::string_view kReadOnly = ",readonly";
+constexpr std::string_view kSockets = "dgram:";
+
+class NoCable final : public vm_device::NetBackend {
+ public:
+  vm_device::SendStatus send(std::span<const std::byte>) override {
+    return vm_device::SendStatus::kRefused;
+  }
+  std::optional<std::size_t> receive(std::span<std::byte>) override { return std::nullopt; }
 };
 
 absl::StatusOr<std::unique_ptr<vm_device::NetBackend>> make_backend(const NetOption& option) {
@@ -109,6 +125,7 @@ absl::Status HostSlots::add_net(const NetOption& option) {
   auto net = vm_device::VirtioNet::create(*std::move(backend), settings);
   if (!net.ok()) return net.status();
   if (option.kind == NetKind::kUnplugged) (*net)->set_link(vm_device::NetLink::kDown);
+  loops_.push_back(dynamic_cast<LoopedCable*>(&(*net)->backend()));
   nets_.push_back(net->get());
   devices_.push_back(*std::move(net));
   return absl::OkStatus();
@@ -152,6 +169,25 @@ void HostSlots::wait(std::chrono::milliseconds limit) const {
 }
 
 void HostSlots::type(char byte) { console_->send(std::as_bytes(std::span(&byte, 1))); }
+
+void HostSlots::save(vm_device::StateWriter& to) const {
+  to(has_printed_);
+  for (const LoopedCable* loop : loops_) {
+    to(loop != nullptr);
+    if (loop != nullptr) loop->save(to);
+  }
+}
+
+// What was on its way in a cable that is another kind of network now is lost.
+void HostSlots::load(vm_device::StateReader& from) {
+  from(has_printed_);
+  for (LoopedCable* loop : loops_) {
+    bool was_loop = false;
+    from(was_loop);
+    LoopedCable lost;
+    if (was_loop) (loop != nullptr ? loop : &lost)->load(from);
+  }
+}
 
 void HostSlots::console_output(std::span<const std::byte> bytes) {
   has_printed_ = true;

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "tools/vmrun/output_file.h"
 #include "vm_device/block_image.h"
+#include "vm_device/state_bytes.h"
 #include "vm_device/virtio_console.h"
 #include "vm_device/virtio_device.h"
 #include "vm_device/virtio_net.h"
@@ -51,6 +52,8 @@ struct SlotOptions {
   std::optional<std::uint64_t> seed = std::nullopt;  // of the entropy device; nullopt: the host's
 };
 
+class LoopedCable;
+
 // The host's side. What it has given out talks to it: it outlives the machine.
 class HostSlots final : private vm_device::ConsolePeer {
  public:
@@ -83,6 +86,12 @@ class HostSlots final : private vm_device::ConsolePeer {
   // Needs:  is_typed_to(), has_room().
   void type(char byte);
 
+  // For a snapshot: what is on its way outside of the devices.
+  static constexpr std::uint32_t kStateVersion = 1;
+  void save(vm_device::StateWriter& to) const;
+  // Of slots of the same networks. What was refused, the reader says.
+  void load(vm_device::StateReader& from);
+
  private:
   static constexpr std::size_t kInputBytes = 4096;
 
@@ -94,6 +103,7 @@ class HostSlots final : private vm_device::ConsolePeer {
   std::function<void(char)> print_;
   std::vector<std::unique_ptr<vm_device::VirtioDevice>> devices_;
   std::vector<vm_device::VirtioNet*> nets_;
+  std::vector<LoopedCable*> loops_;  // by network; null: it has none
   vm_device::VirtioConsole* console_ = nullptr;
   std::unique_ptr<OutputFile> console_file_;
   bool talks_to_user_ = false;

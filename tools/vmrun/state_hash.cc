@@ -2,9 +2,9 @@
 
 #include <array>
 #include <cstddef>
-#include <initializer_list>
 #include <span>
 
+#include "tools/vmrun/hash.h"
 #include "tools/vmrun/layout.h"
 #include "vm_mem/simd_memcpy.h"
 
@@ -13,25 +13,6 @@ namespace {
 
 constexpr std::size_t kPageBytes = 4096;
 using Page = std::array<std::uint64_t, kPageBytes / sizeof(std::uint64_t)>;
-
-class Hash {
- public:
-  void add(std::uint64_t value) {
-    state_ = (state_ ^ value) * 0x9e37'79b9'7f4a'7c15;
-    state_ ^= state_ >> 29;
-  }
-  void add(std::initializer_list<std::uint64_t> values) {
-    for (const std::uint64_t value : values) add(value);
-  }
-  template <typename Values>
-  void add_all(const Values& values) {
-    for (const auto value : values) add(value);
-  }
-  std::uint64_t value() const { return state_; }
-
- private:
-  std::uint64_t state_ = 0xcbf2'9ce4'8422'2325;
-};
 
 void add_csrs(Hash& hash, const Csrs& csrs) {
   hash.add({csrs.fflags, csrs.frm, csrs.mstatus, csrs.mie, csrs.mtvec, csrs.mscratch, csrs.mepc});

@@ -1,5 +1,8 @@
 #include "tools/vmrun/uart.h"
 
+#include <span>
+#include <string>
+
 namespace vmrun {
 namespace {
 
@@ -19,6 +22,8 @@ constexpr std::uint8_t kFifoEnable = 0x01;
 constexpr std::uint8_t kFifoClearReceive = 0x02;
 constexpr std::uint8_t kReceiveEnable = 0x01;
 constexpr std::uint8_t kTransmitEnable = 0x02;
+constexpr std::uint8_t kInterruptEnableBits = 0x0f;
+constexpr std::uint8_t kModemControlBits = 0x1f;
 constexpr std::uint8_t kDataReady = 0x01;
 constexpr std::uint8_t kTransmitterIdle = 0x60;  // holding and shift register empty
 constexpr std::uint8_t kLoopback = 0x10;
@@ -137,12 +142,36 @@ void Uart::write_register(std::uint64_t offset, std::uint8_t value) {
         accept(static_cast<char>(value));
       }
       break;
-    case kInterruptEnable: write_interrupt_enable(value & 0x0f); break;
+    case kInterruptEnable: write_interrupt_enable(value & kInterruptEnableBits); break;
     case kInterruptOrFifo: return write_fifo_control(value);
     case kLineControl: line_control_ = value; break;
-    case kModemControl: modem_control_ = value & 0x1f; break;
+    case kModemControl: modem_control_ = value & kModemControlBits; break;
     case kScratch: scratch_ = value; break;
     default: break;
+  }
+  update();
+}
+
+template <typename Archive, typename Self>
+void Uart::fields(Archive& archive, Self& self) {
+  archive(self.divisor_, self.interrupt_enable_, self.fifo_control_, self.line_control_,
+          self.modem_control_, self.scratch_, self.transmitter_empty_interrupt_, self.idle_polls_);
+}
+
+void Uart::save(vm_device::StateWriter& to) const {
+  fields(to, *this);
+  const std::string waiting(received_.begin(), received_.end());
+  to.bytes(std::as_bytes(std::span(waiting)), kFifoBytes);
+}
+
+void Uart::load(vm_device::StateReader& from) {
+  fields(from, *this);
+  from.check(interrupt_enable_ <= kInterruptEnableBits && fifo_control_ <= kFifoEnable &&
+                 modem_control_ <= kModemControlBits,
+             "bits that the registers do not have");
+  received_.clear();
+  for (const std::byte byte : from.bytes(kFifoBytes)) {
+    received_.push_back(static_cast<char>(byte));
   }
   update();
 }

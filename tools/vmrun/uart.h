@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "vm_device/interrupt_line.h"
+#include "vm_device/state_bytes.h"
 #include "vm_mem/mmio_handler.h"
 
 namespace vmrun {
@@ -39,7 +40,13 @@ class Uart final : public vm_mem::MmioHandler {
   vm_mem::AccessFault mmio_read(std::uint64_t offset, unsigned size, std::uint64_t& value) override;
   vm_mem::AccessFault mmio_write(std::uint64_t offset, unsigned size, std::uint64_t value) override;
 
+  // For a snapshot, with what was typed and not read. What was refused, the reader says.
+  void save(vm_device::StateWriter& to) const;
+  void load(vm_device::StateReader& from);
+
  private:
+  template <typename Archive, typename Self>
+  static void fields(Archive& archive, Self& self);
   std::uint8_t read_register(std::uint64_t offset);
   void write_register(std::uint64_t offset, std::uint8_t value);
   std::uint8_t pop();

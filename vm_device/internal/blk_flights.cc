@@ -153,15 +153,25 @@ BlkFlight* BlkFlights::next_landed(std::uint16_t queue) {
   return nullptr;
 }
 
-void BlkFlights::forget(std::uint16_t queue) {
-  for (const BlkFlight& flight : places_of(queue)) {
-    if (flight.state == BlkFlight::State::kInFlight) async_->cancel(tag_of(flight));
-  }
+void BlkFlights::wait_for_all(std::uint16_t queue) {
   std::array<AsyncCompletion, 16> completions;
   while (in_flight_[queue].load() != 0) {
     const std::size_t count = async_->wait(completions, std::chrono::nanoseconds::max());
     for (std::size_t i = 0; i < count; ++i) land(completions[i]);
   }
+}
+
+bool BlkFlights::wait(std::uint16_t queue) {
+  wait_for_all(queue);
+  wake_others(queue);
+  return landed_[queue] != 0;
+}
+
+void BlkFlights::forget(std::uint16_t queue) {
+  for (const BlkFlight& flight : places_of(queue)) {
+    if (flight.state == BlkFlight::State::kInFlight) async_->cancel(tag_of(flight));
+  }
+  wait_for_all(queue);
   for (BlkFlight& flight : places_of(queue)) give_back(flight);
   landed_[queue] = 0;
   wake_others(queue);

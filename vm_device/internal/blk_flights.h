@@ -59,6 +59,9 @@ class BlkFlights final : private AsyncSignal {
   // The queue's next request that has ended; it stays taken. Null: there is none.
   BlkFlight* next_landed(std::uint16_t queue);
 
+  // Waits until all requests of the queue have ended. False: they had all been taken.
+  bool wait(std::uint16_t queue);
+
   // Cancels what can be, waits for the rest, and forgets it.
   void forget(std::uint16_t queue);
   void forget_all();
@@ -68,6 +71,7 @@ class BlkFlights final : private AsyncSignal {
   void completions_wait() override;
   void collect();
   void land(const AsyncCompletion& completion);
+  void wait_for_all(std::uint16_t queue);
   void wake_others(std::uint16_t queue);
   template <typename Submit>
   bool take_off(BlkFlight& flight, Submit submit);

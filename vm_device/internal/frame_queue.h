@@ -37,6 +37,12 @@ class FrameQueue {
     if (popped == pushed_.load(std::memory_order_acquire)) return {};
     return slot(popped).first(lengths_[popped % lengths_.size()]);
   }
+  // The frame that comes `after` so many others; empty where there is none.
+  std::span<const std::byte> peek(std::size_t after) {
+    const std::size_t index = popped_.load(std::memory_order_relaxed) + after;
+    if (pushed_.load(std::memory_order_acquire) - index - 1 >= lengths_.size()) return {};
+    return slot(index).first(lengths_[index % lengths_.size()]);
+  }
   // Needs:  front() was not empty.
   void pop() { popped_.fetch_add(1, std::memory_order_release); }
 

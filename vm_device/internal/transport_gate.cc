@@ -43,6 +43,11 @@ std::optional<TransportGate::Woken> TransportGate::take_or_leave() {
   return std::nullopt;
 }
 
+bool TransportGate::is_woken(std::size_t what) {
+  const std::lock_guard lock(mutex_);
+  return woken_[what].has_value();
+}
+
 void TransportGate::abandon() {
   {
     const std::lock_guard lock(mutex_);

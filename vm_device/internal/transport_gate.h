@@ -45,6 +45,9 @@ class TransportGate {
   // Of the queues that have some, each in its turn.
   std::optional<Woken> take_next_deferred();
   bool has_deferred() const { return deferred_count_ > 0; }
+  bool is_deferred(std::size_t queue) const { return deferred_[queue].has_value(); }
+  // Whether it was left behind and not taken yet.
+  bool is_woken(std::size_t what);
 
  private:
   std::mutex mutex_;  // of what follows, up to deferred_; held for a few instructions

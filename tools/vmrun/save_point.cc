@@ -1,0 +1,95 @@
+#include "tools/vmrun/save_point.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "tools/vmrun/options.h"
+
+namespace vmrun {
+namespace {
+
+constexpr std::string_view kInstructions = "instructions:";
+constexpr std::string_view kText = "text:";
+
+// So that a message stays one line.
+std::string printable(const std::string& text) {
+  std::string out;
+  for (const char it : text) {
+    if (static_cast<unsigned char>(it) < ' ' || it == 0x7f) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(it));
+    } else {
+      out += it;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<SaveMark> parse_save_mark(std::string_view text) {
+  if (text.starts_with(kInstructions)) {
+    const auto number = parse_number(text.substr(kInstructions.size()));
+    if (number.value_or(0) == 0) return std::nullopt;
+    return SaveMark{.instructions = *number};
+  }
+  if (text.starts_with(kText)) text.remove_prefix(kText.size());
+  if (text.empty()) return std::nullopt;
+  return SaveMark{.text = std::string(text)};
+}
+
+void ConsoleLine::hear(char byte) {
+  if (byte == '\n') {
+    text_.clear();
+  } else if (byte != '\r' && text_.size() < kMostBytes) {
+    text_.push_back(byte);
+  }
+}
+
+void SavedSession::save(vm_device::StateWriter& to) const {
+  to(slice_left, polls_before, idle_slices);
+  to.bytes(std::as_bytes(std::span(console_line)), ConsoleLine::kMostBytes);
+}
+
+void SavedSession::load(vm_device::StateReader& from) {
+  from(slice_left, polls_before, idle_slices);
+  const auto line = from.bytes(ConsoleLine::kMostBytes);
+  console_line.clear();
+  for (const std::byte byte : line) console_line.push_back(static_cast<char>(byte));
+}
+
+void SavePoint::hear(char byte) {
+  line_.hear(byte);
+  if (mark_.text.empty() || is_printed_) return;
+  recent_.push_back(byte);
+  if (recent_.size() > mark_.text.size()) recent_.erase(0, 1);
+  if (recent_ != mark_.text) return;
+  is_printed_ = true;
+  reached_();
+}
+
+void SavePoint::go_on(const std::string& console_line) {
+  for (const char byte : console_line) line_.hear(byte);
+}
+
+std::optional<std::uint64_t> SavePoint::instructions() const {
+  return mark_.text.empty() ? std::optional(mark_.instructions) : std::nullopt;
+}
+
+bool SavePoint::is_due(std::uint64_t retired) const {
+  return mark_.text.empty() ? retired >= mark_.instructions : is_printed_;
+}
+
+absl::StatusOr<std::string> SavePoint::save(SavedSession session) {
+  session.console_line = line_.text();
+  return save_(session);
+}
+
+std::string SavePoint::missed() const {
+  if (mark_.text.empty()) return fmt::format("{} instructions were not reached", mark_.instructions);
+  return fmt::format("the guest never printed '{}'", printable(mark_.text));
+}
+
+}  // namespace vmrun
