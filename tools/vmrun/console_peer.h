@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace vmrun {
 
@@ -29,6 +30,14 @@ class ConsolePeer {
   // Waits, at most this long, until there may be something to say. Only where kOpen.
   virtual void wait(std::chrono::milliseconds limit) = 0;
   virtual PeerState state() const = 0;
+
+  // For a snapshot: what is left of what it has begun to type; nullopt: what the guest has
+  // printed last has no answer yet.
+  virtual std::optional<std::string> unfinished() const { return std::nullopt; }
+  // Takes over from one who had heard this line so far, and left that.
+  virtual void take_over(const std::string& line, const std::optional<std::string>& /*unfinished*/) {
+    for (const char byte : line) hear(byte);
+  }
 };
 
 }  // namespace vmrun

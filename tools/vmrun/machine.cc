@@ -217,7 +217,11 @@ std::uint64_t Machine::retired() const {
 // Up to the next timer interrupt of any hart.
 std::uint64_t Machine::turn_budget(std::uint64_t instructions) const {
   std::uint64_t budget = instructions;
-  if (harts_.size() > 1) budget = std::min(budget, kTurnInstructions);
+  if (harts_.size() > 1) {
+    budget = std::min(budget, kTurnInstructions);
+  } else if (pause_at_ > retired()) {
+    budget = std::min(budget, pause_at_ - retired());
+  }
   for (std::size_t hart = 0; hart < harts_.size(); ++hart) {
     const std::uint64_t ticks = clint_.ticks_left(hart);
     if (ticks != 0 && ticks < budget) budget = std::min(budget, ticks * kInstructionsPerTick);
@@ -283,7 +287,7 @@ StopReason Machine::run(std::uint64_t instructions) {
     clint_.update();
     if (reason == StopReason::kTrapLoop || reason == StopReason::kBreakpoint) return reason;
     if (reason == StopReason::kWait && !can_wake()) return reason;
-    if (std::exchange(pauses_, false)) break;
+    if (std::exchange(pauses_, false) || retired() >= pause_at_) break;
   }
   return StopReason::kBudget;
 }

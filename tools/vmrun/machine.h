@@ -78,6 +78,8 @@ class Machine {
   // Has run() return soon, with kBudget: where going on with what is left of the instructions
   // comes to the same as not having stopped. From inside a device.
   void pause();
+  // The same as soon as so many instructions are retired.
+  void pause_at(std::uint64_t retired) { pause_at_ = retired; }
 
   // From here on: where harts stop, and which of them run() runs.
   void set_breakpoints(Breakpoints breakpoints);
@@ -158,6 +160,7 @@ class Machine {
   std::size_t first_ = 0;  // of a round of turns
   HartSet held_;
   bool pauses_ = false;
+  std::uint64_t pause_at_ = UINT64_MAX;
   Breakpoints breakpoints_;
   vm_mem::RegionId ram_;
   vm_mem::DirtyClient writes_{};

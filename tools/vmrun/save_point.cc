@@ -27,6 +27,12 @@ std::string printable(const std::string& text) {
   return out;
 }
 
+std::string text_of(std::span<const std::byte> bytes) {
+  std::string out;
+  for (const std::byte byte : bytes) out.push_back(static_cast<char>(byte));
+  return out;
+}
+
 }  // namespace
 
 std::optional<SaveMark> parse_save_mark(std::string_view text) {
@@ -43,21 +49,26 @@ std::optional<SaveMark> parse_save_mark(std::string_view text) {
 void ConsoleLine::hear(char byte) {
   if (byte == '\n') {
     text_.clear();
-  } else if (byte != '\r' && text_.size() < kMostBytes) {
+  } else if (byte != '\r' && text_.size() < kMostLineBytes) {
     text_.push_back(byte);
   }
 }
 
 void SavedSession::save(vm_device::StateWriter& to) const {
   to(slice_left, polls_before, idle_slices);
-  to.bytes(std::as_bytes(std::span(console_line)), ConsoleLine::kMostBytes);
+  to.bytes(std::as_bytes(std::span(console_line)), kMostLineBytes);
+  to(typing.has_value());
+  const std::string rest = typing.value_or("");
+  to.bytes(std::as_bytes(std::span(rest)), kMostLineBytes);
 }
 
 void SavedSession::load(vm_device::StateReader& from) {
   from(slice_left, polls_before, idle_slices);
-  const auto line = from.bytes(ConsoleLine::kMostBytes);
-  console_line.clear();
-  for (const std::byte byte : line) console_line.push_back(static_cast<char>(byte));
+  bool is_typing = false;
+  console_line = text_of(from.bytes(kMostLineBytes));
+  from(is_typing);
+  std::string rest = text_of(from.bytes(kMostLineBytes));
+  if (is_typing) typing = std::move(rest);
 }
 
 void SavePoint::hear(char byte) {

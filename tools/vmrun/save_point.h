@@ -23,12 +23,13 @@ struct SaveMark {
 // nullopt: an empty text, or no number above 0.
 std::optional<SaveMark> parse_save_mark(std::string_view text);
 
+// Of a line of the console, or one that is typed. What is beyond is no prompt.
+inline constexpr std::size_t kMostLineBytes = 4096;
+
 // What the guest has printed since its last end of line, as far as somebody who looks for a
 // prompt has to know it.
 class ConsoleLine {
  public:
-  static constexpr std::size_t kMostBytes = 4096;  // what is beyond is no prompt
-
   void hear(char byte);
   const std::string& text() const { return text_; }
 
@@ -42,6 +43,7 @@ struct SavedSession {
   std::uint64_t polls_before = 0;
   std::uint64_t idle_slices = 0;
   std::string console_line = {};
+  std::optional<std::string> typing = std::nullopt;  // what was not finished
 
   static constexpr std::uint32_t kVersion = 1;
   void save(vm_device::StateWriter& to) const;

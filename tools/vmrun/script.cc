@@ -25,17 +25,40 @@ void Script::hear(char byte) {
   if (byte == '\r') return;
   if (byte == '\n') {
     heard_.clear();
+    has_begun_ = has_begun_ && !typed_.empty();
     return;
   }
   heard_.push_back(byte);
   if (heard_ == kPrompt) return type_next();
-  if (!autoboot_stopped_ && heard_ == kAutobootNotice) {
-    autoboot_stopped_ = true;
-    typed_.push_back(' ');
+  if (heard_ == kAutobootNotice) stop_autoboot();
+}
+
+void Script::stop_autoboot() {
+  if (std::exchange(autoboot_stopped_, true)) return;
+  has_begun_ = false;
+  typed_.push_back(' ');
+}
+
+// A line of which the guest has nothing is the next script's.
+std::optional<std::string> Script::unfinished() const {
+  if (!has_begun_) return std::nullopt;
+  return std::string(typed_.begin(), typed_.end());
+}
+
+void Script::take_over(const std::string& line, const std::optional<std::string>& unfinished) {
+  heard_ = line;
+  has_begun_ = unfinished.has_value();
+  if (unfinished) {
+    typed_.assign(unfinished->begin(), unfinished->end());
+  } else if (heard_ == kPrompt) {
+    type_next();
+  } else if (heard_.starts_with(kAutobootNotice)) {
+    stop_autoboot();
   }
 }
 
 void Script::type_next() {
+  has_begun_ = false;
   if (lines_.empty()) {
     done_ = true;
     return;
@@ -49,6 +72,7 @@ std::optional<char> Script::say() {
   if (typed_.empty()) return std::nullopt;
   const char byte = typed_.front();
   typed_.pop_front();
+  has_begun_ = true;
   return byte;
 }
 

@@ -30,14 +30,19 @@ class Script final : public ConsolePeer {
   void wait(std::chrono::milliseconds) override {}
   PeerState state() const override { return done_ ? PeerState::kDone : PeerState::kSilent; }
 
+  std::optional<std::string> unfinished() const override;
+  void take_over(const std::string& line, const std::optional<std::string>& unfinished) override;
+
   std::size_t lines_left() const { return lines_.size(); }
 
  private:
+  void stop_autoboot();
   void type_next();
 
   std::deque<std::string> lines_;
   std::deque<char> typed_;
   std::string heard_;  // since the last end of line
+  bool has_begun_ = false;  // to type what it types
   bool autoboot_stopped_ = false;
   bool done_ = false;
 };

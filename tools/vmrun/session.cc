@@ -136,6 +136,11 @@ std::optional<SessionEnd> Session::step() {
   return due && (!end || is_resumable(end->kind)) ? save(0) : std::move(end);
 }
 
+void Session::save_at(SavePoint& point) {
+  save_point_ = &point;
+  if (const auto count = point.instructions()) machine_->pause_at(*count);
+}
+
 bool Session::is_save_due() const {
   return save_point_ != nullptr && save_point_->is_due(machine_->retired());
 }
@@ -144,7 +149,8 @@ SessionEnd Session::save(std::uint64_t slice_left) {
   const SavedSession session{.slice_left = slice_left,
                              .polls_before = polls_before_,
                              .idle_slices = idle_slices_,
-                             .console_line = {}};
+                             .console_line = {},
+                             .typing = peer_->unfinished()};
   const auto done = save_point_->save(session);
   if (done.ok()) return {EndKind::kSaved, *done};
   if (auto end = check_outside(); end && end->kind == EndKind::kSignal) {
@@ -160,7 +166,7 @@ absl::Status Session::resume(const SavedSession& saved) {
   slice_left_ = saved.slice_left;
   polls_before_ = saved.polls_before;
   idle_slices_ = saved.idle_slices;
-  for (const char byte : saved.console_line) peer_->hear(byte);
+  peer_->take_over(saved.console_line, saved.typing);
   if (save_point_ != nullptr) save_point_->go_on(saved.console_line);
   return absl::OkStatus();
 }
@@ -185,7 +191,6 @@ std::uint64_t Session::begin_slice() {
   slice_end_ = now + (left == 0 ? kSliceInstructions : left);
   std::uint64_t end = slice_end_;
   if (limits_.instructions) end = std::min(end, *limits_.instructions);
-  if (save_point_ != nullptr) end = std::min(end, save_point_->instructions().value_or(end));
   return end - now;
 }
 

@@ -77,7 +77,7 @@ class Session {
   void obey(GdbServer& debugger) { debugger_ = &debugger; }
 
   // The run ends there. Needs: it outlives the session.
-  void save_at(SavePoint& point) { save_point_ = &point; }
+  void save_at(SavePoint& point);
   // Goes on with the session of a snapshot.
   // Errors:  kDataLoss: it cannot be one of this machine.
   absl::Status resume(const SavedSession& saved);
