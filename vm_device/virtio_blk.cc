@@ -222,10 +222,9 @@ absl::Status VirtioBlk::load(StateReader& from) {
   if (!from.ok()) return from.status();
   if (block_bytes != options_.block_bytes ||
       physical_block_bytes != options_.physical_block_bytes) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("the driver knows blocks of %u bytes (physical: %u), not of %u (%u)",
-                        block_bytes, physical_block_bytes, options_.block_bytes,
-                        options_.physical_block_bytes));
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "the driver knows blocks of %u bytes (physical: %u), not of %u (%u)", block_bytes,
+        physical_block_bytes, options_.block_bytes, options_.physical_block_bytes));
   }
   if (transport_ != nullptr && disk_bytes() / kSectorBytes != capacity_) transport_->wake_config();
   return absl::OkStatus();

@@ -157,6 +157,35 @@ TEST_F(VirtioBlkBesideTest, WhatIsInMemoryIsAnsweredInTheTurnThatTakesIt) {
   }
 }
 
+// What was taken is in memory and in the rings when the state is.
+TEST_F(VirtioBlkBesideTest, ADiskThatIsSavedFinishesWhatItHasTaken) {
+  machine->start(kFeatureVersion1 | kFeatureRingIndirect);  // each write is synced, too
+  for (std::uint16_t slot = 0; slot < kSlots; ++slot) {
+    offer(slot, slot % 2 == 0 ? kIn : kOut, slot * 29u, 0x1000);
+  }
+  machine->kick();
+  StateWriter to;
+  ASSERT_TRUE(machine->slot.save(to).ok());
+  EXPECT_EQ(machine->ring.used_index(), kSlots);
+  for (std::uint16_t slot = 0; slot < kSlots; ++slot) EXPECT_EQ(answer(slot), kOk);
+  EXPECT_EQ(machine->guest.bytes(data(2), 0x1000), sectors(2 * 29u, 0x1000));
+
+  // The same guest, with another disk: from here on it serves.
+  const std::vector<std::byte> state = std::move(to).take();
+  const std::vector<std::byte> memory = machine->guest.bytes(kRamBase, kRamBytes);
+  const std::uint16_t offered = kSlots;
+  make(1);
+  machine->guest.put_bytes(kRamBase, memory);
+  machine->ring.set_available_index(offered);
+  StateReader from(state);
+  const absl::Status loaded = machine->slot.load(from);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  offer(0, kIn, 7, 512);
+  machine->kick();
+  wait_for(kSlots + 1);
+  EXPECT_EQ(machine->guest.bytes(data(0), 512), sectors(7, 512));
+}
+
 TEST_F(VirtioBlkBesideTest, WritesReachTheFileAndFlushesAreAnswered) {
   for (std::uint16_t slot = 0; slot < kSlots - 1; ++slot) {
     machine->guest.put_bytes(data(slot), noise(0x2000, slot));

@@ -48,11 +48,8 @@ class VirtioFormsTest : public testing::TestWithParam<Form> {
   template <typename Device>
   Device& start(std::unique_ptr<Device> made, std::uint64_t features = 0) {
     Device& device = *made;
-    VirtioMmioOptions options;
-    if (behind_iommu()) options = {.iommu = iommu.get(), .device = {1}};
     const std::uint16_t queues = made->queue_count();
-    slot = std::make_unique<VirtioMmio>(*guest.memory, std::move(made), line, options);
-    EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), slot.get(), "it").ok());
+    put_into_slot(std::move(made));
     features |= GetParam().features | kFeatureVersion1;
     registers.negotiate(features);
     for (std::uint16_t i = 0; i < queues; ++i) {
@@ -64,6 +61,29 @@ class VirtioFormsTest : public testing::TestWithParam<Form> {
       registers.set_up_queue(config, i);
     }
     registers.go();
+    return device;
+  }
+
+  void put_into_slot(std::unique_ptr<VirtioDevice> made) {
+    VirtioMmioOptions options;
+    if (behind_iommu()) options = {.iommu = iommu.get(), .device = {1}};
+    slot = std::make_unique<VirtioMmio>(*guest.memory, std::move(made), line, options);
+    EXPECT_TRUE(guest.bus.attach(guest_range(kSlot, kVirtioMmioBytes), slot.get(), "it").ok());
+  }
+  // Saves the device, and goes on with another one.
+  template <typename Device>
+  Device& move_to(std::unique_ptr<Device> made) {
+    Device& device = *made;
+    StateWriter to;
+    EXPECT_TRUE(slot->save(to).ok());
+    EXPECT_TRUE(guest.bus.detach(slot.get()).ok());
+    slot.reset();
+    line.set(Level::kLow);
+    put_into_slot(std::move(made));
+    const std::vector<std::byte> bytes = std::move(to).take();
+    StateReader from(bytes);
+    const absl::Status status = slot->load(from);
+    EXPECT_TRUE(status.ok()) << status;
     return device;
   }
 
@@ -140,6 +160,10 @@ TEST_P(VirtioFormsTest, EntropyFillsBuffers) {
   for (int i = 0; i < 40; ++i) {
     guest.put_bytes(kData, std::vector<std::byte>(2 * kPage));
     request(0, {{kData, 100, kWrite, 0}, {kData + kPage, 50, kWrite, 0}});
+    if (i % 8 == 5) {
+      move_to(std::make_unique<VirtioRng>(std::make_unique<SequenceSource>()));
+      EXPECT_EQ(line.level(), Level::kHigh);
+    }
     EXPECT_EQ(answered(0), 150u);
     EXPECT_EQ(text(kData, 101), std::string(100, 0x77) + '\0');
     EXPECT_EQ(text(kData + kPage, 51), std::string(50, 0x77) + '\0');
@@ -172,6 +196,7 @@ TEST_P(VirtioFormsTest, ConsoleEchoes) {
     const std::string said = "line " + std::to_string(i);
     put(kData, said);
     request(0, {{kData + kPage, 64, kWrite, 0}});
+    if (i % 8 == 5) peer.console = &move_to(std::make_unique<VirtioConsole>(peer));
     request(1, {{kData, 4, 0, 0}, {kData + 4, static_cast<std::uint32_t>(said.size() - 4), 0, 0}});
     EXPECT_EQ(answered(1), 0u);
     EXPECT_EQ(text(kData + kPage, answered(0)), said.substr(0, 64));
@@ -182,7 +207,7 @@ TEST_P(VirtioFormsTest, ConsoleEchoes) {
 TEST_P(VirtioFormsTest, NetworkCarriesFramesBothWays) {
   constexpr std::uint64_t kMergeable = 1 << 15;
   auto [near, far] = NetLoopback::pair();
-  VirtioNet& net = start(VirtioNet::create(std::move(near)).value(), kMergeable);
+  VirtioNet* net = &start(VirtioNet::create(std::move(near)).value(), kMergeable);
   std::vector<std::byte> received(2048);
   for (int i = 0; i < 40; ++i) {
     std::vector<std::byte> frame(1000, static_cast<std::byte>(i));
@@ -196,13 +221,18 @@ TEST_P(VirtioFormsTest, NetworkCarriesFramesBothWays) {
     for (const std::uint64_t at : {kPage, 2 * kPage, 3 * kPage}) {
       if (rings[0].outstanding() < 3) request(0, {{kData + at, 600, kWrite, 0}});
     }
+    if (i == 20) {
+      auto [other_near, other_far] = NetLoopback::pair();
+      net = &move_to(VirtioNet::create(std::move(other_near)).value());
+      far = std::move(other_far);
+    }
     far->send(frame);
-    EXPECT_EQ(net.poll(), 1u);
+    EXPECT_EQ(net->poll(), 1u);
     EXPECT_EQ(answered(0), 600u);
     EXPECT_EQ(answered(0), 412u);
     EXPECT_FALSE(rings[0].has_used());
   }
-  EXPECT_EQ(net.counters(), (VirtioNetCounters{.sent = 40, .received = 40}));
+  EXPECT_EQ(net->counters(), (VirtioNetCounters{.sent = 19, .received = 20}));
 }
 
 TEST_P(VirtioFormsTest, BalloonTakesPagesOfTheGuest) {
@@ -219,6 +249,14 @@ TEST_P(VirtioFormsTest, BalloonTakesPagesOfTheGuest) {
   request(2, {{kData, 10, 0, 0}});
   EXPECT_FALSE(rings[2].has_used());
   balloon.request_statistics();
+  EXPECT_EQ(answered(2), 0u);
+  // One that waits goes back when the balloon is saved.
+  request(2, {{kData, 10, 0, 0}});
+  VirtioBalloon& other = move_to(std::make_unique<VirtioBalloon>(*guest.memory));
+  EXPECT_EQ(answered(2), 0u);
+  request(2, {{kData, 10, 0, 0}});
+  EXPECT_FALSE(rings[2].has_used());
+  other.request_statistics();
   EXPECT_EQ(answered(2), 0u);
   // The buffers of a report are addresses of the bus where those differ.
   request(3, {{kVictim + 2 * kPage, kPage, kWrite, 0}});

@@ -35,7 +35,8 @@ class ConsolePeer {
   // printed last has no answer yet.
   virtual std::optional<std::string> unfinished() const { return std::nullopt; }
   // Takes over from one who had heard this line so far, and left that.
-  virtual void take_over(const std::string& line, const std::optional<std::string>& /*unfinished*/) {
+  virtual void take_over(const std::string& line,
+                         const std::optional<std::string>& /*unfinished*/) {
     for (const char byte : line) hear(byte);
   }
 };

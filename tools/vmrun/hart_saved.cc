@@ -35,16 +35,16 @@ void fields(Archive& archive, Hart& hart) {
 bool can_be(const Csrs& csrs) {
   HartState probe;
   const std::pair<std::uint16_t, std::uint64_t> writes[] = {
-      {kMstatus, csrs.mstatus},       {kMie, csrs.mie},
-      {kMtvec, csrs.mtvec},           {kMscratch, csrs.mscratch},
-      {kMepc, csrs.mepc},             {kMcause, csrs.mcause},
-      {kMtval, csrs.mtval},           {kMcounteren, csrs.mcounteren},
-      {kMenvcfg, csrs.menvcfg},       {kMedeleg, csrs.medeleg},
-      {kMideleg, csrs.mideleg},       {kMip, csrs.mip},
-      {kStvec, csrs.stvec},           {kSscratch, csrs.sscratch},
-      {kSepc, csrs.sepc},             {kScause, csrs.scause},
-      {kStval, csrs.stval},           {kScounteren, csrs.scounteren},
-      {kSenvcfg, csrs.senvcfg},       {kSatp, csrs.satp},
+      {kMstatus, csrs.mstatus}, {kMie, csrs.mie},
+      {kMtvec, csrs.mtvec},     {kMscratch, csrs.mscratch},
+      {kMepc, csrs.mepc},       {kMcause, csrs.mcause},
+      {kMtval, csrs.mtval},     {kMcounteren, csrs.mcounteren},
+      {kMenvcfg, csrs.menvcfg}, {kMedeleg, csrs.medeleg},
+      {kMideleg, csrs.mideleg}, {kMip, csrs.mip},
+      {kStvec, csrs.stvec},     {kSscratch, csrs.sscratch},
+      {kSepc, csrs.sepc},       {kScause, csrs.scause},
+      {kStval, csrs.stval},     {kScounteren, csrs.scounteren},
+      {kSenvcfg, csrs.senvcfg}, {kSatp, csrs.satp},
   };
   for (const auto& [number, value] : writes) {
     if (!write_csr(probe, number, value)) return false;

@@ -21,7 +21,8 @@ constexpr std::string_view kSession = "session";
 constexpr std::string_view kHost = "host";
 
 bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a{}, of_b{};
+  struct stat of_a {
+  }, of_b{};
   return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
          of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
@@ -121,8 +122,8 @@ absl::Status MachineFile::load(const std::string& id, std::uint32_t version,
     status = from.finish();
   }
   if (status.ok()) return status;
-  return {status.code(), fmt::format("{}: state '{}': {}", snapshot_.path(), id,
-                                     std::string(status.message()))};
+  return {status.code(),
+          fmt::format("{}: state '{}': {}", snapshot_.path(), id, std::string(status.message()))};
 }
 
 absl::Status MachineFile::restore(Machine& machine, HostSlots& slots) {
@@ -130,11 +131,9 @@ absl::Status MachineFile::restore(Machine& machine, HostSlots& slots) {
   if (!status.ok()) return status;
   status = machine.load_states([this](const std::string& id) { return state(id); });
   if (!status.ok()) {
-    return {status.code(),
-            fmt::format("{}: {}", snapshot_.path(), std::string(status.message()))};
+    return {status.code(), fmt::format("{}: {}", snapshot_.path(), std::string(status.message()))};
   }
-  return load(std::string(kHost), HostSlots::kStateVersion,
-              [&](auto& from) { slots.load(from); });
+  return load(std::string(kHost), HostSlots::kStateVersion, [&](auto& from) { slots.load(from); });
 }
 
 }  // namespace vmrun

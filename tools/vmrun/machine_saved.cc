@@ -73,7 +73,8 @@ absl::Status Machine::each_other(Use use) {
   };
   absl::Status status = plain("machine", Self{this});
   for (std::size_t hart = 0; status.ok() && hart < harts_.size(); ++hart) {
-    status = plain(absl::StrCat("cpu/", hart), SavedHart{&harts_[hart]->state()}, kHartStateVersion);
+    status =
+        plain(absl::StrCat("cpu/", hart), SavedHart{&harts_[hart]->state()}, kHartStateVersion);
   }
   if (status.ok()) status = plain("clint", clint_);
   if (status.ok()) status = plain("plic", plic_);
@@ -104,8 +105,8 @@ absl::Status Machine::load_states(const FindState& state) {
     const auto found = state(id);
     if (!found.ok()) return found.status();
     if (found->version != version) {
-      return absl::UnimplementedError(absl::StrFormat("it has version %u; this program knows %u",
-                                                      found->version, version));
+      return absl::UnimplementedError(
+          absl::StrFormat("it has version %u; this program knows %u", found->version, version));
     }
     StateReader from(found->bytes);
     return device.load(from);

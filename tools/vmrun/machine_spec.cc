@@ -43,8 +43,8 @@ bool sample(int descriptor, std::uint64_t bytes, std::uint64_t& hash) {
   std::array<std::byte, kSampleBytes> block;
   const std::uint64_t last = bytes > kSampleBytes ? bytes - kSampleBytes : 0;
   for (std::uint64_t i = 0; i < kSampledBlocks; ++i) {
-    const std::uint64_t at = last / (kSampledBlocks - 1) * i +
-                             last % (kSampledBlocks - 1) * i / (kSampledBlocks - 1);
+    const std::uint64_t at =
+        last / (kSampledBlocks - 1) * i + last % (kSampledBlocks - 1) * i / (kSampledBlocks - 1);
     const ssize_t got = ::pread(descriptor, block.data(), block.size(), static_cast<off_t>(at));
     if (got < 0) return false;
     out.add_bytes(std::span(block).first(static_cast<std::size_t>(got)));
@@ -67,8 +67,8 @@ void disk_fields(Archive& archive, Disk& disk) {
 absl::Status adopt_memory_and_harts(const MachineSpec& spec, Options& options) {
   const SnapshotOptions& said = options.snapshot;
   if (said.has_memory && options.memory_bytes != spec.memory_bytes) {
-    return refusal(fmt::format("--memory: the machine of {} has {}M", said.restore,
-                               spec.memory_bytes >> 20));
+    return refusal(
+        fmt::format("--memory: the machine of {} has {}M", said.restore, spec.memory_bytes >> 20));
   }
   if (said.has_harts && options.harts != spec.harts) {
     return refusal(fmt::format("--harts {}: the machine of {} has {}", options.harts, said.restore,
@@ -93,11 +93,9 @@ absl::Status adopt_memory_and_harts(const MachineSpec& spec, Options& options) {
 absl::Status adopt_disks(const MachineSpec& spec, const Options& options) {
   const std::string& file = options.snapshot.restore;
   if (options.disks.size() != spec.disks.size()) {
-    return refusal(fmt::format("--disk: the machine of {} has {}, and {} given", file,
-                               spec.disks.size(),
-                               options.disks.size() == 1
-                                   ? "one is"
-                                   : fmt::format("{} are", options.disks.size())));
+    return refusal(fmt::format(
+        "--disk: the machine of {} has {}, and {} given", file, spec.disks.size(),
+        options.disks.size() == 1 ? "one is" : fmt::format("{} are", options.disks.size())));
   }
   for (std::size_t i = 0; i < spec.disks.size(); ++i) {
     const DiskFile& disk = options.disks[i];
@@ -109,14 +107,14 @@ absl::Status adopt_disks(const MachineSpec& spec, const Options& options) {
                                  file, wanted.bytes, found->bytes));
     }
     if (found->is_read_only != wanted.is_read_only) {
-      return refusal(fmt::format("{}: the disk of {} is {}", disk.path, file,
-                                 wanted.is_read_only ? "read-only: add ,readonly"
-                                                     : "written: leave out ,readonly"));
+      return refusal(fmt::format(
+          "{}: the disk of {} is {}", disk.path, file,
+          wanted.is_read_only ? "read-only: add ,readonly" : "written: leave out ,readonly"));
     }
     if (found->sample != wanted.sample) {
-      return refusal(fmt::format(
-          "{}: not the disk of {} as it was then: something else is written on it", disk.path,
-          file));
+      return refusal(
+          fmt::format("{}: not the disk of {} as it was then: something else is written on it",
+                      disk.path, file));
     }
   }
   return absl::OkStatus();
@@ -129,9 +127,9 @@ absl::Status adopt_nets(const MachineSpec& spec, Options& options) {
     for (const NetKind kind : spec.nets) nets.push_back({.kind = kind});
     const bool has_sockets = std::count(spec.nets.begin(), spec.nets.end(), NetKind::kSockets) != 0;
     if (!has_sockets) return absl::OkStatus();
-    return refusal(fmt::format(
-        "--net: the machine of {} has {}, with sockets: say each of them again", file,
-        spec.nets.size()));
+    return refusal(
+        fmt::format("--net: the machine of {} has {}, with sockets: say each of them again", file,
+                    spec.nets.size()));
   }
   if (nets.size() == spec.nets.size()) return absl::OkStatus();
   return refusal(fmt::format("--net: the machine of {} has {}", file, spec.nets.size()));
@@ -190,8 +188,8 @@ absl::Status MachineSpec::load(vm_device::StateReader& from) {
                              memory_bytes <= kMostMemoryBytes && memory_bytes % 4096 == 0;
   from.check(can_be_memory, "no memory that a machine can have");
   from.check(harts >= 1 && harts <= kMostHarts, "no number of harts");
-  const unsigned devices = disk_count + net_count + (console != ConsoleKind::kNone ? 1u : 0u) +
-                           (has_rng ? 1u : 0u);
+  const unsigned devices =
+      disk_count + net_count + (console != ConsoleKind::kNone ? 1u : 0u) + (has_rng ? 1u : 0u);
   from.check(devices <= kVirtioSlots, "more devices than slots");
   if (!from.ok()) return from.status();
   disks.resize(disk_count);

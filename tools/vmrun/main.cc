@@ -122,8 +122,8 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
        .loops = options.loops,
        .trace = trace == nullptr ? nullptr : &trace->trace()});
   if (!machine.ok()) return machine.status();
-  const absl::Status begun = saved ? saved->restore(**machine, slots)
-                                   : (*machine)->boot(boot_files(options, *content));
+  const absl::Status begun =
+      saved ? saved->restore(**machine, slots) : (*machine)->boot(boot_files(options, *content));
   if (!begun.ok()) return begun;
   return machine;
 }
@@ -247,9 +247,9 @@ absl::Status check_counts(const Options& options, Machine& machine) {
                  saves_at_count ? std::optional(options.snapshot.at.instructions) : std::nullopt}};
   for (const auto& [name, count] : counts) {
     if (!count || *count > machine.retired()) continue;
-    return absl::InvalidArgumentError(
-        fmt::format("{} {}: the machine of {} has executed {}", name, *count,
-                    options.snapshot.restore, machine.retired()));
+    return absl::InvalidArgumentError(fmt::format("{} {}: the machine of {} has executed {}", name,
+                                                  *count, options.snapshot.restore,
+                                                  machine.retired()));
   }
   return absl::OkStatus();
 }
@@ -301,9 +301,9 @@ int run(Options options) {
   if (const auto begun = begin_files(trace->get(), **slots); !begun.ok()) return complain(begun), 1;
   const auto start = Clock::now();
   const std::uint64_t before = (*machine)->retired();
-  const auto ended = run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(),
-                                 options, save_point ? &*save_point : nullptr,
-                                 *saved ? &(*saved)->session() : nullptr);
+  const auto ended =
+      run_session(**machine, *peer, **slots, output, trace->get(), debugger->get(), options,
+                  save_point ? &*save_point : nullptr, *saved ? &(*saved)->session() : nullptr);
   if (!ended.ok()) return complain(ended.status()), 1;
   const SessionEnd& end = *ended;
   Report report = make_report(**machine, end, Clock::now() - start);

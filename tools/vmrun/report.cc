@@ -88,7 +88,9 @@ std::string profile_text(const Report& report) {
 }  // namespace
 
 double Report::guest_mips() const {
-  return wall_seconds > 0 ? static_cast<double>(instructions - instructions_before) / wall_seconds / 1e6 : 0;
+  return wall_seconds > 0
+             ? static_cast<double>(instructions - instructions_before) / wall_seconds / 1e6
+             : 0;
 }
 
 std::string as_text(const Report& report) {

@@ -99,7 +99,8 @@ absl::StatusOr<std::string> SavePoint::save(SavedSession session) {
 }
 
 std::string SavePoint::missed() const {
-  if (mark_.text.empty()) return fmt::format("{} instructions were not reached", mark_.instructions);
+  if (mark_.text.empty())
+    return fmt::format("{} instructions were not reached", mark_.instructions);
   return fmt::format("the guest never printed '{}'", printable(mark_.text));
 }
 

@@ -41,7 +41,7 @@ class Script final : public ConsolePeer {
 
   std::deque<std::string> lines_;
   std::deque<char> typed_;
-  std::string heard_;  // since the last end of line
+  std::string heard_;       // since the last end of line
   bool has_begun_ = false;  // to type what it types
   bool autoboot_stopped_ = false;
   bool done_ = false;

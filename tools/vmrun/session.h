@@ -120,7 +120,7 @@ class Session {
   GdbServer* debugger_ = nullptr;
   std::chrono::steady_clock::time_point start_;
   SessionLimits limits_;
-  Progress* progress_ = nullptr;  // null: none is shown
+  Progress* progress_ = nullptr;     // null: none is shown
   SavePoint* save_point_ = nullptr;  // null: nothing is saved
   std::uint64_t slice_left_ = 0;     // of the slice that the snapshot was saved in
   std::uint64_t slice_end_ = 0;      // by instructions retired

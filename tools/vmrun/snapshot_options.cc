@@ -19,7 +19,8 @@ constexpr const char* kBootOptions[] = {"--firmware", "--kernel", "--initrd", "-
 std::optional<command_line::Exit> read_snapshot_options(
     const TypedSnapshot& typed, const std::function<bool(const char*)>& is_given,
     SnapshotOptions& out) {
-  for (const auto& [name, file] : {std::pair("--save", &typed.save), {"--restore", &typed.restore}}) {
+  for (const auto& [name, file] :
+       {std::pair("--save", &typed.save), {"--restore", &typed.restore}}) {
     if (is_given(name) && file->empty()) {
       return usage_error(fmt::format("{}: a file name is needed", name));
     }

@@ -14,8 +14,8 @@ namespace vmrun {
 enum class RestoreMode : std::uint8_t { kEager, kLazy };
 
 struct SnapshotOptions {
-  std::string save;  // empty: nothing is saved
-  SaveMark at;       // where
+  std::string save;     // empty: nothing is saved
+  SaveMark at;          // where
   std::string restore;  // empty: the machine boots
   RestoreMode mode = RestoreMode::kEager;
   // What the user has said of a machine that is in the snapshot.
