@@ -40,8 +40,7 @@ std::optional<command_line::Exit> read_snapshot_options(
   if (!typed.save.empty()) {
     const auto mark = parse_save_mark(typed.at);
     if (!mark) {
-      return usage_error(
-          fmt::format("--at {}: a text, or instructions:NUMBER above 0, is needed", typed.at));
+      return usage_error(std::string("--at: a text, or instructions:NUMBER above 0, is needed"));
     }
     out.at = *mark;
   }
