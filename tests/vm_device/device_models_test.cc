@@ -308,6 +308,18 @@ TEST_F(VirtioUpperTest, AStoppedQueueWorksAgainAfterReset) {
   EXPECT_EQ(machine.text(kData + 1, 1), "X");
 }
 
+TEST_F(VirtioUpperTest, EventsThatWaitGoAlongWithItsState) {
+  machine.device->post(11);
+  StateWriter to;
+  ASSERT_TRUE(machine.slot.save(to).ok());
+  const std::vector<std::byte> bytes = std::move(to).take();
+  Machine other{std::make_unique<VirtioUpper>()};
+  StateReader from(bytes);
+  ASSERT_TRUE(other.slot.load(from).ok());
+  other.request(1, {{kData, 8, kWrite, 0}});
+  EXPECT_EQ(other.guest.get<std::uint64_t>(kData), 11u);
+}
+
 TEST_F(VirtioUpperTest, HostThreadsPostWhileTheDriverTakes) {
   constexpr std::uint64_t kEvents = 1000;
   std::thread host([&] {

@@ -154,7 +154,6 @@ def expect(result, status, pattern):
 def options_that_cannot_be():
     expect(run("--save", "it"), 2, "--save: needs --at")
     expect(run("--at", "=> "), 2, "--at: needs --save")
-    expect(run("--lazy"), 2, "--lazy: needs --restore")
     expect(run("--save", "", "--at", "x"), 2, "--save: a file name is needed")
     expect(run("--restore", ""), 2, "--restore: a file name is needed")
     expect(run("--save", "it", "--at", "x", "--gdb", "0"), 2,

@@ -11,13 +11,10 @@
 
 namespace vmrun {
 
-enum class RestoreMode : std::uint8_t { kEager, kLazy };
-
 struct SnapshotOptions {
   std::string save;     // empty: nothing is saved
   SaveMark at;          // where
   std::string restore;  // empty: the machine boots
-  RestoreMode mode = RestoreMode::kEager;
   // What the user has said of a machine that is in the snapshot.
   bool has_memory = false;
   bool has_harts = false;
@@ -29,7 +26,6 @@ struct TypedSnapshot {
   std::string save;
   std::string at;
   std::string restore;
-  bool lazy = false;
 };
 
 // The error where they cannot be. `is_given` knows the options of the command line.
