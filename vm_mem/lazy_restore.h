@@ -23,6 +23,10 @@
 
 namespace vm_mem {
 
+namespace internal {
+class LazyRun;
+}
+
 // Who brings a page that somebody touches.
 enum class LazyFaults : std::uint8_t {
   // The thread that touches it, in the library's handler of SIGBUS: the fastest, and what
@@ -160,10 +164,9 @@ class LazyRestore {
   const Snapshot& snapshot() const;
 
  private:
-  class State;
-  explicit LazyRestore(std::unique_ptr<State> state);
+  explicit LazyRestore(std::unique_ptr<internal::LazyRun> run);
 
-  std::unique_ptr<State> state_;
+  std::unique_ptr<internal::LazyRun> run_;
 };
 
 }  // namespace vm_mem
