@@ -137,7 +137,7 @@ class LazyRestore {
   LazyRestore(const LazyRestore&) = delete;
   LazyRestore& operator=(const LazyRestore&) = delete;
   // What is not there yet is lost: accesses to it fail, as of a damaged page; they never see
-  // zeros instead. Where the host cannot do that (before Linux 6.6), it brings the rest.
+  // zeros instead. Where the host cannot do that, it brings the rest.
   ~LazyRestore();
 
   // Brings what is absent of `range`, of all that is mapped there: before a system call is

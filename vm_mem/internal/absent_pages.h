@@ -1,4 +1,4 @@
-// RAM whose bytes are still somewhere else, and who brings them.
+// RAM whose bytes are still somewhere else, or were lost there, and who knows of them.
 #ifndef VM_MEM_INTERNAL_ABSENT_PAGES_H_
 #define VM_MEM_INTERNAL_ABSENT_PAGES_H_
 
@@ -21,6 +21,9 @@ class AbsentPages {
  public:
   virtual ~AbsentPages() = default;
 
+  // Whether pages are still to come. It is not the end of this object where some were lost.
+  virtual bool is_bringing() const = 0;
+
   // Brings what is absent of [offset, offset + bytes) of the region's memory.
   //
   // Errors:  kDataLoss, kUnavailable: some of it cannot be had
@@ -42,19 +45,14 @@ class AbsentPagesSlot {
     const std::lock_guard lock(mutex_);
     return pages_;
   }
-  // False where somebody else has set it.
-  bool set(std::shared_ptr<AbsentPages> pages) {
-    const std::lock_guard lock(mutex_);
-    if (pages_ != nullptr) return false;
-    pages_ = std::move(pages);
-    any_.store(true, std::memory_order_release);
-    return true;
+  bool is_bringing() const {
+    const std::shared_ptr<AbsentPages> pages = get();
+    return pages != nullptr && pages->is_bringing();
   }
-  void reset() {
-    std::shared_ptr<AbsentPages> pages;  // goes after the lock
+  void set(std::shared_ptr<AbsentPages> pages) {  // null: nobody any more
     const std::lock_guard lock(mutex_);
-    any_.store(false, std::memory_order_release);
-    std::swap(pages, pages_);
+    any_.store(pages != nullptr, std::memory_order_release);
+    std::swap(pages, pages_);  // what was there goes after the lock
   }
 
  private:

@@ -106,7 +106,7 @@ absl::Status GuestRam::check_unleased() const {
 
 absl::Status GuestRam::check_complete() const {
   for (const RamRegion& region : regions_) {
-    if (region.region->absent.get() == nullptr) continue;
+    if (!region.region->absent.is_bringing()) continue;
     return absl::FailedPreconditionError(
         absl::StrFormat("region 0x%x at 0x%x is being restored lazily, and pages are absent: "
                         "LazyRestore::finish() first, or end that restore",

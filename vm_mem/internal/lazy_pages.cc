@@ -76,11 +76,11 @@ int LazyPages::supply(std::uint64_t first, std::uint64_t end, LazyCause cause, b
       // What is there already, nobody knows from where, is no more to come.
       const std::uint64_t there = done.error == EEXIST ? 1 : 0;
       const std::uint64_t count = done.bytes / kSnapshotPageBytes;
-      settle(first, first + count + there, is_data);
       if (is_data) {
         brought_[static_cast<std::size_t>(cause)].fetch_add(count, std::memory_order_relaxed);
         if (cause == LazyCause::kTouch) record(first, first + count);
       }
+      settle(first, first + count + there, is_data);
       // Who waits finds all of this done.
       if (faults().has_waiters()) wake({.first = first, .end = first + count + there});
       if (done.error != 0 && there == 0) return done.error;

@@ -48,6 +48,7 @@ class LazyPages final : public AbsentPages {
   const Userfaultfd& faults() const { return parts_.faults; }
   const LazyMail& mail() const { return parts_.mail; }
 
+  bool is_bringing() const override { return ending_.load() != Ending::kOver; }
   absl::Status bring(const Region& region, std::uint64_t offset, std::uint64_t bytes) override;
   absl::Status give_up(const Region& region, std::uint64_t offset, std::uint64_t bytes,
                        const Discard& discard) override;
@@ -69,6 +70,11 @@ class LazyPages final : public AbsentPages {
   bool is_poisoned(std::uintptr_t host) const;
   // Errors:  kDataLoss where a page of it is poisoned
   absl::Status check_sound(const Region& region) const;
+  bool is_sound() const {
+    return poisoned_.next_set(0, layout().page_count()) == layout().page_count();
+  }
+  // Gives poisoned pages back to the host, by `discard` as of give_up().
+  absl::Status heal(const Region& region, const Discard& discard);
   std::uint64_t address_of(std::uint64_t page) const;  // the guest's
 
   // What is absent is poisoned, so that nobody takes it for zero. Where the host cannot, it
@@ -136,6 +142,9 @@ class LazyPages final : public AbsentPages {
   std::vector<std::atomic<std::uint32_t>> touched_;  // 0: not there yet, else page + 1
   std::atomic<std::uint64_t> touched_count_{0};
 };
+
+// Of what a lazy restore that is over has left poisoned in `region`. Nobody knows of it then.
+absl::Status heal(Region& region);
 
 }  // namespace vm_mem::internal
 

@@ -77,14 +77,37 @@ void LazyPages::settle_all(const PageInterval& pages) {
   }
 }
 
+absl::Status LazyPages::heal(const Region& region, const Discard& discard) {
+  const LazyRegion* const found = layout().find(region);
+  if (found == nullptr) return absl::OkStatus();
+  for (std::uint64_t page = poisoned_.next_set(found->first, found->end); page < found->end;
+       page = poisoned_.next_set(page, found->end)) {
+    const std::uint64_t end = poisoned_.next_clear(page, found->end);
+    absl::Status given = give_up(region, (page - found->first) * kSnapshotPageBytes,
+                                 (end - page) * kSnapshotPageBytes, discard);
+    if (!given.ok()) return given;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status heal(Region& region) {
+  // Nobody else in this library has pages come later.
+  const auto pages = std::static_pointer_cast<LazyPages>(region.absent.get());
+  if (pages == nullptr) return absl::OkStatus();
+  absl::Status healed = pages->heal(region, [&](std::uint64_t offset, std::uint64_t bytes) {
+    return region.mapping->discard(offset, bytes);
+  });
+  if (healed.ok()) region.absent.set(nullptr);
+  return healed;
+}
+
 absl::Status LazyPages::check_sound(const PageInterval& pages) const {
   const std::uint64_t page = poisoned_.next_set(pages.first, pages.end);
   if (page == pages.end) return absl::OkStatus();
   const absl::Status first = first_failure();
-  return absl::DataLossError(
-      absl::StrFormat("guest memory at 0x%x was not restored, and is poisoned; the first such "
-                      "page: %s",
-                      address_of(page), first.message()));
+  return absl::DataLossError(absl::StrFormat(
+      "guest memory at 0x%x was not restored, and is poisoned: %s", address_of(page),
+      first.ok() ? "the lazy restore was ended before" : first.message()));
 }
 
 absl::Status LazyPages::check_sound(const Region& region) const {

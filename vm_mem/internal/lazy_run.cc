@@ -38,15 +38,22 @@ LazyRun::~LazyRun() {
   if (pages_ == nullptr) return;
   stop_fill();
   if (!done()) {
-    {
-      const std::lock_guard lock(complete_mutex_);
-      for (const RamRegion& region : regions_) region.region->absent.reset();
-    }
     pages_->stop_asking();
     pages_->abandon();
+    bring_what_is_left();
     complete();
   }
   detach();
+}
+
+// Where the host could not even poison it, for want of memory or of mappings.
+void LazyRun::bring_what_is_left() {
+  const std::atomic<bool> never{false};
+  bring_all([this] { return pages_->absent(); }, LazyCause::kFill, never, BlockPipe::kDepth);
+  if (pages_->absent_pages() == 0) return;
+  for (const RamRegion& region : regions_) {
+    ::mprotect(region.memory.data(), region.memory.size(), PROT_NONE);
+  }
 }
 
 // Ends what attach() and start_threads() began, as far as they came.
@@ -74,7 +81,10 @@ void LazyRun::complete() {
       if (region.mapping().huge_page_advice() == HugePageAdvice::kAlways) {
         ::madvise(region.memory.data(), region.memory.size(), MADV_HUGEPAGE);
       }
-      region.region->absent.reset();
+      // Who knows of lost pages stays.
+      if (region.region->absent.get() == pages_ && pages_->is_sound()) {
+        region.region->absent.set(nullptr);
+      }
     }
   }
   regions_.clear();

@@ -59,6 +59,7 @@ class LazyRun {
                  const std::atomic<bool>& stop, std::size_t depth);
   absl::Status stream(const Runs& runs, LazyCause cause, const std::atomic<bool>& stop,
                       std::size_t depth);
+  void bring_what_is_left();
   void fill();
   void start_fill();
   void stop_fill();

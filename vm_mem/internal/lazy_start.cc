@@ -122,9 +122,6 @@ absl::Status LazyRun::attach(const GuestRam& ram) {
   for (const RamRegion& region : regions_) {
     absl::Status ready = advise(region.memory, MADV_DONTFORK, "madvise(MADV_DONTFORK)");
     if (ready.ok() && takes_signals) ready = add_lazy_range(region.memory, pages_.get());
-    if (ready.ok() && !region.region->absent.set(pages_)) {
-      ready = absl::FailedPreconditionError("another lazy restore has begun meanwhile");
-    }
     if (!ready.ok()) return ready;
   }
   return absl::OkStatus();
@@ -149,8 +146,10 @@ absl::Status LazyRun::take_over(const GuestRam& ram) {
     if (region.mapping().huge_page_advice() == HugePageAdvice::kAlways) {
       advise(region.memory, MADV_NOHUGEPAGE, "").IgnoreError();
     }
-    absl::Status given = region.region->mapping->discard(0, region.memory.size());
+    absl::Status given = heal(*region.region);
+    if (given.ok()) given = region.region->mapping->discard(0, region.memory.size());
     if (!given.ok()) return given;
+    region.region->absent.set(pages_);
     mark_restored(region);
   }
   std::vector<bool> is_eager = is_lazy_;

@@ -13,7 +13,7 @@ absl::Status check_unleased(const Region& region) {
 }
 
 absl::Status check_complete(const Region& region) {
-  if (region.absent.get() == nullptr) return absl::OkStatus();
+  if (!region.absent.is_bringing()) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrFormat("region 0x%x is being restored, and pages are absent: LazyRestore::finish() "
                       "first",

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/guest_ram.h"
+#include "vm_mem/internal/lazy_pages.h"
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/simd_memcpy.h"
@@ -89,6 +90,8 @@ class Restore {
  private:
   absl::Status write(std::span<const DataRun> in_file_order, PageProgress& progress) {
     for (std::size_t i = 0; i < populated_.size(); ++i) {
+      if (!wanted_[i]) continue;
+      if (absl::Status healed = heal(*ram_.regions()[i].region); !healed.ok()) return healed;
       if (absl::Status zeroed = clear_rest(ram_.regions()[i], populated_[i]); !zeroed.ok()) {
         return zeroed;
       }

@@ -31,6 +31,9 @@ class Userfaultfd {
   bool takes_shared_memory() const { return (features_ & kSharedMemory) != 0; }
   bool can_poison() const { return (features_ & kPoison) != 0; }
 
+  // For tests: as on a host without.
+  void forget_poison() { features_ &= ~kPoison; }
+
   // From here on a touch of a page of `memory` that is missing is a fault.
   // Errors:  kFailedPrecondition  it is another's; kUnimplemented, kUnavailable
   absl::Status watch(std::span<std::byte> memory) const;
