@@ -13,6 +13,7 @@
 #include "vm_mem/internal/fault_fixups.h"
 #include "vm_mem/internal/fault_ranges.h"
 #include "vm_mem/internal/fault_thread.h"
+#include "vm_mem/internal/first_fault_source.h"
 
 namespace vm_mem {
 namespace internal {
@@ -32,11 +33,19 @@ constinit std::atomic<bool> segv_installed{false};
 
 // Filled from the front, never emptied, and without a lock.
 constinit std::array<std::atomic<HostFaultSource*>, kMostHostFaultSources> fault_sources{};
+constinit std::atomic<HostFaultSource*> first_source{nullptr};
 
 bool replaced_by_zeros(int signal, const siginfo_t& information) {
   // A machine check (BUS_MCEERR_AR) is not papered over.
   return signal == SIGBUS && information.si_code == BUS_ADRERR &&
          internal::map_zero_page(reinterpret_cast<std::uintptr_t>(information.si_addr));
+}
+
+bool recovered_first(const siginfo_t& information, void* context) {
+  HostFaultSource* const source = first_source.load(std::memory_order_acquire);
+  if (source == nullptr) return false;
+  HostFault fault(information, context);
+  return source->recover(fault);
 }
 
 bool recovered_by_source(const siginfo_t& information, void* context) {
@@ -109,11 +118,16 @@ absl::Status add_host_fault_source(HostFaultSource* source) {
       "there are %d sources of host faults: there can be no more", kMostHostFaultSources));
 }
 
+void internal::set_first_fault_source(HostFaultSource* source) {
+  first_source.store(source, std::memory_order_release);
+}
+
 bool recover_host_fault(int signal, siginfo_t* information, void* context) noexcept {
   if (signal != SIGBUS && signal != SIGSEGV) return false;
   if (internal::was_sent(signal, *information)) return false;
   const int error = errno;
-  const bool recovered = replaced_by_zeros(signal, *information) ||
+  const bool recovered = recovered_first(*information, context) ||
+                         replaced_by_zeros(signal, *information) ||
                          recovered_by_source(*information, context) || redirected(context);
   errno = error;
   return recovered;

@@ -106,6 +106,9 @@ class HostMapping {
   // given are zero.
   bool is_anonymous() const { return source_ == nullptr; }
 
+  // As it was made with.
+  HugePageAdvice huge_page_advice() const { return host_.huge_pages; }
+
   // The descriptor by which another process can share the memory, which stays this
   // object's, and where in it the memory begins; -1 for memory that is not shareable.
   int fd() const;

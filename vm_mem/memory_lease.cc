@@ -58,7 +58,7 @@ void MemoryLease::release() noexcept {
 // if no other one came meanwhile.
 absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess access,
                                                  WriteCause cause) {
-  return internal::without_exceptions([&]() -> absl::StatusOr<MemoryLease> {
+  const auto take = [&]() -> absl::StatusOr<MemoryLease> {
     for (;; std::this_thread::yield()) {
       const internal::MapPublisher::Pin pin(state_->maps());
       auto lease =
@@ -67,6 +67,15 @@ absl::StatusOr<MemoryLease> MemoryManager::lease(GuestRange range, LeaseAccess a
       if (!lease.ok() || generation() == pin.map().generation()) return lease;
       internal::LeaseHold::abandon(*lease);
     }
+  };
+  return internal::without_exceptions([&]() -> absl::StatusOr<MemoryLease> {
+    absl::StatusOr<MemoryLease> lease = take();
+    if (!lease.ok()) return lease;
+    if (absl::Status brought = internal::LeaseHold::bring_pages(*lease); !brought.ok()) {
+      internal::LeaseHold::abandon(*lease);
+      return brought;
+    }
+    return lease;
   });
 }
 

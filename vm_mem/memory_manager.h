@@ -84,7 +84,8 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kFailedPrecondition  an alias still shows the region, a container still
   //                               holds others, a call from a listener or from
   //                               prefault_progress
-  //          kUnavailable         leased; the message names the count
+  //          kUnavailable         leased; the message names the count. Restored lazily, and
+  //                               removed or cut while pages are absent
   //          kResourceExhausted   the host refused (errno in the message), or
   //                               max_regions or max_sections reached
   // Memory:  an access that starts after the call has returned sees the change.
@@ -161,7 +162,10 @@ class MemoryManager : public TypedAccess<MemoryManager> {
   //          kPermissionDenied    ROM or protected memory does not permit `access`
   //          kFailedPrecondition  a device, or memory that is not contiguous in the
   //                               host; the message says how many bytes are
-  // Cost:    a lock of each region, for some stores; three allocations, and more where many
+  //          kDataLoss, kUnavailable  of memory that LazyRestore has not brought yet, and
+  //                               cannot
+  // Cost:    pages that LazyRestore has not brought yet are brought; else
+  //          a lock of each region, for some stores; three allocations, and more where many
   //          regions are under it. Yields while a change of one of them is published.
   // `cause` is what is reported to who watches the bytes, when they are marked.
   absl::StatusOr<MemoryLease> lease(GuestRange range, LeaseAccess access,

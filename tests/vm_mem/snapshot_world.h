@@ -23,6 +23,9 @@ struct TestRegion {
   std::uint64_t begin = 0;
   std::uint64_t pages = 0;
   vm_mem::Backing backing = vm_mem::Backing::kAnonymous;
+  vm_mem::FaultRecovery recovery = vm_mem::FaultRecovery::kByBacking;
+  vm_mem::HostFaultPolicy host_fault = vm_mem::HostFaultPolicy::kReport;
+  vm_mem::HugePageAdvice huge_pages = vm_mem::HugePageAdvice::kDefault;
 };
 
 // A manager with tracked RAM in these places.
@@ -34,6 +37,9 @@ class SnapshotWorld {
     for (const TestRegion& region : regions_) {
       vm_mem::RamOptions options;
       options.backing = region.backing;
+      options.fault_recovery = region.recovery;
+      options.host_fault = region.host_fault;
+      options.host.huge_pages = region.huge_pages;
       options.dirty_tracking = vm_mem::DirtyTracking::kOn;
       const auto range = vm_mem::GuestRange::make(vm_mem::GuestAddress{region.begin},
                                                   region.pages * kSnapshotPage);

@@ -47,8 +47,13 @@ absl::Status close_run(const Run& run, ClosedToLeases& closed) {
 
 absl::Status discard_run(const Run& run) {
   Region& region = *owner_of(*run.section).shown;
-  absl::Status discarded =
-      region.mapping->discard(run.section->region_offset + run.offset, run.bytes);
+  const std::uint64_t begin = run.section->region_offset + run.offset;
+  const auto discard = [&region](std::uint64_t offset, std::uint64_t bytes) {
+    return region.mapping->discard(offset, bytes);
+  };
+  const std::shared_ptr<AbsentPages> absent = region.absent.get();
+  absl::Status discarded = absent == nullptr ? discard(begin, run.bytes)
+                                             : absent->give_up(region, begin, run.bytes, discard);
   mark_dirty(run, WriteCause::kDiscard);
   return discarded;
 }

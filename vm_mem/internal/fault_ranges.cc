@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/signals_blocked.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -70,14 +71,6 @@ bool find_page(const Slot& slot, std::uintptr_t address, Page& page) {
   return true;
 }
 
-// Asks the kernel to read 8 bytes: it answers where an access would raise a signal.
-// Source:  rt_sigprocmask(2): EINVAL for `how`, found after the set was read.
-bool is_readable(std::uintptr_t address) {
-  constexpr long kNoSuchHow = 0x7fff;
-  const long result = syscall(SYS_rt_sigprocmask, kNoSuchHow, address, nullptr, std::size_t{8});
-  return !(result == -1 && errno == EFAULT);
-}
-
 // Asks it to set no bit of a word, atomically.
 // Source:  futex(2), FUTEX_WAKE_OP.
 bool is_writable(std::uintptr_t address) {
@@ -104,21 +97,6 @@ bool provide(const Page& page) {
 
 // An embedder's handler may be one that signals interrupt. Whoever did, and touched the
 // same slot, would retry for ever: the turn that it waits for is beneath it.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
-
 bool provide_page_of(Slot& slot, const Page& page) {
   const SignalsBlocked blocked;
   if (slot.busy.exchange(true, std::memory_order_acquire)) return true;  // retry: it takes turns
@@ -128,6 +106,14 @@ bool provide_page_of(Slot& slot, const Page& page) {
 }
 
 }  // namespace
+
+// Asks the kernel to read 8 bytes: it answers where an access would raise a signal.
+// Source:  rt_sigprocmask(2): EINVAL for `how`, found after the set was read.
+bool is_readable(std::uintptr_t address) {
+  constexpr long kNoSuchHow = 0x7fff;
+  const long result = syscall(SYS_rt_sigprocmask, kNoSuchHow, address, nullptr, std::size_t{8});
+  return !(result == -1 && errno == EFAULT);
+}
 
 absl::Status register_fault_range(std::span<std::byte> memory, std::size_t page_bytes,
                                   Protection protection) {

@@ -32,6 +32,9 @@ void unregister_fault_range(std::span<std::byte> memory);
 //          waiting, so that nobody's page replaces one that is in use already.
 bool map_zero_page(std::uintptr_t address);
 
+// Whether a read of the 8 bytes at `address` raises no signal. Memory:  async-signal-safe.
+bool is_readable(std::uintptr_t address);
+
 }  // namespace vm_mem::internal
 
 #endif  // VM_MEM_INTERNAL_FAULT_RANGES_H_

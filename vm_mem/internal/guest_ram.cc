@@ -43,6 +43,7 @@ absl::StatusOr<GuestRam> GuestRam::of(MemoryManager& memory) {
   Nodes nodes;
   for (const RegionNode& node : all) nodes[node.id] = &node;
   GuestRam ram;
+  ram.fault_handler_ = memory.state_->fault_handler();
   for (const RegionNode& node : all) {
     if (node.type != RegionType::kRam) continue;
     const std::uint64_t begin = address_of(node, nodes);
@@ -98,6 +99,17 @@ absl::Status GuestRam::check_unleased() const {
         absl::StrFormat("region 0x%x at 0x%x is held by %u leases, whose holders may write: let "
                         "their I/O end first, or vouch for them by SnapshotLeases::kIgnore",
                         number_of(region.id), region.entry.begin, leases));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GuestRam::check_complete() const {
+  for (const RamRegion& region : regions_) {
+    if (!region.region->absent.is_bringing()) continue;
+    return absl::FailedPreconditionError(
+        absl::StrFormat("region 0x%x at 0x%x is being restored lazily, and pages are absent: "
+                        "LazyRestore::finish() first, or end that restore",
+                        number_of(region.id), region.entry.begin));
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,8 @@ struct RamRegion {
   std::span<std::byte> memory;
   bool tracked = false;
 
+  std::uint64_t first_page() const { return entry.first_page; }
+  std::uint64_t end_page() const { return entry.first_page + entry.bytes / kSnapshotPageBytes; }
   const HostMapping& mapping() const { return *region->mapping; }
   // Pages that may hold something else than zero; sorted, within the region.
   std::vector<ByteRun> populated() const;
@@ -54,10 +56,15 @@ class GuestRam {
   absl::Status check_unleased() const;
   // Errors:  kPermissionDenied: this process cannot write to one
   absl::Status check_writable() const;
+  // Errors:  kFailedPrecondition: it is being restored, and pages are absent
+  absl::Status check_complete() const;
+  // Who answers faults of the host.
+  FaultHandler fault_handler() const { return fault_handler_; }
 
  private:
   std::vector<RamRegion> regions_;
   std::uint64_t page_count_ = 0;
+  FaultHandler fault_handler_ = FaultHandler::kInstall;
 };
 
 }  // namespace vm_mem::internal

@@ -73,6 +73,18 @@ absl::StatusOr<MemoryLease> LeaseHold::lease(const MemoryMap& map, GuestRange ra
   return lease;
 }
 
+absl::Status LeaseHold::bring_pages(const MemoryLease& lease) {
+  for (const Piece& piece : lease.hold_->pieces_) {
+    const Region& region = *piece.regions.shown;
+    const std::shared_ptr<AbsentPages> absent = region.absent.get();
+    if (absent == nullptr) continue;
+    const LeaseWindow& held = piece.held;
+    absl::Status brought = absent->bring(region, held.begin, held.end - held.begin);
+    if (!brought.ok()) return brought;
+  }
+  return absl::OkStatus();
+}
+
 void LeaseHold::abandon(MemoryLease& lease) {
   lease.hold_.reset();
   lease.bytes_ = {};

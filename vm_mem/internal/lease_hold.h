@@ -39,6 +39,12 @@ class LeaseHold {
   static absl::StatusOr<MemoryLease> lease(const MemoryMap& map, GuestRange range, LeaseUse use,
                                            const LeaseCount& all);
 
+  // Makes the pages under the window present, where some come when they are touched: what is
+  // given to a system call is not touched by this process.
+  //
+  // Errors:  those of AbsentPages::bring()
+  static absl::Status bring_pages(const MemoryLease& lease);
+
   // Ends a lease that nobody has seen: there is nothing to mark.
   static void abandon(MemoryLease& lease);
 

@@ -106,6 +106,7 @@ absl::Status MemoryManager::State::remove(RegionId id, RemovePolicy policy) {
     const std::shared_ptr<Region> region = (*found)->region;
     change.removals.reserve(change.removals.size() + 1);
     if (absl::Status unshown = change.tree.check_unshown(**found); !unshown.ok()) return unshown;
+    if (absl::Status complete = check_complete(*region); !complete.ok()) return complete;
     if (policy == RemovePolicy::kRefuse) {
       if (absl::Status unleased = check_unleased(*region); !unleased.ok()) return unleased;
     }

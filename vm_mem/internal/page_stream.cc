@@ -60,8 +60,9 @@ class Batches {
 
 class Stream {
  public:
-  Stream(const SnapshotChain& chain, PageProgress& progress, const VisitPages& visit)
-      : chain_(chain), progress_(progress), visit_(visit) {}
+  Stream(const SnapshotChain& chain, PageProgress& progress, const VisitPages& visit,
+         std::size_t depth)
+      : chain_(chain), progress_(progress), visit_(visit), depth_(depth) {}
 
   absl::Status run(std::span<const DataRun> runs, SnapshotIo io) {
     // What is in the page cache comes faster from there.
@@ -76,7 +77,7 @@ class Stream {
     pipe_ = *std::move(pipe);
     Batches batches(runs);
     while (!batches.empty()) {
-      if (pipe_->is_full()) {
+      if (pipe_->is_full() || under_way_.size() >= depth_) {
         if (absl::Status taken = take_oldest(); !taken.ok()) return taken;
       }
       start(batches.next());
@@ -128,10 +129,7 @@ class Stream {
       if (file.matches(run.slot + i, pages.subspan(i * kSnapshotPageBytes, kSnapshotPageBytes))) {
         continue;
       }
-      return file_error(file.file().path, SnapshotFile::offset_of(run.slot + i),
-                        absl::DataLossError(absl::StrFormat(
-                            "the page of guest memory at 0x%x does not match its checksum",
-                            file.address_of(std::uint64_t{run.first} + i).value)));
+      return mismatch(file, run.slot + i, file.address_of(std::uint64_t{run.first} + i).value);
     }
     return absl::OkStatus();
   }
@@ -139,6 +137,7 @@ class Stream {
   const SnapshotChain& chain_;
   PageProgress& progress_;
   const VisitPages& visit_;
+  std::size_t depth_;
   std::vector<OpenFile> files_;
   std::unique_ptr<BlockPipe> pipe_;  // goes before files_
   std::deque<Batch> under_way_;
@@ -147,8 +146,15 @@ class Stream {
 }  // namespace
 
 absl::Status stream_pages(const SnapshotChain& chain, std::span<const DataRun> runs, SnapshotIo io,
-                          PageProgress& progress, const VisitPages& visit) {
-  return Stream(chain, progress, visit).run(runs, io);
+                          PageProgress& progress, const VisitPages& visit, std::size_t depth) {
+  return Stream(chain, progress, visit, depth).run(runs, io);
+}
+
+absl::Status mismatch(const SnapshotFile& file, std::uint64_t slot, std::uint64_t guest_address) {
+  return file_error(
+      file.file().path, SnapshotFile::offset_of(slot),
+      absl::DataLossError(absl::StrFormat(
+          "the page of guest memory at 0x%x does not match its checksum", guest_address)));
 }
 
 void sort_by_place(std::vector<DataRun>& runs) {

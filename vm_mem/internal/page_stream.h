@@ -21,12 +21,16 @@ using VisitPages =
     std::function<absl::Status(std::uint32_t first, std::span<const std::byte> pages)>;
 
 // Passes all of `runs` on, in their order; reads are the longer the more of them lie one after
-// the other in a file.
+// the other in a file. `depth` of them are under way at a time, at most.
 //
 // Errors:  kDataLoss   with file, offset and guest address
 //          of the host, of `visit`, and kCancelled
 absl::Status stream_pages(const SnapshotChain& chain, std::span<const DataRun> runs, SnapshotIo io,
-                          PageProgress& progress, const VisitPages& visit);
+                          PageProgress& progress, const VisitPages& visit,
+                          std::size_t depth = BlockPipe::kDepth);
+
+// What is wrong with a page that is not what its checksum says.
+absl::Status mismatch(const SnapshotFile& file, std::uint64_t slot, std::uint64_t guest_address);
 
 // In the order in which they lie in their files.
 void sort_by_place(std::vector<DataRun>& runs);

@@ -12,6 +12,14 @@ absl::Status check_unleased(const Region& region) {
       absl::StrFormat("region 0x%x is held by 0x%x leases", number_of(region.id), leases));
 }
 
+absl::Status check_complete(const Region& region) {
+  if (!region.absent.is_bringing()) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrFormat("region 0x%x is being restored, and pages are absent: LazyRestore::finish() "
+                      "first",
+                      number_of(region.id)));
+}
+
 ClosedToLeases::~ClosedToLeases() {
   for (Region* region : regions_) region->leaving.store(false);
 }

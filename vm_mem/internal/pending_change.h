@@ -62,6 +62,9 @@ class ClosedToLeases {
 // Errors:  kUnavailable where `region` is leased; the message names the count
 absl::Status check_unleased(const Region& region);
 
+// Errors:  kUnavailable where pages of `region` are still to come
+absl::Status check_complete(const Region& region);
+
 }  // namespace vm_mem::internal
 
 #endif  // VM_MEM_INTERNAL_PENDING_CHANGE_H_

@@ -13,6 +13,7 @@
 
 #include "vm_mem/dirty_log.h"
 #include "vm_mem/host_mapping.h"
+#include "vm_mem/internal/absent_pages.h"
 #include "vm_mem/internal/lease_windows.h"
 #include "vm_mem/internal/write_watch.h"
 #include "vm_mem/memory_map.h"
@@ -96,6 +97,7 @@ struct Region : SectionOwner {
   LeaseWindows lease_windows;
   std::atomic<bool> leaving{false};
   Layout layout;
+  AbsentPagesSlot absent;  // RAM only
 };
 
 // The region that a section shows, and the alias that it does so through, if any.

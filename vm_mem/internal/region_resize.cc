@@ -42,6 +42,7 @@ absl::Status resize_region(PendingChange& change, const RegionTree& published, R
   const std::shared_ptr<Region> region = (*found)->region;
   if (bytes < old_bytes) {
     if (absl::Status unleased = check_unleased(*region); !unleased.ok()) return unleased;
+    if (absl::Status complete = check_complete(*region); !complete.ok()) return complete;
   }
   change.cuts.reserve(change.cuts.size() + 1);
   change.growths.reserve(change.growths.size() + 1);

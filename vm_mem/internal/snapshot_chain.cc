@@ -152,4 +152,16 @@ std::vector<PageRun> SnapshotChain::zero_runs(std::size_t depth) const {
   return runs;
 }
 
+void append_part(std::span<const DataRun> runs, std::uint64_t first, std::uint64_t end,
+                 std::vector<DataRun>& to) {
+  for (auto run = std::ranges::upper_bound(runs, first, {}, &DataRun::end);
+       run != runs.end() && run->first < end; ++run) {
+    const std::uint64_t from = std::max<std::uint64_t>(run->first, first);
+    to.push_back({.file = run->file,
+                  .first = static_cast<std::uint32_t>(from),
+                  .count = static_cast<std::uint32_t>(std::min(run->end(), end) - from),
+                  .slot = run->slot + (from - run->first)});
+  }
+}
+
 }  // namespace vm_mem::internal

@@ -44,6 +44,10 @@ class SnapshotChain {
   SnapshotInfo info_;
 };
 
+// Appends what of `runs`, which are sorted by page, is of pages [first, end).
+void append_part(std::span<const DataRun> runs, std::uint64_t first, std::uint64_t end,
+                 std::vector<DataRun>& to);
+
 }  // namespace vm_mem::internal
 
 #endif  // VM_MEM_INTERNAL_SNAPSHOT_CHAIN_H_

@@ -9,6 +9,7 @@
 #include "vm_mem/guest_copy.h"
 #include "vm_mem/internal/guest_ram.h"
 #include "vm_mem/internal/host_memory_reservation.h"
+#include "vm_mem/internal/lazy_pages.h"
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/recoverable_copy.h"
 #include "vm_mem/internal/without_exceptions.h"
@@ -56,10 +57,16 @@ absl::Status make_zero(const RamRegion& region, const ByteRun& run) {
 
 class Restore {
  public:
-  Restore(const GuestRam& ram, const SnapshotChain& chain, const SnapshotRestoreOptions& options)
-      : ram_(ram), chain_(chain), options_(options), runs_(chain.data_runs()) {
-    for (const RamRegion& region : ram.regions()) {
-      populated_.push_back(region.populated());
+  Restore(const GuestRam& ram, const SnapshotChain& chain, const SnapshotRestoreOptions& options,
+          const std::vector<bool>& wanted)
+      : ram_(ram), chain_(chain), options_(options), wanted_(wanted) {
+    const std::vector<DataRun> runs = chain.data_runs();
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      populated_.emplace_back();
+      if (!wanted[i]) continue;
+      const RamRegion& region = ram.regions()[i];
+      append_part(runs, region.first_page(), region.end_page(), runs_);
+      populated_.back() = region.populated();
       is_fresh_ = is_fresh_ && populated_.back().empty();
     }
   }
@@ -91,6 +98,8 @@ class Restore {
  private:
   absl::Status write(std::span<const DataRun> in_file_order, PageProgress& progress) {
     for (std::size_t i = 0; i < populated_.size(); ++i) {
+      if (!wanted_[i]) continue;
+      if (absl::Status healed = heal(*ram_.regions()[i].region); !healed.ok()) return healed;
       if (absl::Status zeroed = clear_rest(ram_.regions()[i], populated_[i]); !zeroed.ok()) {
         return zeroed;
       }
@@ -149,8 +158,9 @@ class Restore {
   // Memory that nobody had touched before is so again.
   absl::Status undo(const absl::Status& reason) const {
     bool undone = is_fresh_;
-    for (const RamRegion& region : ram_.regions()) {
-      if (!is_fresh_) break;
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      if (!is_fresh_ || !wanted_[i]) continue;
+      const RamRegion& region = ram_.regions()[i];
       for (const ByteRun& run : region.populated()) {
         undone = make_zero(region, run).ok() && undone;
       }
@@ -161,15 +171,15 @@ class Restore {
   }
 
   void mark() const {
-    for (const RamRegion& region : ram_.regions()) {
-      DirtyLog* const log = region.region->dirty_log.load();
-      if (log != nullptr) log->mark(0, region.entry.bytes);
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      if (wanted_[i]) mark_restored(ram_.regions()[i]);
     }
   }
 
   const GuestRam& ram_;
   const SnapshotChain& chain_;
   const SnapshotRestoreOptions& options_;
+  const std::vector<bool>& wanted_;
   std::vector<DataRun> runs_;  // by page
   std::vector<std::vector<ByteRun>> populated_;
   bool is_fresh_ = true;
@@ -198,16 +208,34 @@ absl::Status check_complete(const SnapshotChain& chain) {
                       chain.youngest().file().path));
 }
 
+void mark_restored(const RamRegion& region) {
+  DirtyLog* const log = region.region->dirty_log.load();
+  if (log != nullptr) log->mark(0, region.entry.bytes);
+}
+
+absl::Status check_restorable(const GuestRam& ram, const SnapshotChain& chain,
+                              SnapshotLeases leases) {
+  absl::Status fits = check_complete(chain);
+  if (fits.ok()) fits = check_same_regions(chain.youngest(), ram.entries());
+  if (fits.ok()) fits = ram.check_writable();
+  if (fits.ok()) fits = ram.check_complete();
+  if (fits.ok() && leases == SnapshotLeases::kRefuse) fits = ram.check_unleased();
+  return fits;
+}
+
+absl::Status restore_regions(const GuestRam& ram, const SnapshotChain& chain,
+                             const SnapshotRestoreOptions& options,
+                             const std::vector<bool>& wanted) {
+  return Restore(ram, chain, options, wanted).run();
+}
+
 absl::Status restore_memory(MemoryManager& memory, const SnapshotChain& chain,
                             const SnapshotRestoreOptions& options) {
-  if (absl::Status complete = check_complete(chain); !complete.ok()) return complete;
   const absl::StatusOr<GuestRam> ram = GuestRam::of(memory);
   if (!ram.ok()) return ram.status();
-  absl::Status fits = check_same_regions(chain.youngest(), ram->entries());
-  if (fits.ok()) fits = ram->check_writable();
-  if (fits.ok() && options.leases == SnapshotLeases::kRefuse) fits = ram->check_unleased();
+  const absl::Status fits = check_restorable(*ram, chain, options.leases);
   if (!fits.ok()) return fits;
-  return Restore(*ram, chain, options).run();
+  return restore_regions(*ram, chain, options, std::vector<bool>(ram->regions().size(), true));
 }
 
 }  // namespace vm_mem::internal

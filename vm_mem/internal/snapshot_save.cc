@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "vm_mem/guest_copy.h"
+#include "vm_mem/internal/absent_data.h"
 #include "vm_mem/internal/guest_ram.h"
 #include "vm_mem/internal/page_progress.h"
 #include "vm_mem/internal/recoverable_copy.h"
@@ -33,28 +34,49 @@ struct PageSpan {
 
 class Save {
  public:
-  Save(const GuestRam& ram, SnapshotWriter& writer, const DirtyWords* dirty,
-       const SnapshotProgress& progress)
-      : ram_(ram), writer_(writer), dirty_(dirty), progress_(progress) {}
+  Save(const GuestRam& ram, const AbsentData& absent, SnapshotWriter& writer,
+       const DirtyWords* dirty, const SnapshotSaveOptions& options)
+      : ram_(ram),
+        absent_(absent),
+        writer_(writer),
+        dirty_(dirty),
+        io_(options.io),
+        progress_(options.progress) {}
 
   absl::Status run(std::span<const PageRun> working_set) {
-    for (const RamRegion& region : ram_.regions()) plan(region);
+    for (std::size_t i = 0; i < ram_.regions().size(); ++i) {
+      plan(ram_.regions()[i], absent_.of_region(i));
+    }
     progress_.expect(scanned_);
     if (absl::Status saved = save_first(working_set); !saved.ok()) return saved;
     for (const PageSpan& span : spans_) {
       if (absl::Status saved = save_span(span); !saved.ok()) return saved;
     }
+    if (absl::Status saved = save_absent(); !saved.ok()) return saved;
     return progress_.finish();
   }
   std::uint64_t scanned_pages() const { return scanned_; }
 
  private:
-  void plan(const RamRegion& region) {
+  void plan(const RamRegion& region, std::span<const PageInterval> absent) {
     if (dirty_ != nullptr) return plan_dirty(region);
     const std::uint64_t base = region.entry.first_page;
+    for (const PageInterval& run : absent) scanned_ += run.count();
     for (const ByteRun& run : region.populated()) {
-      add({.first = base + run.begin / kSnapshotPageBytes,
-           .end = base + run.end / kSnapshotPageBytes});
+      add_present({.first = base + run.begin / kSnapshotPageBytes,
+                   .end = base + run.end / kSnapshotPageBytes},
+                  absent);
+    }
+  }
+
+  // What has come since `absent` was asked for is taken from the file all the same.
+  void add_present(PageSpan span, std::span<const PageInterval> absent) {
+    auto gap = std::ranges::upper_bound(absent, span.first, {}, &PageInterval::end);
+    while (span.first < span.end) {
+      const std::uint64_t end = gap == absent.end() ? span.end : std::min(span.end, gap->first);
+      if (span.first < end) add({.first = span.first, .end = end});
+      span.first = gap == absent.end() ? span.end : gap->end;
+      if (gap != absent.end()) ++gap;
     }
   }
 
@@ -72,7 +94,9 @@ class Save {
         const std::uint64_t offset = page * kSnapshotPageBytes;
         while (run != populated.end() && run->end <= offset) ++run;
         const std::uint64_t number = region.entry.first_page + page;
-        if (run == populated.end() || offset < run->begin) {
+        if (absent_.has(number)) {
+          ++scanned_;
+        } else if (run == populated.end() || offset < run->begin) {
           writer_.put_zero(number, 1);
         } else {
           add({.first = number, .end = number + 1});
@@ -90,7 +114,17 @@ class Save {
     }
   }
 
+  bool is_dirty(std::uint64_t page) const {
+    if (dirty_ == nullptr) return true;
+    const RamRegion& region = ram_.region_of(page);
+    const auto found = dirty_->find(region.id);
+    const std::uint64_t bit = page - region.entry.first_page;
+    return found != dirty_->end() && bit / 64 < found->second.size() &&
+           (found->second[bit / 64] >> bit % 64 & 1) != 0;
+  }
+
   bool is_planned(std::uint64_t page) const {
+    if (absent_.has(page)) return is_dirty(page);
     const auto after = std::ranges::upper_bound(spans_, page, {}, &PageSpan::first);
     return after != spans_.begin() && page < std::prev(after)->end;
   }
@@ -100,7 +134,9 @@ class Save {
     for (const PageRun& run : working_set) {
       for (std::uint64_t page = run.first; page < std::uint64_t{run.first} + run.count; ++page) {
         if (!is_planned(page) || is_done(page)) continue;
-        if (absl::Status saved = save_page(ram_.region_of(page), page); !saved.ok()) return saved;
+        absl::Status saved =
+            absent_.has(page) ? save_absent_page(page) : save_page(ram_.region_of(page), page);
+        if (!saved.ok()) return saved;
         done_[page / 64] |= std::uint64_t{1} << page % 64;
       }
     }
@@ -143,14 +179,39 @@ class Save {
     return progress_.advance(1);
   }
 
+  absl::Status save_absent_page(std::uint64_t page) {
+    const absl::StatusOr<std::byte*> to = writer_.room();
+    if (!to.ok()) return to.status();
+    if (absl::Status read = absent_.read(page, {*to, kSnapshotPageBytes}); !read.ok()) return read;
+    writer_.put_page(static_cast<std::uint32_t>(page));
+    return progress_.advance(1);
+  }
+
+  absl::Status save_absent() {
+    const auto wanted = [this](std::uint64_t page) { return is_dirty(page) && !is_done(page); };
+    return absent_.stream(
+        wanted, io_, [this](std::uint32_t first, std::span<const std::byte> pages) -> absl::Status {
+          for (; !pages.empty(); pages = pages.subspan(kSnapshotPageBytes)) {
+            const absl::StatusOr<std::byte*> to = writer_.room();
+            if (!to.ok()) return to.status();
+            std::memcpy(*to, pages.data(), kSnapshotPageBytes);
+            writer_.put_page(first++);
+            if (absl::Status told = progress_.advance(1); !told.ok()) return told;
+          }
+          return absl::OkStatus();
+        });
+  }
+
   absl::Status save_zero(std::uint64_t page) {
     if (dirty_ != nullptr) writer_.put_zero(page, 1);
     return progress_.advance(1);
   }
 
   const GuestRam& ram_;
+  const AbsentData& absent_;
   SnapshotWriter& writer_;
   const DirtyWords* dirty_;
+  SnapshotIo io_;
   PageProgress progress_;
   std::vector<PageSpan> spans_;
   std::uint64_t scanned_ = 0;
@@ -188,10 +249,12 @@ absl::StatusOr<SaveOutcome> save_memory(MemoryManager& memory, const SnapshotTar
   }
   const absl::StatusOr<std::vector<PageRun>> working_set = runs_of(*ram, options.working_set);
   if (!working_set.ok()) return working_set.status();
+  const absl::StatusOr<AbsentData> absent = AbsentData::of(*ram);
+  if (!absent.ok()) return absent.status();
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer =
       SnapshotWriter::create(target, ram->entries(), base);
   if (!writer.ok()) return writer.status();
-  Save save(*ram, **writer, dirty, options.progress);
+  Save save(*ram, *absent, **writer, dirty, options);
   if (absl::Status saved = save.run(*working_set); !saved.ok()) return saved;
   if (memory.generation() != generation) {
     return absl::FailedPreconditionError(
