@@ -36,9 +36,24 @@ struct DeviceState {
   std::vector<std::byte> bytes = {};
 };
 
+// A DeviceState without its bytes.
+struct DeviceStateInfo {
+  std::string id;
+  std::uint32_t version = 0;
+  std::uint64_t bytes = 0;
+};
+
+// The feature words of a file: see docs/snapshot_format.md.
+struct SnapshotFeatures {
+  std::uint64_t incompatible = 0;          // a reader has to know
+  std::uint64_t read_only_compatible = 0;  // a writer has to know
+  std::uint64_t compatible = 0;
+};
+
 struct SnapshotInfo {
   SnapshotId id;
   SnapshotId parent;                     // zero: none
+  std::string parent_name = {};          // of its file, without a folder
   std::uint32_t depth = 0;               // how many parents are below
   std::int64_t created = 0;              // seconds since 1970, by the clock of the host that saved
   std::vector<GuestRange> regions = {};  // ascending
@@ -48,6 +63,10 @@ struct SnapshotInfo {
   std::uint64_t extents = 0;
   std::uint64_t working_set_pages = 0;
   std::uint64_t file_bytes = 0;
+  std::uint16_t format_major = 0;
+  std::uint16_t format_minor = 0;
+  SnapshotFeatures features = {};
+  std::vector<DeviceStateInfo> states = {};
 };
 
 // What a progress callback answers.

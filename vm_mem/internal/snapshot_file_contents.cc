@@ -64,12 +64,18 @@ bool SnapshotFile::matches(std::uint64_t slot, std::span<const std::byte> page) 
 SnapshotInfo SnapshotFile::info() const {
   SnapshotInfo info{.id = superblock_.id,
                     .parent = superblock_.parent,
+                    .parent_name = superblock_.parent_name,
                     .depth = superblock_.depth,
                     .created = superblock_.created,
                     .guest_pages = superblock_.guest_pages,
                     .data_pages = footer_.data_pages,
                     .extents = extents_.size(),
-                    .file_bytes = bytes_};
+                    .file_bytes = bytes_,
+                    .format_major = superblock_.major,
+                    .format_minor = superblock_.minor,
+                    .features = {.incompatible = superblock_.incompatible,
+                                 .read_only_compatible = superblock_.read_only_compatible,
+                                 .compatible = superblock_.compatible}};
   for (const RegionEntry& region : regions_) {
     info.regions.push_back(*GuestRange::make(GuestAddress{region.begin}, region.bytes));
   }
@@ -77,6 +83,10 @@ SnapshotInfo SnapshotFile::info() const {
     if (extent.kind == ExtentKind::kZero) info.zero_pages += extent.count;
   }
   for (const PageRun& run : working_set_) info.working_set_pages += run.count;
+  for (const SectionEntry& entry : sections_) {
+    if (entry.kind != SectionKind::kDeviceState) continue;
+    info.states.push_back({.id = entry.name, .version = entry.version, .bytes = entry.bytes});
+  }
   return info;
 }
 
