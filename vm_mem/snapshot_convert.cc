@@ -84,10 +84,10 @@ absl::StatusOr<std::vector<DeviceState>> read_states(const SnapshotFile& file) {
   return states;
 }
 
-bool is_same_file(const std::string& path, const SnapshotFile& file) {
+bool is_same_file(const std::string& path, const internal::OpenFile& file) {
   struct stat one = {};
   struct stat other = {};
-  return ::stat(path.c_str(), &one) == 0 && ::fstat(file.file().fd.get(), &other) == 0 &&
+  return ::stat(path.c_str(), &one) == 0 && ::fstat(file.fd.get(), &other) == 0 &&
          one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
@@ -99,7 +99,7 @@ absl::Status check_merge(const SnapshotChain& chain, const std::string& path, st
                         chain.youngest().file().path, chain.files().size(), kept));
   }
   for (const auto& file : chain.files()) {
-    if (is_same_file(path, *file)) {
+    if (is_same_file(path, file->file())) {
       return absl::InvalidArgumentError(
           absl::StrFormat("%s: it would replace a snapshot that is being read", path));
     }
@@ -197,6 +197,10 @@ absl::StatusOr<SnapshotSaved> import_flat(const std::string& image,
   if (has != bytes) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: it has 0x%x bytes, where the regions have 0x%x", image, has, bytes));
+  }
+  if (is_same_file(path, *file)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: it would replace the image that is being read", path));
   }
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer =
       SnapshotWriter::create({.path = path, .io = options.io}, entries, {});

@@ -48,7 +48,8 @@ absl::Status export_flat_image(const Snapshot& snapshot, const std::string& path
 //
 // Units:   ascending ranges of whole pages.
 // Errors:  kInvalidArgument  no such ranges; the image has another length than they have in all;
-//                            a working set is given, which is for save_snapshot() alone
+//                            a working set is given, which is for save_snapshot() alone;
+//                            `path` is the image
 //          those of save_snapshot() about the file
 absl::StatusOr<SnapshotSaved> import_flat_image(const std::string& image,
                                                 std::span<const GuestRange> regions,

@@ -80,6 +80,9 @@ TEST(SnapshotConvertTest, AFlatImageHasRegionsOneAfterTheOtherAndHoles) {
                 .status()
                 .code(),
             absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(import_flat_image(folder.file("flat"), regions, folder.file("flat")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(vm_test::file_bytes(folder.file("flat")), world.bytes());
 }
 
 }  // namespace

@@ -8,12 +8,14 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 
 VMMEM = sys.argv[1]
 COMMANDS = ("info", "verify", "bench", "calibrate", "emit-policy", "demo")
+SNAPSHOT_COMMANDS = ("inspect", "verify", "diff", "merge", "export", "import")
 SKIPPED = 77
 HEADER = "vm_mem copy policy 1\n"
 BASE = {key: value for key, value in os.environ.items() if not key.startswith("VM_MEM_")}
@@ -56,6 +58,9 @@ def help_of_every_command():
     assert "Example: " in good("--help")
     for command in COMMANDS:
         assert f"Example: vmmem {command}" in good(command, "--help")
+    assert "Example: vmmem snapshot" in good("snapshot", "--help")
+    for command in SNAPSHOT_COMMANDS:
+        assert f"Example: vmmem snapshot {command}" in good("snapshot", command, "--help")
 
 
 def wrong_command_lines():
@@ -65,6 +70,10 @@ def wrong_command_lines():
     expect_failure(run("verify", "--seconds", "soon"), 2, ".*--seconds.*soon.*")
     expect_failure(run("verify", "--isa", "mmx"), 2,
                    "mmx: not a row of this machine; want one of .*scalar.*")
+    expect_failure(run("snapshot", "bogus"), 2, "snapshot: want one of inspect, .*")
+    expect_failure(run("snapshot", "diff", "a"), 2, "snapshot diff: want FIRST and SECOND .*")
+    expect_failure(run("snapshot", "import", "a", "b", "--region", "64M"), 2,
+                   "--region 64M: want ADDRESS:SIZE .*")
     expect_failure(run("bench", "--sizes", "1T"), 2, "--sizes 1T: not a size from 1 to 256M")
 
 
@@ -231,6 +240,155 @@ def progress_shows_on_a_terminal_and_goes():
 def demo_has_colours_on_a_terminal():
     told = on_terminal("demo", stream="stdout")
     assert "\x1b[32m0 mismatches\x1b[0m" in told and "##" in told, told
+
+
+REGIONS = ("--region", "0x80000000:1M", "--region", "0x100000000:64K")
+
+
+def snapshot(*arguments):
+    return good("snapshot", *arguments)
+
+
+def snapshot_fails(pattern, *arguments, status=1):
+    expect_failure(run("snapshot", *arguments), status, pattern)
+
+
+def make_snapshot(name, pages):
+    """Of an image whose pages, told by number, are filled with the number given."""
+    with open(name + ".img", "wb") as file:
+        file.truncate((1 << 20) + (64 << 10))
+        for page, byte in pages.items():
+            file.seek(page * 4096)
+            file.write(bytes([byte]) * 4096)
+    snapshot("import", name + ".img", name, *REGIONS)
+
+
+def flip(name, at):
+    with open(name, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def snapshots_go_to_images_and_back():
+    make_snapshot("a", {0: 1, 7: 2, 256: 3})
+    told = snapshot("export", "a", "flat")
+    assert "--region 0x80000000:0x100000 --region 0x100000000:0x10000" in told, told
+    with open("flat", "rb") as flat, open("a.img", "rb") as image:
+        assert flat.read() == image.read()
+    told = snapshot("merge", "a", "b")
+    assert told.startswith("b: 3 pages (12.0 KiB) of 1 file; it needs no other, "), told
+    told = snapshot("verify", "b")
+    assert told == "b: good: 1 file, 3 pages (12.0 KiB), 0 states\n", told
+    told = snapshot("diff", "a", "b")
+    assert told == "a and b are the same: 1.1 MiB of memory, 0 states\n", told
+
+
+def snapshot_inspect_has_regions_and_where_they_are_full():
+    make_snapshot("a", {0: 1, 1: 1, 256: 3})
+    told = json.loads(snapshot("inspect", "a", "--json"))
+    assert told["format"] == "1.0" and told["features"]["readers"] == "0x0", told
+    assert told["data_pages"] == 3 and len(told["chain"]) == 1 and "parent" not in told, told
+    first, second = told["regions"]
+    assert first["begin"] == "0x80000000" and first["data_bytes"] == 8192, told
+    assert first["density"] == [0.25] + 31 * [0], told
+    assert second["begin"] == "0x100000000" and second["density"] == [1] + 15 * [0], told
+    text = snapshot("inspect", "a")
+    assert re.search(r"^  0x80000000-0x800fffff  1.0 MiB, of which 8.0 KiB \(0.8 %\)", text, re.M)
+    assert "\n  [+" + 31 * " " + "]\n" in text and "\n  [#" + 15 * " " + "]\n" in text, text
+
+
+def snapshot_diff_ends_as_diff_does():
+    make_snapshot("a", {0: 1, 7: 2, 256: 3})
+    make_snapshot("b", {0: 1, 7: 4, 8: 2})
+    result = run("snapshot", "diff", "a", "b")
+    assert result.returncode == 1 and result.stderr == "", result
+    assert result.stdout.splitlines() == [
+        "0x80007000-0x80008fff  2 pages (8.0 KiB)", "0x100000000-0x100000fff  1 page (4.0 KiB)",
+        "a and b differ: 3 pages (12.0 KiB) in 2 ranges, 0 states"], result.stdout
+    told = json.loads(run("snapshot", "diff", "a", "b", "--json").stdout)
+    assert not told["same"] and told["differing_pages"] == 3 and told["read_pages"] == 2, told
+    flip("b", 4096 + 9)  # the first page, which has to be read
+    snapshot_fails("b: at 0x1000: .*does not match its checksum", "diff", "a", "b", status=2)
+    snapshot_fails("nope: opening: .*No such file.*", "diff", "a", "nope", status=2)
+
+
+def snapshot_damage_is_one_line():
+    make_snapshot("a", {0: 1, 7: 2, 256: 3})
+    for at in (0, 9, 4096, 4096 * 4, os.path.getsize("a") - 1):
+        flip("a", at)
+        snapshot_fails("a: at 0x[0-9a-f]+: .+", "verify", "a")
+        flip("a", at)
+    snapshot("verify", "a")
+    with open("a", "r+b") as file:
+        file.truncate(os.path.getsize("a") - 4096)
+    snapshot_fails("a: at 0x[0-9a-f]+: .+", "inspect", "a")
+    snapshot_fails("a.img: at 0x0: this is no snapshot: .*; .*import.*", "verify", "a.img")
+    snapshot_fails("nope: opening: .*No such file or directory.*", "verify", "nope")
+    os.mkdir("folder")
+    snapshot_fails("folder: this is no regular file", "inspect", "folder")
+    os.symlink("a", "link")
+    snapshot_fails("link: this is a symbolic link; name the file .*", "inspect", "link")
+
+
+def snapshot_outputs_replace_nothing_unasked():
+    make_snapshot("a", {0: 1})
+    make_snapshot("b", {1: 1})
+    os.symlink("nowhere", "link")
+    before = sorted(os.listdir())
+    snapshot_fails("b: is there already; --force replaces it", "merge", "a", "b")
+    snapshot_fails("a: it would replace a snapshot .*", "export", "a", "a", "--force")
+    snapshot_fails("a.img: it would replace the image .*", "import", "a.img", "a.img", "--force",
+                   *REGIONS)
+    snapshot_fails("/dev/full: this is no regular file; .*", "export", "a", "/dev/full", "--force")
+    snapshot_fails("link: this is no regular file; .*", "export", "a", "link", "--force")
+    snapshot_fails(".: this is a folder; name a file in it", "export", "a", ".")
+    snapshot_fails("no/such: there is no folder no; make it first", "merge", "a", "no/such")
+    snapshot_fails("a.img: it has 0x110000 bytes, where the regions have 0x1000", "import",
+                   "a.img", "c", "--region", "0:4K")
+    snapshot_fails("a: the chain has 1 file, not 2", "merge", "a", "c", "--youngest", "2")
+    assert sorted(os.listdir()) == before
+    snapshot("merge", "a", "b", "--force")
+    assert run("snapshot", "diff", "a", "b").returncode == 0
+    assert sorted(os.listdir()) == before
+
+
+def snapshot_without_room_leaves_nothing():
+    make_snapshot("a", {page: 1 for page in range(64)})
+    before = sorted(os.listdir())
+    for arguments in (("merge", "a", "b"), ("export", "a", "b"),
+                      ("import", "a.img", "b", *REGIONS)):
+        result = subprocess.run(["prlimit", "--fsize=65536", VMMEM, "snapshot", *arguments],
+                                capture_output=True, text=True, timeout=100, env=BASE)
+        expect_failure(result, 1, "b: .*errno 27.*")
+    assert sorted(os.listdir()) == before
+
+
+def snapshot_in_a_folder_that_cannot_be_written():
+    make_snapshot("a", {0: 1})
+    os.mkdir("closed", 0o555)
+    if os.access("closed", os.W_OK):
+        print("skipped: this user may write to every folder")
+        sys.exit(SKIPPED)
+    snapshot_fails("closed/b: the folder closed cannot be written .*", "merge", "a", "closed/b")
+
+
+def interrupted_snapshot_leaves_nothing():
+    """The signal comes once the temporary file is there, while 256 MiB are read."""
+    image_bytes = 256 << 20
+    with open("image", "wb") as file:
+        for _ in range(16):
+            file.write(b"x" * (image_bytes // 16))
+    child = subprocess.Popen([VMMEM, "snapshot", "import", "image", "out", "--region",
+                              f"0:{image_bytes}"], stderr=subprocess.PIPE, text=True, env=BASE)
+    while len(os.listdir()) == 1:
+        assert child.poll() is None, child.stderr.read()
+    child.send_signal(signal.SIGINT)
+    told = child.communicate(timeout=100)[1]
+    assert child.returncode == -signal.SIGINT, (child.returncode, told)
+    assert told == "vmmem: interrupted; no file was written or changed\n", told
+    assert os.listdir() == ["image"], os.listdir()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
 #include "tools/vmmem/console.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
 #include <unistd.h>
+
+#include <cstdint>
+#include <string>
 
 #include "vm_mem/copy_policy.h"
 
@@ -45,6 +51,50 @@ TEST(ConsoleTest, ProgressLineShowsPartAndTime) {
   const std::string line = progress_line("verify", 0.5, 3.2);
   EXPECT_NE(line.find("verify  [###############               ]  50 %  3 s"), std::string::npos)
       << line;
+}
+
+TEST(ConsoleTest, ProgressOfBytesHasRateAndTimeLeft) {
+  EXPECT_EQ(progress_line("merge", 1 << 30, std::uint64_t{3} << 30, 2),
+            "merge  [##########                    ]  33 %  512.0 MiB/s  4 s left");
+  EXPECT_EQ(progress_line("merge", 0, 4096, 1), "merge  [                              ]   0 %");
+  EXPECT_EQ(progress_line("merge", 0, 0, 1), "merge  [##############################] 100 %");
+}
+
+TEST(ConsoleTest, AmountsHaveUnitsOf1024) {
+  EXPECT_EQ(amount(0), "0 B");
+  EXPECT_EQ(amount(1023), "1023 B");
+  EXPECT_EQ(amount(1024), "1.0 KiB");
+  EXPECT_EQ(amount(std::uint64_t{3} << 29), "1.5 GiB");
+  EXPECT_EQ(amount(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(ConsoleTest, WhatIsNoTextIsToldByItsBytes) {
+  EXPECT_EQ(printable("cpu/0 \u00e4\u20ac"), "cpu/0 \u00e4\u20ac");
+  EXPECT_EQ(printable("\x1b[2J\n\x7f"), "\\x1b[2J\\x0a\\x7f");
+  EXPECT_EQ(printable("\xc2\x9b\xff\xc0\x80\xed\xa0\x80\xe2\x82"),
+            "\\xc2\\x9b\\xff\\xc0\\x80\\xed\\xa0\\x80\\xe2\\x82");
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+}
+
+TEST(ConsoleTest, ProgressOfBytesIsShownOnATerminalAndGoes) {
+  int master = -1;
+  int slave = -1;
+  if (openpty(&master, &slave, nullptr, nullptr, nullptr) != 0) {
+    GTEST_SKIP() << "this machine gives no pseudo-terminal";
+  }
+  const auto told = [&] {
+    char text[4096];
+    return std::string(text, static_cast<std::size_t>(read(master, text, sizeof text)));
+  };
+  {
+    Progress progress("merge", slave);
+    pollfd there{.fd = master, .events = POLLIN, .revents = 0};
+    while (poll(&there, 1, 10) == 0) progress.show(std::uint64_t{1} << 20, std::uint64_t{1} << 21);
+    EXPECT_THAT(told(), testing::MatchesRegex("\rmerge  \\[#+ +\\]  50 %  .*iB/s  .* s left.*"));
+  }
+  EXPECT_EQ(told(), "\r\x1b[K");
+  close(master);
+  close(slave);
 }
 
 TEST(ConsoleTest, ProgressSaysNothingToWhatIsNoTerminal) {

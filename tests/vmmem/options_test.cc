@@ -54,26 +54,65 @@ TEST(OptionsTest, HelpIsOfTheCommandAndHasAnExample) {
 }
 
 TEST(OptionsTest, EveryUsageErrorIsOneLineAndStatusTwo) {
-  const std::vector<std::vector<const char*>> wrong = {{},
-                                                       {"bogus"},
-                                                       {"--bogus"},
-                                                       {"info", "--seconds", "1"},
-                                                       {"info", "verify"},
-                                                       {"verify", "--seconds", "0"},
-                                                       {"verify", "--seconds", "nan"},
-                                                       {"verify", "--seconds", "1e9"},
-                                                       {"verify", "--seed", "-1"},
-                                                       {"verify", "--seed", "x"},
-                                                       {"bench", "--sizes", "0"},
-                                                       {"bench", "--sizes", "1T"},
-                                                       {"bench", "--sizes", "1G"},
-                                                       {"calibrate", "--output", ""},
-                                                       {"calibrate", "extra"}};
+  const std::vector<std::vector<const char*>> wrong = {
+      {},
+      {"bogus"},
+      {"--bogus"},
+      {"info", "--seconds", "1"},
+      {"info", "verify"},
+      {"verify", "--seconds", "0"},
+      {"verify", "--seconds", "nan"},
+      {"verify", "--seconds", "1e9"},
+      {"verify", "--seed", "-1"},
+      {"verify", "--seed", "x"},
+      {"bench", "--sizes", "0"},
+      {"bench", "--sizes", "1T"},
+      {"bench", "--sizes", "1G"},
+      {"calibrate", "--output", ""},
+      {"calibrate", "extra"},
+      {"snapshot"},
+      {"snapshot", "bogus"},
+      {"snapshot", "inspect"},
+      {"snapshot", "verify", "a", "b"},
+      {"snapshot", "diff", "a"},
+      {"snapshot", "merge", "a", ""},
+      {"snapshot", "merge", "a", "b", "--json"},
+      {"snapshot", "merge", "a", "b", "--youngest", "0"},
+      {"snapshot", "import", "a", "b"},
+      {"snapshot", "import", "a", "b", "--region", "0x1000:4K", "--region", "0:4K"}};
   for (const auto& arguments : wrong) {
     const auto parsed = parse(arguments);
     ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << arguments.size();
     EXPECT_EQ(std::get<Exit>(parsed).status, 2);
     EXPECT_THAT(std::get<Exit>(parsed).text, testing::MatchesRegex("vmmem: [^\n]+\n"));
+  }
+}
+
+TEST(OptionsTest, TakesEverythingThatSnapshotCommandsName) {
+  const Options verify = accepted({"snapshot", "verify", "--alone", "f"});
+  EXPECT_EQ(verify.command, Command::kSnapshot);
+  EXPECT_EQ(verify.snapshot.command, SnapshotCommand::kVerify);
+  EXPECT_EQ(verify.snapshot.file, "f");
+  EXPECT_EQ(verify.snapshot.parents, vm_mem::SnapshotParents::kIgnore);
+  const Options merge = accepted({"snapshot", "merge", "f", "o", "--youngest", "3", "--force"});
+  EXPECT_EQ(merge.snapshot.command, SnapshotCommand::kMerge);
+  EXPECT_EQ(merge.snapshot.other, "o");
+  EXPECT_EQ(merge.snapshot.youngest, 3);
+  EXPECT_EQ(merge.snapshot.existing, Existing::kReplaced);
+  EXPECT_EQ(accepted({"snapshot", "export", "f", "o"}).snapshot.existing, Existing::kKept);
+  EXPECT_EQ(accepted({"snapshot", "inspect", "f", "--json"}).format, Format::kJson);
+  const Options import = accepted(
+      {"snapshot", "import", "--region", "0:1M", "--region", "0x80000000:0x1000", "f", "o"});
+  EXPECT_THAT(import.snapshot.regions,
+              ElementsAre(*parse_region("0:1M"), *parse_region("0x80000000:4K")));
+}
+
+TEST(OptionsTest, RegionsAreOfWholePagesBelowTheEndOfAddresses) {
+  EXPECT_EQ(parse_region("0x80000000:64M"),
+            vm_mem::GuestRange::make(vm_mem::GuestAddress{0x80000000}, 64 << 20));
+  for (const char* text : {"", ":", "0", "0:", ":4K", "4:4K", "0:0", "0:5", "0x:4K", "-1:4K",
+                           "0:4K:", "0xfffffffffffff000:4K"}) {
+    EXPECT_EQ(parse_region(text), std::nullopt) << text;
   }
 }
 

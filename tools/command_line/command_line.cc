@@ -37,4 +37,14 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t mo
   return number << *shift;
 }
 
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  const bool is_hex = text.starts_with("0x") || text.starts_with("0X");
+  if (is_hex) text.remove_prefix(2);
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number, is_hex ? 16 : 10);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  return number;
+}
+
 }  // namespace command_line

@@ -21,6 +21,9 @@ Exit usage_error(std::string_view program, std::string_view text);
 // "100", "4K", "2M", "1G", also as "4KiB"; nullopt where it is no size, or above `most`.
 std::optional<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t most);
 
+// "42" or "0x2a"; nullopt where it is no number of 64 bits.
+std::optional<std::uint64_t> parse_number(std::string_view text);
+
 }  // namespace command_line
 
 #endif  // TOOLS_COMMAND_LINE_COMMAND_LINE_H_

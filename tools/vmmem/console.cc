@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <clocale>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -27,6 +28,31 @@ std::string block(std::size_t eighths) {
 void put(int descriptor, const std::string& text) {
   // Nobody is told where a progress line cannot be shown.
   [[maybe_unused]] const ssize_t wrote = write(descriptor, text.data(), text.size());
+}
+
+// "verify  [#####     ]  50 %".
+std::string bar_line(std::string_view label, double fraction) {
+  const std::string done = bar(fraction, 1, kProgressColumns, Charset::kAscii);
+  return fmt::format("{}  [{:<{}}] {:3.0f} %", label, done, kProgressColumns,
+                     100 * std::clamp(fraction, 0.0, 1.0));
+}
+
+// How many bytes of a character that can be shown the text begins with; 0: none.
+std::size_t shown_bytes(std::string_view text) {
+  const auto at = [&](std::size_t i) -> unsigned { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = at(0);
+  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
+  const std::size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < bytes) return 0;
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  }
+  // U+0080 to U+009F are control characters; then what UTF-8 does not permit: longer forms than
+  // needed, surrogates, what is above U+10FFFF.
+  const bool is_bad = (first == 0xc2 && at(1) < 0xa0) || (first == 0xe0 && at(1) < 0xa0) ||
+                      (first == 0xed && at(1) >= 0xa0) || (first == 0xf0 && at(1) < 0x90) ||
+                      (first == 0xf4 && at(1) >= 0x90);
+  return is_bad ? 0 : bytes;
 }
 
 }  // namespace
@@ -82,10 +108,57 @@ std::string wrapped(std::string_view text) {
   return lines + "\n";
 }
 
+std::string amount(std::uint64_t bytes) {
+  if (bytes < 1024) return fmt::format("{} B", bytes);
+  auto value = static_cast<double>(bytes) / 1024;
+  std::string_view units = "KMGTPE";
+  for (; value >= 1024 && units.size() > 1; units.remove_prefix(1)) value /= 1024;
+  return fmt::format("{:.1f} {}iB", value, units.front());
+}
+
+std::string printable(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t bytes = shown_bytes(text);
+    if (bytes == 0) {
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(text[0])));
+    } else {
+      shown += text.substr(0, bytes);
+    }
+    text.remove_prefix(std::max<std::size_t>(bytes, 1));
+  }
+  return shown;
+}
+
 std::string progress_line(std::string_view label, double fraction, double seconds) {
-  const std::string done = bar(fraction, 1, kProgressColumns, Charset::kAscii);
-  return fmt::format("{}  [{:<{}}] {:3.0f} %  {:.0f} s", label, done, kProgressColumns,
-                     100 * std::clamp(fraction, 0.0, 1.0), seconds);
+  return bar_line(label, fraction) + fmt::format("  {:.0f} s", seconds);
+}
+
+std::string progress_line(std::string_view label, std::uint64_t done_bytes,
+                          std::uint64_t total_bytes, double seconds) {
+  const auto done = static_cast<double>(done_bytes);
+  const auto total = static_cast<double>(total_bytes);
+  const double rate = seconds > 0 ? done / seconds : 0;
+  const double fraction = total > 0 ? std::clamp(done / total, 0.0, 1.0) : 1;
+  std::string line = bar_line(label, fraction);
+  if (rate > 0) {
+    line += fmt::format("  {}/s  {:.0f} s left", amount(static_cast<std::uint64_t>(rate)),
+                        (total - done) / rate);
+  }
+  return line;
+}
+
+std::string message_of(const absl::Status& status) { return std::string(status.message()); }
+
+void complain(std::string_view text) {
+  // fmt::print would throw where standard error cannot be written.
+  std::fputs(fmt::format("vmmem: {}\n", text).c_str(), stderr);
+}
+
+int publish(const std::string& text) {
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  if (!written) complain("standard output cannot be written");
+  return written ? 0 : 1;
 }
 
 Progress::Progress(std::string_view label, int descriptor)
@@ -95,13 +168,23 @@ Progress::~Progress() {
   if (shown_) put(descriptor_, "\r\x1b[K");
 }
 
-void Progress::show(double fraction) {
+template <typename Line>
+void Progress::show_line(Line line) {
   const auto now = Clock::now();
   if (descriptor_ < 0 || now - last_ < kBetweenLines) return;
   last_ = now;
   shown_ = true;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  put(descriptor_, fmt::format("\r{}\x1b[K", progress_line(label_, fraction, seconds)));
+  put(descriptor_, fmt::format("\r{}\x1b[K", line(seconds)));
+}
+
+void Progress::show(double fraction) {
+  show_line([&](double seconds) { return progress_line(label_, fraction, seconds); });
+}
+
+void Progress::show(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+  show_line(
+      [&](double seconds) { return progress_line(label_, done_bytes, total_bytes, seconds); });
 }
 
 }  // namespace vmmem

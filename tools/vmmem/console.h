@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
+
 namespace vmmem {
 
 enum class Charset : std::uint8_t { kAscii, kUtf8 };
@@ -36,8 +38,29 @@ std::string limit_name(std::string_view field, std::size_t limit);
 // line behind three blanks.
 std::string wrapped(std::string_view text);
 
+// "512 B", "4.0 KiB", "1.5 GiB".
+std::string amount(std::uint64_t bytes);
+
+// Text of somebody else's, such as a name in a file, for a terminal: what is no character that
+// can be printed, and no UTF-8, is told as "\x1b".
+std::string printable(std::string_view text);
+
 // "verify  [#####     ]  50 %  3 s".
 std::string progress_line(std::string_view label, double fraction, double seconds);
+
+// "merge  [#####     ]  50 %  512.0 MiB/s  3 s left", after `seconds`.
+std::string progress_line(std::string_view label, std::uint64_t done_bytes,
+                          std::uint64_t total_bytes, double seconds);
+
+// Such as it is. Abseil's string_view may be a type of its own.
+std::string message_of(const absl::Status& status);
+
+// A line of this program on standard error.
+void complain(std::string_view text);
+
+// On standard output: 1 where that takes no more, which is complained of: a full disk, a
+// closed pipe.
+int publish(const std::string& text);
 
 // Shows progress on a descriptor, if that is a terminal, from two seconds on or where
 // so long a time is to be expected, and wipes it away at the end.
@@ -49,9 +72,14 @@ class Progress {
   ~Progress();
 
   void show(double fraction);
+  void show(std::uint64_t done_bytes, std::uint64_t total_bytes);
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  // `line(seconds)`, where it is time for one.
+  template <typename Line>
+  void show_line(Line line);
 
   std::string label_;
   int descriptor_;  // -1: no terminal

@@ -1,4 +1,4 @@
-// vmmem: shows, verifies and measures the copy core.
+// vmmem: shows, verifies and measures the copy core; files of guest memory.
 
 #include <algorithm>
 #include <cstdio>
@@ -18,26 +18,13 @@
 #include "tools/vmmem/emit_policy.h"
 #include "tools/vmmem/options.h"
 #include "tools/vmmem/policy_output.h"
+#include "tools/vmmem/snapshot_command.h"
 #include "tools/vmmem/verify.h"
 #include "vm_mem/copy_rows.h"
 #include "vm_mem/simd_memcpy.h"
 
 namespace vmmem {
 namespace {
-
-// fmt::print would throw where standard error cannot be written.
-void complain(std::string_view text) {
-  std::fputs(fmt::format("vmmem: {}\n", text).c_str(), stderr);
-}
-
-// 1 where standard output takes no more: a full disk, a closed pipe.
-int publish(const std::string& text) {
-  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-  if (!written) complain("standard output cannot be written");
-  return written ? 0 : 1;
-}
-
-std::string message_of(const absl::Status& status) { return std::string(status.message()); }
 
 std::vector<vm_mem::CopyRow> supported_rows() {
   std::vector<vm_mem::CopyRow> rows = vm_mem::copy_rows();
@@ -168,7 +155,8 @@ int run_demo(const Options& options) {
 
 // What measures and verifies would otherwise do so to something else than was asked for.
 bool needs_sound_environment(Command command) {
-  return command != Command::kInfo && command != Command::kDemo && command != Command::kEmitPolicy;
+  return command == Command::kVerify || command == Command::kBench ||
+         command == Command::kCalibrate;
 }
 
 int run(const Options& options) {
@@ -185,6 +173,7 @@ int run(const Options& options) {
     case Command::kCalibrate: return run_calibrate(options);
     case Command::kEmitPolicy: return run_emit_policy(options);
     case Command::kDemo: return run_demo(options);
+    case Command::kSnapshot: return run_snapshot(options.snapshot, options.format);
   }
   return 1;
 }

@@ -10,14 +10,16 @@ namespace vmmem {
 namespace {
 
 constexpr const char* kDescription =
-    "Shows, verifies and measures the copy core of vm_mem on this machine.";
+    "Shows, verifies and measures the copy core of vm_mem on this machine; looks at snapshots\n"
+    "of guest memory, and converts them.";
 
 constexpr const char* kFooter =
     "\nVM_MEM_ISA=ROW forces a row of the core, VM_MEM_POLICY=FILE loads limits that\n"
-    "`vmmem calibrate` wrote. One that is wrong is a warning to `info` and `demo`, an error\n"
-    "to the others.\n"
+    "`vmmem calibrate` wrote. One that is wrong is an error to what measures and verifies, a\n"
+    "warning to the others.\n"
     "\n"
-    "Exit status: 0 on success, 1 on failure, 2 for a wrong command line.\n"
+    "Exit status: 0 on success, 1 on failure, 2 for a wrong command line; `snapshot diff` has\n"
+    "those of diff(1).\n"
     "\n"
     "Example: vmmem demo\n";
 
@@ -31,6 +33,10 @@ struct Typed {
   bool quick = false;
   double seconds = 10;
   std::vector<std::string> sizes;
+  bool alone = false;
+  bool force = false;
+  std::optional<std::uint32_t> youngest;
+  std::vector<std::string> regions;
 };
 
 Exit usage_error(const std::string& text) { return command_line::usage_error("vmmem", text); }
@@ -58,8 +64,52 @@ constexpr Spec kSpecs[] = {
     {Command::kEmitPolicy, "emit-policy", "show which form emitted copies take, size by size",
      "\nThe table is what the emitter of vm_engine itself plans with its default limits.\n"
      "\nExample: vmmem emit-policy --isa aarch64\n"},
+    {Command::kSnapshot, "snapshot", "look at snapshots of guest memory, and convert them",
+     "\nEach command has its own --help. What takes longer than a moment shows a line of\n"
+     "progress where standard error is a terminal; Ctrl-C leaves nothing half-written.\n"
+     "\nExample: vmmem snapshot verify guest.1\n"},
     {Command::kDemo, "demo", "a tour: what was found, is it correct, how fast is it",
      "\nExample: vmmem demo\n"},
+};
+
+struct SnapshotSpec {
+  SnapshotCommand command;
+  const char* name;
+  const char* does;
+  const char* file;   // what the arguments are called
+  const char* other;  // nullptr: there is one alone
+  const char* more;
+};
+
+constexpr SnapshotSpec kSnapshotSpecs[] = {
+    {SnapshotCommand::kInspect, "inspect", "show what a file says of itself and of its parents",
+     "FILE", nullptr,
+     "\nReads tables alone, no pages; `snapshot verify` reads everything. A file whose parents\n"
+     "cannot be read is shown alone.\n"
+     "\nExample: vmmem snapshot inspect guest.1 --json\n"},
+    {SnapshotCommand::kVerify, "verify", "read every byte of a file and its parents", "FILE",
+     nullptr,
+     "\nOne line that all is good, or one with file, offset and reason, and exit status 1.\n"
+     "\nExample: vmmem snapshot verify guest.1\n"},
+    {SnapshotCommand::kDiff, "diff", "tell which pages of memory and which states differ", "FIRST",
+     "SECOND",
+     "\nExit status: 0 where nothing differs, 1 where something does, 2 for trouble. What both\n"
+     "have in common parents is not read.\n"
+     "\nExample: vmmem snapshot diff guest.1 guest.2\n"},
+    {SnapshotCommand::kMerge, "merge", "make one file of a snapshot and its parents", "TOP", "OUT",
+     "\nThe files that are merged stay as they are. A file that is there already is kept, and\n"
+     "the command fails, unless --force is given; then OUT is at any time the old file or the\n"
+     "new one, and whole.\n"
+     "\nExample: vmmem snapshot merge guest.7 guest.merged --youngest 3\n"},
+    {SnapshotCommand::kExport, "export", "write a flat image, as Firecracker's memory file", "FILE",
+     "IMAGE",
+     "\nThe regions one after the other by guest address, with holes where memory is zero. An\n"
+     "image has no checksums and no states.\n"
+     "\nExample: vmmem snapshot export guest.1 guest.img\n"},
+    {SnapshotCommand::kImport, "import", "make a snapshot of a flat image", "IMAGE", "OUT",
+     "\nAn image does not say where its memory was: give each region, upwards, as the guest had\n"
+     "them. All of them together are as long as the image.\n"
+     "\nExample: vmmem snapshot import guest.img guest.0 --region 0x80000000:64M\n"},
 };
 
 void add_verify_options(CLI::App& app, Typed& typed) {
@@ -100,6 +150,50 @@ void add_emit_options(CLI::App& app, Typed& typed) {
       ->take_last();
 }
 
+bool writes(SnapshotCommand command) {
+  return command == SnapshotCommand::kMerge || command == SnapshotCommand::kExport ||
+         command == SnapshotCommand::kImport;
+}
+
+void add_snapshot_options(CLI::App& app, Typed& typed) {
+  SnapshotRequest& request = typed.options.snapshot;
+  app.require_subcommand(1);
+  for (const SnapshotSpec& spec : kSnapshotSpecs) {
+    CLI::App* sub = app.add_subcommand(spec.name, spec.does);
+    sub->footer(spec.more);
+    // Not required(): what is missing is told by snapshot_of().
+    const bool reads_image = spec.command == SnapshotCommand::kImport;
+    sub->add_option(spec.file, request.file, reads_image ? "a flat image" : "a snapshot")
+        ->type_name("");
+    if (spec.other != nullptr) {
+      sub->add_option(spec.other, request.other, writes(spec.command) ? "to write" : "a snapshot")
+          ->type_name("");
+    }
+    switch (spec.command) {
+      case SnapshotCommand::kInspect:
+      case SnapshotCommand::kDiff: sub->add_flag("--json", typed.json, "print JSON"); break;
+      case SnapshotCommand::kVerify:
+        sub->add_flag("--alone", typed.alone, "this file, and not its parents");
+        break;
+      case SnapshotCommand::kMerge:
+        sub->add_option("--youngest", typed.youngest, "merge so many files, not all of the chain")
+            ->type_name("N")
+            ->take_last();
+        break;
+      case SnapshotCommand::kImport:
+        sub->add_option("--region", typed.regions, "a region of memory; once for each")
+            ->type_name("ADDRESS:SIZE")
+            ->allow_extra_args(false);
+        break;
+      case SnapshotCommand::kExport: break;
+    }
+    if (writes(spec.command)) {
+      sub->add_flag("--force", typed.force,
+                    std::string("replace ") + spec.other + " where it is there");
+    }
+  }
+}
+
 std::unique_ptr<CLI::App> make_app(Typed& typed) {
   auto app = std::make_unique<CLI::App>(kDescription, "vmmem");
   app->footer(kFooter);
@@ -109,6 +203,10 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
   for (const Spec& spec : kSpecs) {
     CLI::App* sub = app->add_subcommand(spec.name, spec.does);
     sub->footer(spec.example);
+    if (spec.command == Command::kSnapshot) {
+      add_snapshot_options(*sub, typed);
+      continue;
+    }
     sub->add_flag("--json", typed.json, "print JSON");
     if (spec.command == Command::kVerify) add_verify_options(*sub, typed);
     if (spec.command == Command::kBench) add_bench_options(*sub, typed);
@@ -116,6 +214,46 @@ std::unique_ptr<CLI::App> make_app(Typed& typed) {
     if (spec.command == Command::kEmitPolicy) add_emit_options(*sub, typed);
   }
   return app;
+}
+
+std::optional<Exit> interpret_regions(const Typed& typed, SnapshotRequest& request) {
+  for (const std::string& text : typed.regions) {
+    const auto region = parse_region(text);
+    if (!region) {
+      return usage_error(fmt::format(
+          "--region {}: want ADDRESS:SIZE of whole pages, such as 0x80000000:64M", text));
+    }
+    if (!request.regions.empty() && region->begin() < request.regions.back().end()) {
+      return usage_error(fmt::format(
+          "--region {}: regions are given upwards, as they lie in the image, without overlap",
+          text));
+    }
+    request.regions.push_back(*region);
+  }
+  if (!request.regions.empty()) return std::nullopt;
+  return usage_error("snapshot import: --region ADDRESS:SIZE is needed, once for each region");
+}
+
+std::optional<Exit> interpret_snapshot(const Typed& typed, const CLI::App& app,
+                                       SnapshotRequest& request) {
+  for (const SnapshotSpec& spec : kSnapshotSpecs) {
+    if (!app.got_subcommand(spec.name)) continue;
+    request.command = spec.command;
+    const bool has_all = !request.file.empty() && (spec.other == nullptr || !request.other.empty());
+    if (!has_all) {
+      return usage_error(fmt::format("snapshot {}: want {}{}{} (see vmmem snapshot {} --help)",
+                                     spec.name, spec.file, spec.other == nullptr ? "" : " and ",
+                                     spec.other == nullptr ? "" : spec.other, spec.name));
+    }
+  }
+  request.parents = typed.alone ? vm_mem::SnapshotParents::kIgnore : vm_mem::SnapshotParents::kOpen;
+  request.existing = typed.force ? Existing::kReplaced : Existing::kKept;
+  if (typed.youngest == std::uint32_t{0}) {
+    return usage_error("--youngest 0: a number from 1 on is needed");
+  }
+  request.youngest = typed.youngest.value_or(0);
+  if (request.command == SnapshotCommand::kImport) return interpret_regions(typed, request);
+  return std::nullopt;
 }
 
 std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
@@ -134,6 +272,11 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
     if (!bytes) return usage_error(fmt::format("--sizes {}: not a size from 1 to 256M", size));
     options.sizes.push_back(*bytes);
   }
+  if (options.command == Command::kSnapshot) {
+    if (auto exit = interpret_snapshot(typed, *app.get_subcommand("snapshot"), options.snapshot)) {
+      return *std::move(exit);
+    }
+  }
   if (options.output.empty()) return usage_error("--output: a file name is needed");
   return options;
 }
@@ -143,15 +286,29 @@ std::variant<Options, Exit> interpret(Typed typed, const CLI::App& app) {
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
   Typed typed;
   const auto app = make_app(typed);
-  constexpr std::string_view kWant =
-      "want one of info, verify, bench, calibrate, emit-policy, demo";
-  if (auto exit = command_line::parse(*app, argc, argv, kWant)) return *std::move(exit);
+  const bool of_snapshots = argc > 1 && std::string_view(argv[1]) == "snapshot";
+  const std::string_view want =
+      of_snapshots ? "snapshot: want one of inspect, verify, diff, merge, export, import"
+                   : "want one of info, verify, bench, calibrate, emit-policy, snapshot, demo";
+  if (auto exit = command_line::parse(*app, argc, argv, want)) return *std::move(exit);
   return interpret(std::move(typed), *app);
 }
 
 std::optional<std::size_t> parse_copy_size(std::string_view text) {
   const auto bytes = command_line::parse_bytes(text, kMostBytes);
   return bytes == std::uint64_t{0} ? std::nullopt : bytes;
+}
+
+std::optional<vm_mem::GuestRange> parse_region(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  if (colon == text.npos) return std::nullopt;
+  const auto begin = command_line::parse_number(text.substr(0, colon));
+  auto bytes = command_line::parse_bytes(text.substr(colon + 1), UINT64_MAX);
+  if (!bytes) bytes = command_line::parse_number(text.substr(colon + 1));
+  if (!begin || !bytes || *bytes == 0 || (*begin | *bytes) % vm_mem::kGuestPageBytes != 0) {
+    return std::nullopt;
+  }
+  return vm_mem::GuestRange::make(vm_mem::GuestAddress{*begin}, *bytes);
 }
 
 }  // namespace vmmem

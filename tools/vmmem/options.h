@@ -12,12 +12,36 @@
 #include <vector>
 
 #include "tools/command_line/command_line.h"
+#include "vm_mem/guest_address.h"
+#include "vm_mem/snapshot.h"
 
 namespace vmmem {
 
-enum class Command : std::uint8_t { kInfo, kVerify, kBench, kCalibrate, kEmitPolicy, kDemo };
+enum class Command : std::uint8_t {
+  kInfo,
+  kVerify,
+  kBench,
+  kCalibrate,
+  kEmitPolicy,
+  kDemo,
+  kSnapshot
+};
 enum class Format : std::uint8_t { kText, kJson };
 enum class Effort : std::uint8_t { kQuick, kFull };
+
+enum class SnapshotCommand : std::uint8_t { kInspect, kVerify, kDiff, kMerge, kExport, kImport };
+// What becomes of a file that is where the output is to be.
+enum class Existing : std::uint8_t { kKept, kReplaced };
+
+struct SnapshotRequest {
+  SnapshotCommand command = SnapshotCommand::kInspect;
+  std::string file;
+  std::string other;  // diff: the second; else the file to write
+  vm_mem::SnapshotParents parents = vm_mem::SnapshotParents::kOpen;  // verify
+  std::uint32_t youngest = 0;                                        // merge: so many files; 0: all
+  std::vector<vm_mem::GuestRange> regions = {};                      // import
+  Existing existing = Existing::kKept;                               // merge, export, import
+};
 
 struct Options {
   Command command = Command::kInfo;
@@ -30,6 +54,7 @@ struct Options {
   std::string output;                     // calibrate
   std::string isa;                        // emit-policy; empty: this machine's
   Effort effort = Effort::kFull;          // calibrate
+  SnapshotRequest snapshot;
 };
 
 using command_line::Exit;
@@ -39,6 +64,9 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
 // "100", "4K", "2M", "1G", also as "4KiB"; nullopt where it is no size, or is 0 or above
 // 256 MiB.
 std::optional<std::size_t> parse_copy_size(std::string_view text);
+
+// "0x80000000:64M"; nullopt where it is none, or not of whole pages of 4096 bytes.
+std::optional<vm_mem::GuestRange> parse_region(std::string_view text);
 
 }  // namespace vmmem
 

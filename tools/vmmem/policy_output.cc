@@ -21,11 +21,6 @@ absl::Status failed(const std::string& path) {
   return absl::UnavailableError(fmt::format("{}: {}", path, std::strerror(errno)));
 }
 
-std::string folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path();
-  return folder.empty() ? "." : folder;
-}
-
 bool write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
     const ssize_t wrote = write(descriptor, text.data(), text.size());
@@ -43,6 +38,11 @@ mode_t usual_mode() {
 }
 
 }  // namespace
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path();
+  return folder.empty() ? "." : folder;
+}
 
 absl::Status check_replaceable(const std::string& path) {
   if (access(folder_of(path).c_str(), W_OK | X_OK) != 0) return failed(path);

@@ -8,6 +8,9 @@
 
 namespace vmmem {
 
+// "." where the path has none.
+std::string folder_of(const std::string& path);
+
 // Errors:  kFailedPrecondition where `path` is there and is neither a policy file nor an
 //          empty one; kUnavailable where its folder is missing or cannot be written.
 absl::Status check_replaceable(const std::string& path);

@@ -11,7 +11,7 @@
 
 #include <fmt/format.h>
 
-#include "tools/vmrun/signals.h"
+#include "tools/command_line/signals.h"
 
 namespace vmrun {
 namespace {
@@ -43,7 +43,8 @@ std::string mebibytes(std::uint64_t bytes) {
 }
 
 vm_mem::SnapshotStep until_signal(std::uint64_t, std::uint64_t) {
-  return noted_signal() == 0 ? vm_mem::SnapshotStep::kContinue : vm_mem::SnapshotStep::kCancel;
+  return command_line::noted_signal() == 0 ? vm_mem::SnapshotStep::kContinue
+                                           : vm_mem::SnapshotStep::kCancel;
 }
 
 }  // namespace

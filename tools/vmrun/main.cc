@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "tools/command_line/signals.h"
 #include "tools/vmrun/file.h"
 #include "tools/vmrun/gdb_server.h"
 #include "tools/vmrun/machine.h"
@@ -26,7 +27,6 @@
 #include "tools/vmrun/save_point.h"
 #include "tools/vmrun/script.h"
 #include "tools/vmrun/session.h"
-#include "tools/vmrun/signals.h"
 #include "tools/vmrun/slots.h"
 #include "tools/vmrun/state_hash.h"
 #include "tools/vmrun/terminal.h"
@@ -255,7 +255,7 @@ absl::Status check_counts(const Options& options, Machine& machine) {
 }
 
 int run(Options options) {
-  note_signals();
+  command_line::note_signals();
   if (const auto status = vm_mem::startup_status(); !status.ok()) complain(status);
   Output output(STDOUT_FILENO);
   ConsolePeer* heard_by = nullptr;

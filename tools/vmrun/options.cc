@@ -1,6 +1,5 @@
 #include "tools/vmrun/options.h"
 
-#include <charconv>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -373,16 +372,6 @@ std::variant<Options, Exit> parse_options(int argc, const char* const* argv) {
 std::optional<std::uint64_t> parse_size(std::string_view text) {
   const auto bytes = command_line::parse_bytes(text, UINT64_MAX);
   return bytes.has_value() && *bytes % 4096 == 0 ? bytes : std::nullopt;
-}
-
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  const bool is_hex = text.starts_with("0x") || text.starts_with("0X");
-  if (is_hex) text.remove_prefix(2);
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number, is_hex ? 16 : 10);
-  if (error != std::errc() || rest != end) return std::nullopt;
-  return number;
 }
 
 }  // namespace vmrun

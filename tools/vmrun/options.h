@@ -58,14 +58,13 @@ struct Options {
 };
 
 using command_line::Exit;
+using command_line::parse_number;
 
 std::variant<Options, Exit> parse_options(int argc, const char* const* argv);
 
 // "4096", "64K", "128M", "2G", also as "128MiB"; nullopt where it is no size, or not a
 // multiple of 4096, or too large.
 std::optional<std::uint64_t> parse_size(std::string_view text);
-// "42" or "0x2a"; nullopt where it is no number of 64 bits.
-std::optional<std::uint64_t> parse_number(std::string_view text);
 
 }  // namespace vmrun
 

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 
-#include "tools/vmrun/signals.h"
+#include "tools/command_line/signals.h"
 
 namespace vmrun {
 
@@ -87,7 +87,8 @@ bool Output::wait_for_room() const {
 }
 
 bool Output::waited_enough() const {
-  return noted_signal() != 0 || (deadline_ && std::chrono::steady_clock::now() >= *deadline_);
+  return command_line::noted_signal() != 0 ||
+         (deadline_ && std::chrono::steady_clock::now() >= *deadline_);
 }
 
 }  // namespace vmrun

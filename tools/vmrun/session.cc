@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "tools/command_line/signals.h"
 #include "tools/vmrun/layout.h"
-#include "tools/vmrun/signals.h"
 #include "tools/vmrun/trap.h"
 
 namespace vmrun {
@@ -249,7 +249,7 @@ std::optional<SessionEnd> Session::check_peer() const {
 }
 
 std::optional<SessionEnd> Session::check_outside() const {
-  if (const int number = noted_signal(); number != 0) {
+  if (const int number = command_line::noted_signal(); number != 0) {
     return SessionEnd{EndKind::kSignal, fmt::format("ended by signal: {}", strsignal(number))};
   }
   const auto elapsed = std::chrono::steady_clock::now() - start_;

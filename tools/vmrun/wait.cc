@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tools/vmrun/signals.h"
+#include "tools/command_line/signals.h"
 
 namespace vmrun {
 
@@ -14,7 +14,7 @@ bool wait_for(std::span<pollfd> descriptors, std::chrono::milliseconds limit) {
                                std::max(deadline - Clock::now(), Clock::duration::zero()))) {
     const int ready = poll(descriptors.data(), descriptors.size(), static_cast<int>(left.count()));
     if (ready > 0) return true;
-    if (ready == 0 || errno != EINTR || noted_signal() != 0) return false;
+    if (ready == 0 || errno != EINTR || command_line::noted_signal() != 0) return false;
   }
 }
 

@@ -10,7 +10,7 @@
 namespace vmrun {
 
 // Whether any of them is ready. Signals that are for somebody else, a profiler's above all,
-// do not shorten the wait; one that noted_signal() gives does.
+// do not shorten the wait; one that command_line::noted_signal() gives does.
 bool wait_for(std::span<pollfd> descriptors, std::chrono::milliseconds limit);
 
 }  // namespace vmrun

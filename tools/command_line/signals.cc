@@ -1,9 +1,9 @@
-#include "tools/vmrun/signals.h"
+#include "tools/command_line/signals.h"
 
 #include <csignal>
 #include <initializer_list>
 
-namespace vmrun {
+namespace command_line {
 namespace {
 
 volatile std::sig_atomic_t g_signal = 0;
@@ -22,4 +22,4 @@ void note_signals() {
 
 int noted_signal() { return g_signal; }
 
-}  // namespace vmrun
+}  // namespace command_line
