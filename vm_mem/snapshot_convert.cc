@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/flat_regions.h"
 #include "vm_mem/internal/new_file.h"
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/populated.h"
@@ -180,31 +181,18 @@ absl::StatusOr<SnapshotSaved> import_flat(const std::string& image,
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: a flat image is taken as it is, without a working set", path));
   }
-  std::vector<internal::RegionEntry> entries;
-  for (const GuestRange& range : regions) {
-    if (range.empty() || (range.begin().value | range.bytes()) % kSnapshotPageBytes != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("a region of 0x%x bytes at 0x%x is none of whole pages", range.bytes(),
-                          range.begin().value));
-    }
-    entries.push_back({.begin = range.begin().value, .bytes = range.bytes()});
-  }
-  if (absl::Status numbered = internal::number_pages(entries); !numbered.ok()) return numbered;
-  const std::uint64_t bytes = internal::page_count_of(entries) * kSnapshotPageBytes;
-  std::uint64_t has = 0;
-  const absl::StatusOr<internal::OpenFile> file = internal::open_to_read(image, has);
+  const auto entries = internal::flat_regions(regions);
+  if (!entries.ok()) return entries.status();
+  const absl::StatusOr<internal::OpenFile> file = internal::open_flat_image(image, regions);
   if (!file.ok()) return file.status();
-  if (has != bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: it has 0x%x bytes, where the regions have 0x%x", image, has, bytes));
-  }
   if (is_same_file(path, *file)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: it would replace the image that is being read", path));
   }
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer =
-      SnapshotWriter::create({.path = path, .io = options.io}, entries, {});
+      SnapshotWriter::create({.path = path, .io = options.io}, *entries, {});
   if (!writer.ok()) return writer.status();
+  const std::uint64_t bytes = internal::page_count_of(*entries) * kSnapshotPageBytes;
   const auto populated = internal::populated_file(file->fd.get(), 0, bytes);
   std::uint64_t pages = 0;
   for (const internal::ByteRun& run : populated)
