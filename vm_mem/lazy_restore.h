@@ -119,7 +119,8 @@ class LazyRestore {
   // Errors:  those of restore_snapshot(), before anything is touched;
   //          kInvalidArgument     fault_around_bytes
   //          kUnimplemented       the host has no userfaultfd, or none that does this: the
-  //                               message says what is missing; restore_snapshot() works
+  //                               message says what is missing; a file has compressed pages;
+  //                               restore_snapshot() works
   //          kPermissionDenied    this process may not use it; as well
   //          kFailedPrecondition  another userfaultfd watches the memory, such as a
   //                               ForeignWriteTracker; it is being restored already

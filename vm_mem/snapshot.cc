@@ -36,7 +36,8 @@ absl::StatusOr<SnapshotSaved> save_snapshot(MemoryManager& memory, const std::st
                                             const SnapshotSaveOptions& options) {
   return internal::without_exceptions([&]() -> absl::StatusOr<SnapshotSaved> {
     const absl::StatusOr<internal::SaveOutcome> outcome = internal::save_memory(
-        memory, {.path = path, .io = options.io}, options, internal::SnapshotBase{}, nullptr);
+        memory, {.path = path, .io = options.io, .compression = options.compression}, options,
+        internal::SnapshotBase{}, nullptr);
     if (!outcome.ok()) return outcome.status();
     return internal::saved_of(*outcome);
   });

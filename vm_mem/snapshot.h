@@ -43,6 +43,7 @@ struct SnapshotSaveOptions {
   SnapshotLeases leases = SnapshotLeases::kRefuse;
   SnapshotIo io = SnapshotIo::kRing;
   SnapshotProgress progress = {};
+  SnapshotCompression compression = SnapshotCompression::kNone;
 };
 
 struct SnapshotSaved {
@@ -67,6 +68,7 @@ struct SnapshotSaved {
 //          kFailedPrecondition  the map changed meanwhile
 //          kNotFound, kPermissionDenied, kResourceExhausted (no room)  of the host
 //          kDataLoss            memory that the host cannot provide any more
+//          kUnimplemented       a compression that this library was built without
 //          kCancelled
 //          After an error nothing of the new file is left, and the old one is as it was.
 // Cost:    one pass over what is populated: zero test, copy and checksum, beside the disk.
@@ -98,7 +100,8 @@ class Snapshot {
  public:
   // Errors:  with the file, the offset in it and the reason:
   //          kInvalidArgument     this is no snapshot, or no regular file; a symbolic link
-  //          kUnimplemented       a later format, or features that are not known
+  //          kUnimplemented       a later format, or features that are not known; a compression
+  //                               that this library was built without
   //          kDataLoss            damaged, cut off, or never completed
   //          kFailedPrecondition  the parent is another file than the one that it was saved
   //                               on, or has other regions; parents in a loop

@@ -125,7 +125,7 @@ absl::StatusOr<SnapshotSaved> merge(const Snapshot& snapshot, const std::string&
   const absl::StatusOr<std::vector<DeviceState>> states = read_states(youngest);
   if (!states.ok()) return states.status();
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer =
-      SnapshotWriter::create({.path = path, .io = options.io},
+      SnapshotWriter::create({.path = path, .io = options.io, .compression = options.compression},
                              {youngest.regions().begin(), youngest.regions().end()}, base);
   if (!writer.ok()) return writer.status();
   const std::vector<DataRun> runs = working_set_first(chain.data_runs(merged), youngest);
@@ -189,8 +189,8 @@ absl::StatusOr<SnapshotSaved> import_flat(const std::string& image,
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: it would replace the image that is being read", path));
   }
-  absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer =
-      SnapshotWriter::create({.path = path, .io = options.io}, *entries, {});
+  absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = SnapshotWriter::create(
+      {.path = path, .io = options.io, .compression = options.compression}, *entries, {});
   if (!writer.ok()) return writer.status();
   const std::uint64_t bytes = internal::page_count_of(*entries) * kSnapshotPageBytes;
   const auto populated = internal::populated_file(file->fd.get(), 0, bytes);

@@ -22,6 +22,7 @@ struct SnapshotMergeOptions {
   std::uint32_t kept = 0;
   SnapshotIo io = SnapshotIo::kRing;
   SnapshotProgress progress = {};
+  SnapshotCompression compression = SnapshotCompression::kNone;
 };
 
 // Writes what `snapshot` and its younger parents hold into one file, with the states and the

@@ -62,6 +62,7 @@ struct SnapshotInfo {
   std::uint64_t zero_pages = 0;          // that this file names: zero since the parent
   std::uint64_t extents = 0;
   std::uint64_t working_set_pages = 0;
+  std::uint64_t stored_pages = 0;  // what the data pages take; fewer where they are compressed
   std::uint64_t file_bytes = 0;
   std::uint16_t format_major = 0;
   std::uint16_t format_minor = 0;
@@ -77,6 +78,14 @@ enum class SnapshotStep : std::uint8_t { kContinue, kCancel };
 // fail with kCancelled. Must not throw.
 using SnapshotProgress =
     std::function<SnapshotStep(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+// Of data pages, 64 KiB at a time; what does not get smaller is stored as it is. Each needs its
+// library when this one is built, to write and to read.
+enum class SnapshotCompression : std::uint8_t {
+  kNone,  // the fastest save
+  kLz4,   // half the bytes of usual memory: a restore from the disk is quicker
+  kZstd,  // a third of them, for files that are kept: both ways are slower
+};
 
 // How bytes get to a file and back. Each falls back to those after it where the host, or
 // the file system, does not have it.

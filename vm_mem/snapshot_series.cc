@@ -210,7 +210,7 @@ absl::StatusOr<SnapshotSaved> SnapshotSeries::State::save(const std::string& pat
   std::vector<internal::RegionEntry> regions = ram->entries();
   std::vector<RegionId> region_ids = ids_of(*ram);
   const absl::StatusOr<internal::SaveOutcome> outcome = internal::save_memory(
-      memory_, {.path = path, .io = options.io}, options,
+      memory_, {.path = path, .io = options.io, .compression = options.compression}, options,
       incremental ? base_ : internal::SnapshotBase{}, incremental ? &dirty_ : nullptr);
   if (!outcome.ok()) return outcome.status();
   links.back().file = FileIdentity::of(path).value_or(FileIdentity{});

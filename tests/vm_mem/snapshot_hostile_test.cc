@@ -124,8 +124,8 @@ TEST_F(SnapshotHostileTest, OtherFormatsAndVersionsAreNamed) {
   expect(changed(put_first(0, '#')), absl::StatusCode::kInvalidArgument, "this is no snapshot");
   expect(changed(put_first(8, std::uint16_t{2})), absl::StatusCode::kUnimplemented, "format 2.0");
   expect(changed(put_first(12, std::uint32_t{16})), absl::StatusCode::kUnimplemented, "2^16");
-  expect(changed(put_first(16, std::uint64_t{1})), absl::StatusCode::kUnimplemented,
-         "features 0x1");
+  expect(changed(put_first(16, std::uint64_t{3})), absl::StatusCode::kUnimplemented,
+         "features 0x2");
   expect(changed(put_first(88, std::uint32_t{9})), absl::StatusCode::kUnimplemented,
          "checksums of unknown kind");
   // A later minor version, and features that only writers have to know, are read.

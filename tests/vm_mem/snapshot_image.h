@@ -57,6 +57,7 @@ class SnapshotImage {
   // As far as there is anything to be made right.
   void reseal() {
     if (bytes_.size() < 2 * kPage) return;
+    reseal_frames();
     const std::span<std::byte> entries = table();
     for (std::size_t at = 0; at < entries.size(); at += kEntry) {
       const auto bytes = get<std::uint64_t>(entries, at + 24);
@@ -80,10 +81,21 @@ class SnapshotImage {
 
  private:
   static constexpr std::size_t kEntry = vm_mem::internal::kSectionEntryBytes;
+  static constexpr std::size_t kFrame = vm_mem::internal::kFrameEntryBytes;
 
   std::uint64_t table_offset() { return get<std::uint64_t>(footer(), 40); }
   std::span<std::byte> table() {
     return inside(table_offset(), get<std::uint32_t>(footer(), 48) * std::uint64_t{kEntry});
+  }
+  // Where they lie is told by those before.
+  void reseal_frames() {
+    const std::span<std::byte> frames = section(vm_mem::internal::SectionKind::kFrames);
+    std::uint64_t offset = kPage;
+    for (std::size_t at = 0; at + kFrame <= frames.size(); at += kFrame) {
+      const std::uint64_t bytes = vm_mem::internal::paged(get<std::uint32_t>(frames, at));
+      put(frames, at + 4, vm_mem::internal::crc32c(inside(offset, bytes)));
+      offset += bytes;
+    }
   }
   // Empty where that is outside.
   std::span<std::byte> inside(std::uint64_t offset, std::uint64_t bytes) {

@@ -299,6 +299,23 @@ def snapshot_inspect_has_regions_and_where_they_are_full():
     assert "\n  [+" + 31 * " " + "]\n" in text and "\n  [#" + 15 * " " + "]\n" in text, text
 
 
+def snapshots_are_compressed_where_asked():
+    make_snapshot("a", {page: 1 for page in range(100)})
+    for library in ("lz4", "zstd"):
+        result = run("snapshot", "merge", "a", library, "--compress", library)
+        if result.returncode != 0:
+            expect_failure(result, 1, f"compression with {library}, which this program was built "
+                           f"without: build it where lib{library}-dev is installed")
+            continue
+        assert run("snapshot", "verify", library).returncode == 0
+        assert run("snapshot", "diff", "a", library).returncode == 0
+        told = json.loads(snapshot("inspect", library, "--json"))
+        assert told["features"]["readers"] == "0x1" and told["stored_pages"] == 7, told
+        assert " compressed to 28.0 KiB, " in snapshot("inspect", library)
+        assert os.path.getsize(library) * 4 < os.path.getsize("a")
+    snapshot_fails("--compress: .*", "merge", "a", "b", "--compress", "gzip", status=2)
+
+
 def snapshot_diff_ends_as_diff_does():
     make_snapshot("a", {0: 1, 7: 2, 256: 3})
     make_snapshot("b", {0: 1, 7: 4, 8: 2})

@@ -2,6 +2,8 @@
 
 option(VM_IO_URING "Use io_uring through liburing where it is installed" ON)
 option(VM_ISAL "Compute the checksums of snapshots with ISA-L where it is installed" ON)
+option(VM_LZ4 "Compress snapshots with lz4 where it is installed" ON)
+option(VM_ZSTD "Compress snapshots with zstd where it is installed" ON)
 
 set(VM_OPTIONAL)  # the names of those that are, for the installed package
 find_package(PkgConfig QUIET)
@@ -11,7 +13,13 @@ endif()
 if(PKG_CONFIG_FOUND AND VM_ISAL)
   pkg_check_modules(libisal QUIET IMPORTED_TARGET GLOBAL libisal)
 endif()
-foreach(name IN ITEMS liburing libisal)
+if(PKG_CONFIG_FOUND AND VM_LZ4)
+  pkg_check_modules(liblz4 QUIET IMPORTED_TARGET GLOBAL liblz4)
+endif()
+if(PKG_CONFIG_FOUND AND VM_ZSTD)
+  pkg_check_modules(libzstd QUIET IMPORTED_TARGET GLOBAL libzstd)
+endif()
+foreach(name IN ITEMS liburing libisal liblz4 libzstd)
   if(TARGET PkgConfig::${name})
     list(APPEND VM_OPTIONAL ${name})
   endif()

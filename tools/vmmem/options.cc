@@ -35,6 +35,7 @@ struct Typed {
   std::vector<std::string> sizes;
   bool alone = false;
   bool force = false;
+  std::string compress = "none";
   std::optional<std::uint32_t> youngest;
   std::vector<std::string> regions;
 };
@@ -155,6 +156,10 @@ bool writes(SnapshotCommand command) {
          command == SnapshotCommand::kImport;
 }
 
+bool writes_snapshot(SnapshotCommand command) {
+  return command == SnapshotCommand::kMerge || command == SnapshotCommand::kImport;
+}
+
 void add_snapshot_options(CLI::App& app, Typed& typed) {
   SnapshotRequest& request = typed.options.snapshot;
   app.require_subcommand(1);
@@ -186,6 +191,12 @@ void add_snapshot_options(CLI::App& app, Typed& typed) {
             ->allow_extra_args(false);
         break;
       case SnapshotCommand::kExport: break;
+    }
+    if (writes_snapshot(spec.command)) {
+      sub->add_option("--compress", typed.compress, "pages with none, lz4 or zstd [none]")
+          ->type_name("WITH")
+          ->check(CLI::IsMember({"none", "lz4", "zstd"}))
+          ->take_last();
     }
     if (writes(spec.command)) {
       sub->add_flag("--force", typed.force,
@@ -247,6 +258,9 @@ std::optional<Exit> interpret_snapshot(const Typed& typed, const CLI::App& app,
     }
   }
   request.parents = typed.alone ? vm_mem::SnapshotParents::kIgnore : vm_mem::SnapshotParents::kOpen;
+  request.compression = typed.compress == "lz4"    ? vm_mem::SnapshotCompression::kLz4
+                        : typed.compress == "zstd" ? vm_mem::SnapshotCompression::kZstd
+                                                   : vm_mem::SnapshotCompression::kNone;
   request.existing = typed.force ? Existing::kReplaced : Existing::kKept;
   if (typed.youngest == std::uint32_t{0}) {
     return usage_error("--youngest 0: a number from 1 on is needed");

@@ -41,6 +41,7 @@ struct SnapshotRequest {
   std::uint32_t youngest = 0;                                        // merge: so many files; 0: all
   std::vector<vm_mem::GuestRange> regions = {};                      // import
   Existing existing = Existing::kKept;                               // merge, export, import
+  vm_mem::SnapshotCompression compression = vm_mem::SnapshotCompression::kNone;  // merge, import
 };
 
 struct Options {

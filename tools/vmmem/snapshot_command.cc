@@ -163,7 +163,9 @@ absl::StatusOr<Outcome> merge(const SnapshotRequest& request) {
   {
     Watched watched("merge");
     saved = vm_mem::merge_snapshots(*top, request.other,
-                                    {.kept = files - merged, .progress = watched.callback()});
+                                    {.kept = files - merged,
+                                     .progress = watched.callback(),
+                                     .compression = request.compression});
   }
   if (!saved.ok()) return saved.status();
   const std::string rests = merged == files
@@ -195,8 +197,9 @@ absl::StatusOr<Outcome> import_image(const SnapshotRequest& request) {
   absl::StatusOr<vm_mem::SnapshotSaved> saved;
   {
     Watched watched("import");
-    saved = vm_mem::import_flat_image(request.file, request.regions, request.other,
-                                      {.progress = watched.callback()});
+    saved = vm_mem::import_flat_image(
+        request.file, request.regions, request.other,
+        {.progress = watched.callback(), .compression = request.compression});
   }
   if (!saved.ok()) return saved.status();
   return Outcome{.text = saved_text(request.other, *saved, "that are not zero")};
@@ -223,7 +226,9 @@ std::string_view advice(const absl::Status& status, const SnapshotRequest& reque
   const std::string message = message_of(status);
   switch (status.code()) {
     case absl::StatusCode::kUnimplemented:
-      return "; a later version of this program may, or the one that wrote it";
+      return message.find("built without") == message.npos
+                 ? "; a later version of this program may, or the one that wrote it"
+                 : "";
     case absl::StatusCode::kNotFound:
       if (message.find("(the parent of ") == message.npos) return "";
       return request.command == SnapshotCommand::kVerify

@@ -85,7 +85,11 @@ std::string features_text(const vm_mem::SnapshotFeatures& features) {
 std::string file_text(const SnapshotInfo& info) {
   const std::string zeros =
       info.parent.is_zero() ? "" : fmt::format(", {} that became zero", info.zero_pages);
-  return fmt::format("{}{}, {}, {} on the disk", pages_text(info.data_pages), zeros,
+  const std::string packed =
+      info.stored_pages == info.data_pages
+          ? ""
+          : fmt::format(" compressed to {}", amount(info.stored_pages * kGuestPageBytes));
+  return fmt::format("{}{}{}, {}, {} on the disk", pages_text(info.data_pages), packed, zeros,
                      counted(info.extents, "extent"), amount(info.file_bytes));
 }
 
@@ -145,6 +149,7 @@ void add_file(const SnapshotInfo& info, Json& json) {
   json.add("created", time_text(info.created));
   json.add("depth", std::uint64_t{info.depth});
   json.add("data_pages", info.data_pages);
+  json.add("stored_pages", info.stored_pages);
   json.add("zero_pages", info.zero_pages);
   json.add("extents", info.extents);
   json.add("file_bytes", info.file_bytes);

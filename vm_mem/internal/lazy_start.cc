@@ -63,6 +63,12 @@ absl::StatusOr<std::unique_ptr<LazyRun>> LazyRun::start(MemoryManager& memory,
   if (absl::Status fits = check_restorable(*ram, snapshot->files(), options.leases); !fits.ok()) {
     return fits;
   }
+  if (snapshot->files().has_frames()) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "%s: it, or a parent, has compressed pages, which a lazy restore cannot read one by one: "
+        "restore it at once, or merge it into a file without compression",
+        snapshot->path()));
+  }
   std::unique_ptr<LazyRun> run(new LazyRun(memory, options));
   absl::Status ready = run->prepare(*ram, std::move(snapshot));
   if (!ready.ok()) {

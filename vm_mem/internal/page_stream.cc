@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "absl/strings/str_format.h"
+#include "vm_mem/internal/frames.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -16,7 +17,7 @@ constexpr std::uint64_t kBridgedPages = 8;
 // Runs that one read brings.
 struct Batch {
   std::uint32_t file = 0;
-  std::uint64_t slot = 0;
+  std::uint64_t slot = 0;  // where frames are, that of the first page of one
   std::uint64_t pages = 0;
   std::vector<DataRun> runs;
 };
@@ -24,11 +25,12 @@ struct Batch {
 // Cuts runs into batches.
 class Batches {
  public:
-  explicit Batches(std::span<const DataRun> runs) : runs_(runs) {}
+  Batches(const SnapshotChain& chain, std::span<const DataRun> runs) : chain_(chain), runs_(runs) {}
 
   bool empty() const { return runs_.empty(); }
   Batch next() {
     Batch batch{.file = runs_[0].file, .slot = runs_[0].slot + done_, .pages = 0, .runs = {}};
+    if (chain_.files()[batch.file]->has_frames()) batch.slot -= batch.slot % kFramePages;
     while (!runs_.empty() && takes(batch)) {
       const DataRun& run = runs_[0];
       const std::uint64_t at = run.slot + done_ - batch.slot;
@@ -47,6 +49,7 @@ class Batches {
 
  private:
   bool takes(const Batch& batch) const {
+    if (batch.runs.empty()) return true;
     const DataRun& run = runs_[0];
     const std::uint64_t slot = run.slot + done_;
     const std::uint64_t end = batch.slot + batch.pages;
@@ -54,6 +57,7 @@ class Batches {
            slot - batch.slot < kBlockPages;
   }
 
+  const SnapshotChain& chain_;
   std::span<const DataRun> runs_;
   std::uint32_t done_ = 0;  // of the first
 };
@@ -75,7 +79,7 @@ class Stream {
         BlockPipe::make(chain_.youngest().calls(), io);
     if (!pipe.ok()) return pipe.status();
     pipe_ = *std::move(pipe);
-    Batches batches(runs);
+    Batches batches(chain_, runs);
     while (!batches.empty()) {
       if (pipe_->is_full() || under_way_.size() >= depth_) {
         if (absl::Status taken = take_oldest(); !taken.ok()) return taken;
@@ -96,15 +100,22 @@ class Stream {
     const std::size_t step = runs.size() / kSamples + 1;
     for (std::size_t i = 0; i < runs.size(); i += step) {
       const DataRun& run = runs[i];
-      const std::uint64_t offset = SnapshotFile::offset_of(run.slot + run.count / 2);
-      if (!has_cached(chain_.files()[run.file]->file(), offset)) return false;
+      const SnapshotFile& file = *chain_.files()[run.file];
+      if (!has_cached(file.file(), file.place_of(run.slot + run.count / 2))) return false;
     }
     return true;
   }
 
   void start(Batch batch) {
-    pipe_->start(BlockJob::Kind::kRead, files_[batch.file], SnapshotFile::offset_of(batch.slot),
-                 batch.pages * kSnapshotPageBytes);
+    const SnapshotFile& file = *chain_.files()[batch.file];
+    std::uint64_t pages = batch.pages;
+    if (file.has_frames()) {
+      const auto frames = file.frames();
+      pages = frames[(batch.slot + pages - 1) / kFramePages].end_page() -
+              frames[batch.slot / kFramePages].page;
+    }
+    pipe_->start(BlockJob::Kind::kRead, files_[batch.file], file.place_of(batch.slot),
+                 pages * kSnapshotPageBytes);
     under_way_.push_back(std::move(batch));
   }
 
@@ -113,14 +124,50 @@ class Stream {
     if (!bytes.ok()) return bytes.status();
     const Batch batch = std::move(under_way_.front());
     under_way_.pop_front();
+    absl::StatusOr<std::span<const std::byte>> plain = *bytes;
+    if (chain_.files()[batch.file]->has_frames()) plain = unpacked(batch, *bytes);
+    if (!plain.ok()) return plain.status();
     for (const DataRun& run : batch.runs) {
-      const std::span<const std::byte> pages = bytes->subspan(
+      const std::span<const std::byte> pages = plain->subspan(
           (run.slot - batch.slot) * kSnapshotPageBytes, run.count * kSnapshotPageBytes);
       if (absl::Status checked = check(run, pages); !checked.ok()) return checked;
       if (absl::Status visited = visit_(run.first, pages); !visited.ok()) return visited;
       if (absl::Status told = progress_.advance(run.count); !told.ok()) return told;
     }
     return absl::OkStatus();
+  }
+
+  // What the frames of a batch have, as if they lay there as they are: of those that any run is of.
+  absl::StatusOr<std::span<const std::byte>> unpacked(const Batch& batch,
+                                                      std::span<const std::byte> stored) {
+    unpacked_.resize(BlockPipe::kBlockBytes);
+    const SnapshotFile& file = *chain_.files()[batch.file];
+    const std::uint64_t base = file.frames()[batch.slot / kFramePages].page;
+    std::uint64_t next = 0;
+    for (const DataRun& run : batch.runs) {
+      std::uint64_t frame = std::max(next, run.slot / kFramePages);
+      for (; frame * kFramePages < run.slot + run.count; ++frame) {
+        const FrameEntry& entry = file.frames()[frame];
+        const std::uint64_t slot = frame * kFramePages;
+        const std::uint64_t pages = std::min(kFramePages, file.checksums().size() - slot);
+        const absl::Status done = unpacker_.unpack(
+            entry, stored.subspan((entry.page - base) * kSnapshotPageBytes, paged(entry.bytes)),
+            std::span(unpacked_).subspan((slot - batch.slot) * kSnapshotPageBytes,
+                                         pages * kSnapshotPageBytes));
+        if (!done.ok()) return frame_error(file, run, slot, done);
+      }
+      next = frame;
+    }
+    return unpacked_;
+  }
+
+  static absl::Status frame_error(const SnapshotFile& file, const DataRun& run, std::uint64_t slot,
+                                  const absl::Status& reason) {
+    const std::uint64_t page = run.first + (std::max(slot, run.slot) - run.slot);
+    return file_error(file.file().path, file.place_of(slot),
+                      absl::Status(reason.code(),
+                                   absl::StrFormat("%s (with guest memory at 0x%x)",
+                                                   reason.message(), file.address_of(page).value)));
   }
 
   absl::Status check(const DataRun& run, std::span<const std::byte> pages) const {
@@ -141,6 +188,8 @@ class Stream {
   std::vector<OpenFile> files_;
   std::unique_ptr<BlockPipe> pipe_;  // goes before files_
   std::deque<Batch> under_way_;
+  FrameUnpacker unpacker_;
+  std::vector<std::byte> unpacked_;
 };
 
 }  // namespace
@@ -152,7 +201,7 @@ absl::Status stream_pages(const SnapshotChain& chain, std::span<const DataRun> r
 
 absl::Status mismatch(const SnapshotFile& file, std::uint64_t slot, std::uint64_t guest_address) {
   return file_error(
-      file.file().path, SnapshotFile::offset_of(slot),
+      file.file().path, file.place_of(slot),
       absl::DataLossError(absl::StrFormat(
           "the page of guest memory at 0x%x does not match its checksum", guest_address)));
 }

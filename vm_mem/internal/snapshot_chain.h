@@ -2,6 +2,7 @@
 #ifndef VM_MEM_INTERNAL_SNAPSHOT_CHAIN_H_
 #define VM_MEM_INTERNAL_SNAPSHOT_CHAIN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -29,6 +30,10 @@ class SnapshotChain {
   const SnapshotFile& youngest() const { return *files_.front(); }
   // Whether every page is here: the oldest file rests on none.
   bool is_complete() const { return files_.back()->superblock().parent.is_zero(); }
+  // Whether a file has its pages in frames, so that one cannot be read alone.
+  bool has_frames() const {
+    return std::ranges::any_of(files_, [](const auto& file) { return file->has_frames(); });
+  }
   const SnapshotInfo& info() const { return info_; }
 
   // Where each page is that is not zero, by page; of the `depth` youngest files.

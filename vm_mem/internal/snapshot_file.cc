@@ -106,9 +106,12 @@ absl::Status SnapshotFile::check_footer() const {
   }
   // Each is of one guest page, which there are less of than 2^32.
   if (footer_.data_pages > superblock_.guest_pages ||
-      offset_of(footer_.data_pages) > footer_.table_offset) {
-    return absl::DataLossError(absl::StrFormat("0x%x data pages, of 0x%x guest pages",
-                                               footer_.data_pages, superblock_.guest_pages));
+      stored_pages() > bytes_ / kSnapshotPageBytes ||
+      offset_of(stored_pages()) > footer_.table_offset ||
+      footer_.data_pages > stored_pages() * (has_frames() ? kFramePages : 1)) {
+    return absl::DataLossError(absl::StrFormat("0x%x data pages in 0x%x, of 0x%x guest pages",
+                                               footer_.data_pages, stored_pages(),
+                                               superblock_.guest_pages));
   }
   return absl::OkStatus();
 }
@@ -160,10 +163,21 @@ absl::Status SnapshotFile::read_table() {
   });
 }
 
+// 0 where a section may be in any place.
+int core_order(SectionKind kind) {
+  switch (kind) {
+    case SectionKind::kRegions: return 1;
+    case SectionKind::kPageMap: return 2;
+    case SectionKind::kPageChecksums: return 3;
+    case SectionKind::kFrames: return 4;
+    default: return 0;
+  }
+}
+
 // One section follows the other without a gap, so that every byte of the file has a checksum.
 absl::Status SnapshotFile::check_table() {
-  std::uint64_t at = offset_of(footer_.data_pages);
-  int needed = 0;
+  std::uint64_t at = offset_of(stored_pages());
+  int found = 0;
   for (const SectionEntry& entry : sections_) {
     if (entry.offset != at || entry.bytes > footer_.table_offset - at) {
       return error(footer_.table_offset, absl::DataLossError(absl::StrFormat(
@@ -172,16 +186,13 @@ absl::Status SnapshotFile::check_table() {
                                              entry.bytes, entry.offset, at)));
     }
     at += paged(entry.bytes);
-    const bool is_core = entry.kind == SectionKind::kRegions ||
-                         entry.kind == SectionKind::kPageMap ||
-                         entry.kind == SectionKind::kPageChecksums;
     // In this order, each once: what one is held to stands in those before.
-    if (is_core && static_cast<int>(entry.kind) != ++needed) {
+    if (const int core = core_order(entry.kind); core != 0 && core != ++found) {
       return error(footer_.table_offset,
-                   absl::DataLossError("regions, page map and checksums are not in order"));
+                   absl::DataLossError("regions, page map, checksums and frames are not in order"));
     }
   }
-  if (at != footer_.table_offset || needed != 3) {
+  if (at != footer_.table_offset || found != (has_frames() ? 4 : 3)) {
     return error(footer_.table_offset,
                  absl::DataLossError("a section is missing, or there is a gap before the table"));
   }
@@ -206,6 +217,7 @@ absl::Status SnapshotFile::read_section(const SectionEntry& entry) {
     case SectionKind::kPageMap: return read_page_map(entry);
     case SectionKind::kPageChecksums: return read_checksums(entry);
     case SectionKind::kWorkingSet: return read_working_set(entry);
+    case SectionKind::kFrames: return read_frames(entry);
     case SectionKind::kDeviceState:
       states_.push_back({.id = entry.name, .version = entry.version});
       return absl::OkStatus();
@@ -357,6 +369,31 @@ absl::Status SnapshotFile::read_working_set(const SectionEntry& entry) {
       });
   // Snapshot::working_set() names them one by one.
   return read.ok() ? charge(entry, (before - pages_left) * sizeof(GuestAddress)) : read;
+}
+
+absl::Status SnapshotFile::read_frames(const SectionEntry& entry) {
+  const std::uint64_t frames = (footer_.data_pages + (kFramePages - 1)) / kFramePages;
+  const auto count = count_of(entry, kFrameEntryBytes, frames);
+  if (!count.ok()) return count.status();
+  const std::uint64_t more = *count * (sizeof(FrameEntry) - kFrameEntryBytes);
+  if (absl::Status permitted = charge(entry, more); !permitted.ok()) return permitted;
+  frames_.reserve(*count);
+  std::uint64_t page = 0;
+  const absl::Status read =
+      read_records(entry, kFrameEntryBytes, [&](std::span<const std::byte> from) {
+        absl::StatusOr<FrameEntry> frame = decode_frame(from);
+        if (!frame.ok()) return frame.status();
+        frame->page = page;
+        if (absl::Status checked = check_frame(*frame); !checked.ok()) return checked;
+        page = frame->end_page();
+        frames_.push_back(*frame);
+        return absl::OkStatus();
+      });
+  if (!read.ok()) return read;
+  if (*count == frames && page == footer_.frame_pages) return absl::OkStatus();
+  return error(entry.offset, absl::DataLossError(absl::StrFormat(
+                                 "0x%x frames of 0x%x pages, where 0x%x data pages are in 0x%x",
+                                 *count, page, footer_.data_pages, footer_.frame_pages)));
 }
 
 }  // namespace vm_mem::internal

@@ -68,7 +68,15 @@ class SnapshotFile {
   //
   // Errors:  kDataLoss; of the host
   absl::Status verify_sections() const;
+  // Of a data page in a file without frames.
   static std::uint64_t offset_of(std::uint64_t slot) { return (slot + 1) * kSnapshotPageBytes; }
+  bool has_frames() const { return (superblock_.incompatible & kFeatureFrames) != 0; }
+  // Of kFramePages data pages each, by slot.
+  std::span<const FrameEntry> frames() const { return frames_; }
+  // Where a data page is, or its frame.
+  std::uint64_t place_of(std::uint64_t slot) const {
+    return offset_of(has_frames() ? frames_[slot / kFramePages].page : slot);
+  }
   // Its own pages, whether or not a younger file has others in their place.
   std::vector<DataRun> data_runs(std::uint32_t file) const;
   // Needs:  page < guest_pages
@@ -107,6 +115,12 @@ class SnapshotFile {
   absl::Status add_extent(const Extent& extent, std::vector<bool>& taken);
   absl::Status read_checksums(const SectionEntry& entry);
   absl::Status read_working_set(const SectionEntry& entry);
+  absl::Status read_frames(const SectionEntry& entry);
+  absl::Status check_frame(const FrameEntry& frame) const;
+  // How many pages lie between the superblock and the sections.
+  std::uint64_t stored_pages() const {
+    return has_frames() ? footer_.frame_pages : footer_.data_pages;
+  }
 
   OpenFile file_;
   std::uint64_t bytes_;
@@ -122,6 +136,7 @@ class SnapshotFile {
   std::vector<Extent> extents_;
   std::vector<std::uint32_t> checksums_;
   std::vector<PageRun> working_set_;
+  std::vector<FrameEntry> frames_;
   std::vector<DeviceState> states_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "vm_mem/internal/crc32c.h"
+#include "vm_mem/internal/frame_coder.h"
 #include "vm_mem/internal/snapshot_file.h"
 
 namespace vm_mem::internal {
@@ -61,6 +62,23 @@ bool SnapshotFile::matches(std::uint64_t slot, std::span<const std::byte> page) 
   return crc32c(page) == checksums_[slot];
 }
 
+// `frame` is the one after those that were read.
+absl::Status SnapshotFile::check_frame(const FrameEntry& frame) const {
+  const std::uint64_t pages =
+      std::min(kFramePages, footer_.data_pages - frames_.size() * kFramePages);
+  const std::uint64_t bytes = pages * kSnapshotPageBytes;
+  const bool fits = frame.codec == FrameCodec::kPlain
+                        ? frame.bytes == bytes
+                        : frame.bytes != 0 && frame.bytes < bytes && paged(frame.bytes) < bytes;
+  if (!fits || frame.end_page() > footer_.frame_pages) {
+    return absl::DataLossError(
+        absl::StrFormat("a frame of 0x%x bytes for 0x%x pages, where 0x%x pages are left",
+                        frame.bytes, pages, footer_.frame_pages - frame.page));
+  }
+  if (frame.codec == FrameCodec::kPlain) return absl::OkStatus();
+  return make_frame_coder(frame.codec).status();
+}
+
 SnapshotInfo SnapshotFile::info() const {
   SnapshotInfo info{.id = superblock_.id,
                     .parent = superblock_.parent,
@@ -70,6 +88,7 @@ SnapshotInfo SnapshotFile::info() const {
                     .guest_pages = superblock_.guest_pages,
                     .data_pages = footer_.data_pages,
                     .extents = extents_.size(),
+                    .stored_pages = stored_pages(),
                     .file_bytes = bytes_,
                     .format_major = superblock_.major,
                     .format_minor = superblock_.minor,

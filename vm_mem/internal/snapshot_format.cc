@@ -69,6 +69,7 @@ void footer_fields(S& footer, Field field) {
   field(48, footer.section_count);
   field(52, footer.table_checksum);
   field(56, footer.superblock_checksum);
+  field(64, footer.frame_pages);
 }
 
 template <typename S, typename Field>
@@ -267,6 +268,22 @@ void encode(const PageRun& run, std::span<std::byte> to) {
 
 PageRun decode_page_run(std::span<const std::byte> from) {
   return {.first = get<std::uint32_t>(from, 0), .count = get<std::uint32_t>(from, 4)};
+}
+
+void encode(const FrameEntry& entry, std::span<std::byte> to) {
+  put(to, 0, entry.bytes);
+  put(to, 4, entry.checksum);
+  put(to, 8, entry.codec);
+}
+
+absl::StatusOr<FrameEntry> decode_frame(std::span<const std::byte> from) {
+  const auto codec = get<FrameCodec>(from, 8);
+  if (codec > FrameCodec::kZstd) {
+    return absl::UnimplementedError(absl::StrFormat("a frame of unknown codec %u", codec));
+  }
+  return FrameEntry{.bytes = get<std::uint32_t>(from, 0),
+                    .checksum = get<std::uint32_t>(from, 4),
+                    .codec = codec};
 }
 
 }  // namespace vm_mem::internal

@@ -25,8 +25,12 @@ inline constexpr std::size_t kMaxParentName = 255;
 inline constexpr std::size_t kMaxSectionName = 64;
 
 // Bits of Superblock::incompatible: who does not know one cannot read the file.
-inline constexpr std::uint64_t kFeatureFrames = 1;  // pages in compressed frames; reserved
-inline constexpr std::uint64_t kKnownIncompatible = 0;
+inline constexpr std::uint64_t kFeatureFrames = 1;  // pages in frames, compressed or not
+inline constexpr std::uint64_t kKnownIncompatible = kFeatureFrames;
+
+// So many data pages, by slot, are a frame; the last one may have fewer.
+inline constexpr std::uint64_t kFramePages = 16;
+inline constexpr std::size_t kFrameBytes = kFramePages * kSnapshotPageBytes;
 
 using SnapshotPage = std::array<std::byte, kSnapshotPageBytes>;
 
@@ -60,6 +64,7 @@ struct Footer {
   std::uint32_t section_count = 0;
   std::uint32_t table_checksum = 0;
   std::uint32_t superblock_checksum = 0;
+  std::uint64_t frame_pages = 0;  // that the frames take, behind the superblock
 };
 
 enum class SectionKind : std::uint32_t {
@@ -68,6 +73,7 @@ enum class SectionKind : std::uint32_t {
   kPageChecksums = 3,
   kWorkingSet = 4,
   kDeviceState = 5,
+  kFrames = 6,
 };
 
 inline constexpr std::uint32_t kSectionRequired = 1;  // who does not know the kind gives up
@@ -87,6 +93,7 @@ inline constexpr std::size_t kSectionEntryBytes = 128;
 inline constexpr std::size_t kRegionEntryBytes = 32;
 inline constexpr std::size_t kExtentBytes = 16;
 inline constexpr std::size_t kPageRunBytes = 8;
+inline constexpr std::size_t kFrameEntryBytes = 16;
 
 enum class ExtentKind : std::uint8_t { kData = 1, kZero = 2 };
 
@@ -104,6 +111,19 @@ struct Extent {
 struct PageRun {
   std::uint32_t first = 0;
   std::uint32_t count = 0;
+};
+
+enum class FrameCodec : std::uint8_t { kPlain = 0, kLz4 = 1, kZstd = 2 };
+
+// One frame. Frames lie one after the other, each from the beginning of a page on. The checksum
+// covers it to the end of its last page.
+struct FrameEntry {
+  std::uint32_t bytes = 0;
+  std::uint32_t checksum = 0;
+  FrameCodec codec = FrameCodec::kPlain;
+  std::uint64_t page = 0;  // its first, counted from behind the superblock; not in the file
+
+  std::uint64_t end_page() const { return page + paged(bytes) / kSnapshotPageBytes; }
 };
 
 // One region, beginning at guest page number `first_page` of the file.
@@ -134,12 +154,14 @@ void encode(const SectionEntry& entry, std::span<std::byte> to);
 void encode(const RegionEntry& entry, std::span<std::byte> to);
 void encode(const Extent& extent, std::span<std::byte> to);
 void encode(const PageRun& run, std::span<std::byte> to);
+void encode(const FrameEntry& entry, std::span<std::byte> to);
 
 // Errors:  as above.
 absl::StatusOr<SectionEntry> decode_section(std::span<const std::byte> from);
 RegionEntry decode_region(std::span<const std::byte> from);
 absl::StatusOr<Extent> decode_extent(std::span<const std::byte> from);
 PageRun decode_page_run(std::span<const std::byte> from);
+absl::StatusOr<FrameEntry> decode_frame(std::span<const std::byte> from);
 
 // Numbers the pages of regions that are sorted.
 //

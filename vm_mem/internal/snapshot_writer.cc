@@ -59,6 +59,14 @@ absl::Status SnapshotWriter::open(const SnapshotBase& base) {
   block_ = pipe_->next();
 
   Superblock superblock;
+  if (target_.compression != SnapshotCompression::kNone) {
+    const bool is_lz4 = target_.compression == SnapshotCompression::kLz4;
+    absl::StatusOr<std::unique_ptr<FramePacker>> packer =
+        FramePacker::make(is_lz4 ? FrameCodec::kLz4 : FrameCodec::kZstd);
+    if (!packer.ok()) return packer.status();
+    packer_ = *std::move(packer);
+    superblock.incompatible = kFeatureFrames;
+  }
   superblock.id = id_;
   superblock.parent = base.id;
   superblock.parent_seal = base.seal;
@@ -92,8 +100,8 @@ absl::Status SnapshotWriter::flush() {
   return absl::OkStatus();
 }
 
-absl::Status SnapshotWriter::append(const SnapshotPage& page) {
-  const absl::StatusOr<std::byte*> to = room();
+absl::Status SnapshotWriter::append(std::span<const std::byte> page) {
+  const absl::StatusOr<std::byte*> to = block_room();
   if (!to.ok()) return to.status();
   std::memcpy(*to, page.data(), page.size());
   fill_ += page.size();
@@ -116,8 +124,32 @@ void SnapshotWriter::extend(const Extent& extent) {
 
 void SnapshotWriter::put_page(std::uint32_t page) {
   extend({.first = page, .count = 1, .slot = checksums_.size(), .kind = ExtentKind::kData});
+  if (packer_ != nullptr) {
+    checksums_.push_back(crc32c(packer_->room()));
+    packer_->put_page();
+    return;
+  }
   checksums_.push_back(crc32c(block_.subspan(fill_, kSnapshotPageBytes)));
   fill_ += kSnapshotPageBytes;
+}
+
+absl::StatusOr<std::byte*> SnapshotWriter::frame_room() {
+  if (packer_->is_full()) {
+    if (absl::Status appended = append_frame(); !appended.ok()) return appended;
+  }
+  return packer_->room().data();
+}
+
+absl::Status SnapshotWriter::append_frame() {
+  FrameEntry entry;
+  std::span<const std::byte> stored = packer_->pack(entry);
+  frames_.push_back(entry);
+  for (; !stored.empty(); stored = stored.subspan(kSnapshotPageBytes)) {
+    if (absl::Status appended = append(stored.first(kSnapshotPageBytes)); !appended.ok()) {
+      return appended;
+    }
+  }
+  return absl::OkStatus();
 }
 
 void SnapshotWriter::put_zero(std::uint64_t first, std::uint64_t count) {
@@ -169,6 +201,11 @@ absl::Status SnapshotWriter::append_sections(std::span<const PageRun> working_se
                               std::memcpy(to.data(), &checksums_[i], sizeof checksums_[i]);
                             });
   if (!appended.ok()) return appended;
+  if (packer_ != nullptr) {
+    appended = append_section(section(SectionKind::kFrames), frames_.size(), kFrameEntryBytes,
+                              encoder(frames_));
+    if (!appended.ok()) return appended;
+  }
   if (!working_set.empty()) {
     appended = append_section({.kind = SectionKind::kWorkingSet, .version = 1, .name = {}},
                               working_set.size(), kPageRunBytes, encoder(working_set));
@@ -202,7 +239,12 @@ absl::StatusOr<WrittenSnapshot> SnapshotWriter::commit(std::span<const PageRun> 
   if (absl::Status named = check_states(states); !named.ok()) return named;
   Footer footer{.id = id_, .data_pages = checksums_.size()};
   footer.superblock_checksum = superblock_checksum_;
-  absl::Status step = append_sections(working_set, states);
+  absl::Status step;
+  if (packer_ != nullptr) {
+    if (!packer_->is_empty()) step = append_frame();
+    footer.frame_pages = offset() / kSnapshotPageBytes - 1;
+  }
+  if (step.ok()) step = append_sections(working_set, states);
   if (step.ok()) step = append_table(footer);
   if (step.ok()) step = flush();
   if (step.ok()) step = pipe_->finish_all();

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vm_mem/internal/block_pipe.h"
+#include "vm_mem/internal/frames.h"
 #include "vm_mem/internal/new_file.h"
 #include "vm_mem/internal/snapshot_format.h"
 
@@ -38,6 +39,7 @@ struct SnapshotTarget {
   std::string path;
   SnapshotIo io = SnapshotIo::kRing;
   FileCalls* calls = &FileCalls::host();
+  SnapshotCompression compression = SnapshotCompression::kNone;
 };
 
 class SnapshotWriter {
@@ -56,12 +58,7 @@ class SnapshotWriter {
   // again where nobody called put_page().
   //
   // Errors:  those of the writes that go on beside
-  absl::StatusOr<std::byte*> room() {
-    if (fill_ == block_.size()) {
-      if (absl::Status taken = next_block(); !taken.ok()) return taken;
-    }
-    return block_.data() + fill_;
-  }
+  absl::StatusOr<std::byte*> room() { return packer_ == nullptr ? block_room() : frame_room(); }
   // What lies in room() is guest page `page`. Needs:  of no other call.
   void put_page(std::uint32_t page);
   // These guest pages are zero, where the parent may say otherwise.
@@ -78,9 +75,18 @@ class SnapshotWriter {
  private:
   SnapshotWriter(SnapshotTarget target, NewFile file, std::vector<RegionEntry> regions);
   absl::Status open(const SnapshotBase& base);
+  absl::StatusOr<std::byte*> block_room() {
+    if (fill_ == block_.size()) {
+      if (absl::Status taken = next_block(); !taken.ok()) return taken;
+    }
+    return block_.data() + fill_;
+  }
+  absl::StatusOr<std::byte*> frame_room();
+  absl::Status append_frame();
   absl::Status next_block();
   absl::Status flush();
-  absl::Status append(const SnapshotPage& page);
+  // One page.
+  absl::Status append(std::span<const std::byte> page);
   std::uint64_t offset() const { return block_offset_ + fill_; }
   void extend(const Extent& extent);
 
@@ -94,8 +100,10 @@ class SnapshotWriter {
 
   SnapshotTarget target_;
   NewFile file_;
-  std::unique_ptr<BlockPipe> pipe_;  // goes before file_
-  std::span<std::byte> block_;       // being filled
+  std::unique_ptr<BlockPipe> pipe_;      // goes before file_
+  std::span<std::byte> block_;           // being filled
+  std::unique_ptr<FramePacker> packer_;  // nullptr: pages are stored as they are
+  std::vector<FrameEntry> frames_;
   std::size_t fill_ = 0;
   std::uint64_t block_offset_ = 0;
 

@@ -1,9 +1,9 @@
 // Changes of a good snapshot file, a full one or one that rests on it. What is refused names the
 // file and leaves memory as it was; what is accepted restores to the same bytes twice.
 //
-// The first byte of the input chooses the file, and whether its checksums are made right after
-// the changes, so that those get past them. Then one change after the other: which part of the
-// file, where in it, how many bytes, their value.
+// The first byte of the input chooses the file, how it is compressed, and whether its checksums
+// are made right after the changes, so that those get past them. Then one change after the other:
+// which part of the file, where in it, how many bytes, their value.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -20,6 +20,7 @@
 #include "tests/support/fuzz_target.h"
 #include "tests/vm_mem/fuzz/byte_source.h"
 #include "tests/vm_mem/snapshot_image.h"
+#include "vm_mem/internal/frame_coder.h"
 #include "vm_mem/snapshot.h"
 #include "vm_mem/snapshot_convert.h"
 #include "vm_mem/snapshot_series.h"
@@ -28,7 +29,9 @@ namespace {
 
 using vm_mem::GuestRange;
 using vm_mem::MemoryManager;
+using vm_mem::SnapshotCompression;
 using vm_mem::SnapshotIo;
+using vm_mem::internal::FrameCodec;
 
 constexpr std::uint64_t kMostBytes = 4 << 20;
 
@@ -78,7 +81,7 @@ std::vector<std::byte> read_file(const std::string& path) {
 // The good files: "p", and "c" that rests on it.
 class GoodFiles {
  public:
-  GoodFiles() {
+  explicit GoodFiles(SnapshotCompression compression) {
     const std::vector<GuestRange> regions = {*GuestRange::make(vm_mem::GuestAddress{0}, 0x8000),
                                              *GuestRange::make(kHigh, 0x4000)};
     auto memory = *MemoryManager::create({});
@@ -94,11 +97,17 @@ class GoodFiles {
     const std::vector<vm_mem::DeviceState> states = {
         {.id = "cpu", .version = 1, .bytes = std::vector<std::byte>(40)}};
     const std::vector<vm_mem::GuestAddress> first = {vm_mem::GuestAddress{0x2000}, kHigh};
-    require(series.save_full(folder_.file("p"), {.states = states, .working_set = first}).ok(),
+    require(series
+                .save_full(folder_.file("p"),
+                           {.states = states, .working_set = first, .compression = compression})
+                .ok(),
             "saving");
     fill(0x1000, 0, 0x1000);
     fill(0x5000, 3, 0x1000);
-    require(series.save_incremental(folder_.file("c"), {.states = states}).ok(), "saving");
+    require(
+        series.save_incremental(folder_.file("c"), {.states = states, .compression = compression})
+            .ok(),
+        "saving");
     parent_ = read_file(folder_.file("p"));
     child_ = read_file(folder_.file("c"));
   }
@@ -124,6 +133,8 @@ std::span<std::byte> part_of(vm_test::SnapshotImage& image, std::uint64_t number
     case 10: return image.superblock();
     case 11: return image.footer();
     case 12: return image.bytes();
+    case 14: return image.entry(SectionKind::kFrames);
+    case 15: return image.section(SectionKind::kFrames);
     default: return number % 2 == 0 ? image.entry(kind) : image.section(kind);
   }
 }
@@ -172,12 +183,25 @@ void use(const vm_mem::Snapshot& snapshot, const std::string& merged_path) {
   require(bytes_of(*other, regions) == once, "a merged snapshot differs");
 }
 
+// Plain ones where this program was built without the library.
+const GoodFiles& good_files(SnapshotCompression compression) {
+  static const GoodFiles plain(SnapshotCompression::kNone);
+  const auto compressed = [](SnapshotCompression with, FrameCodec codec) {
+    return vm_mem::internal::make_frame_coder(codec).ok() ? std::make_unique<GoodFiles>(with)
+                                                          : nullptr;
+  };
+  static const auto lz4 = compressed(SnapshotCompression::kLz4, FrameCodec::kLz4);
+  static const auto zstd = compressed(SnapshotCompression::kZstd, FrameCodec::kZstd);
+  if (compression == SnapshotCompression::kLz4 && lz4 != nullptr) return *lz4;
+  return compression == SnapshotCompression::kZstd && zstd != nullptr ? *zstd : plain;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const GoodFiles good;
   vm_mem::ByteSource source(std::span(data, size));
   const std::uint64_t choice = source.take(1);
+  const GoodFiles& good = good_files(static_cast<SnapshotCompression>((choice >> 3) % 4 % 3));
   vm_test::SnapshotImage image = good.image((choice & 2) != 0);
   while (!source.empty()) {
     change(image, source);
