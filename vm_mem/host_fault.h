@@ -3,8 +3,9 @@
 // kernel raises SIGBUS or SIGSEGV; accesses to recoverable regions turn that into
 // AccessFault::kHostFault with an exact count.
 //
-// Only faults of the library's own instructions, of pages of regions with
-// HostFaultPolicy::kZeroPage, and those that a HostFaultSource recognizes, are taken.
+// Only faults of the library's own instructions, of pages that a LazyRestore brings, of pages
+// of regions with HostFaultPolicy::kZeroPage, and those that a HostFaultSource recognizes, are
+// taken.
 // Every other signal is the previous handler's.
 #ifndef VM_MEM_HOST_FAULT_H_
 #define VM_MEM_HOST_FAULT_H_

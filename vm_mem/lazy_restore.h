@@ -109,9 +109,10 @@ class LazyRestore {
   // Until done(): MemoryManager::discard() works as ever; remove_region() and resize_region()
   // to less are refused with kUnavailable, restore_snapshot() and another start() with
   // kFailedPrecondition; save_snapshot() and SnapshotSeries take absent pages from the files,
-  // and do not bring them. A child of fork() does not have the memory at all. Huge pages are
-  // off, and come back as the regions' options say. A thread that blocks SIGBUS is ended by
-  // kInThread's first fault: prepare_thread_for_host_faults().
+  // and do not bring them. A child of fork() does not have the memory at all, and must not
+  // use or destroy this object: it may exec or _exit. Huge pages are off, and come back as the
+  // regions' options say. A thread that blocks SIGBUS is ended by kInThread's first fault:
+  // prepare_thread_for_host_faults().
   //
   // Needs:   nobody accesses RAM, and the map does not change, from the call to its return.
   //          `memory` outlives it. kInThread: an embedder that owns the handler of SIGBUS

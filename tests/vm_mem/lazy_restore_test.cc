@@ -2,18 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/support/host_probes.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_mem/lazy_world.h"
 #include "tests/vm_mem/snapshot_world.h"
@@ -71,7 +70,7 @@ TEST_P(LazyRestoreTest, TheBackgroundBringsAllOfIt) {
   SnapshotWorld world(two_regions());
   fill_some(world);
   SnapshotWorld other(two_regions());
-  const auto lazy = started(other, saved(world), {.faults = GetParam()});
+  const auto lazy = started(other, saved(world), all_of_it());
   while (!lazy->done()) std::this_thread::yield();
   EXPECT_EQ(lazy->statistics().absent, 0);
   EXPECT_EQ(other.bytes(), world.bytes());
@@ -104,9 +103,11 @@ TEST_P(LazyRestoreTest, TheWorkingSetIsThereBeforeAndRecordedForTheNext) {
                                                  world.address_of(1301), world.address_of(4)};
   const auto snapshot = saved(world, working_set);
   SnapshotWorld other(two_regions());
-  const auto lazy =
-      started(other, snapshot,
-              {.faults = GetParam(), .fill = false, .fault_around_bytes = vm_test::kSnapshotPage});
+  const auto lazy = started(other, snapshot,
+                            {.faults = GetParam(),
+                             .fill = false,
+                             .fault_around_bytes = vm_test::kSnapshotPage,
+                             .io = kIo});
   EXPECT_EQ(lazy->statistics().prefetched, 4);
   for (const unsigned page : {4U, 70U, 71U, 1301U}) {
     EXPECT_EQ(page_at(other, page), page_at(world, page));
@@ -298,22 +299,6 @@ TEST_P(LazyRestoreTest, SharedMemoryIsEagerUnlessSomebodyVouches) {
   }
 }
 
-// The flags of the mapping that has `host`.
-std::string mapping_flags(const std::byte* host) {
-  std::ifstream maps("/proc/self/smaps");
-  const auto address = reinterpret_cast<std::uintptr_t>(host);
-  bool inside = false;
-  for (std::string line; std::getline(maps, line);) {
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
-      inside = begin <= address && address < end;
-    }
-    if (inside && line.starts_with("VmFlags:")) return line + " ";
-  }
-  return "";
-}
-
 TEST_P(LazyRestoreTest, HugePagesAreOffUntilItIsDone) {
   const std::vector<TestRegion> huge = {
       {.begin = 0, .pages = 1024, .huge_pages = HugePageAdvice::kAlways}};
@@ -322,13 +307,12 @@ TEST_P(LazyRestoreTest, HugePagesAreOffUntilItIsDone) {
   SnapshotWorld other(huge);
   const auto lazy = started(other, saved(world));
   const std::byte* const host = other.memory().map()->sections()[0].host;
-  EXPECT_THAT(mapping_flags(host), HasSubstr(" nh "));
+  EXPECT_TRUE(vm_test::has_flag(host, "nh"));
   page_at(other, 10);
   EXPECT_TRUE(lazy->finish().ok());
-  EXPECT_THAT(mapping_flags(host), HasSubstr(" hg "));
-  EXPECT_THAT(mapping_flags(host + 700 * vm_test::kSnapshotPage), HasSubstr(" hg "));
-  for (const char* flag : {" nh ", " um ", " dc "}) {
-    EXPECT_THAT(mapping_flags(host), testing::Not(HasSubstr(flag)));
+  for (const std::byte* const at : {host, host + 700 * vm_test::kSnapshotPage}) {
+    EXPECT_TRUE(vm_test::has_flag(at, "hg"));
+    for (const char* const flag : {"nh", "um", "dc"}) EXPECT_FALSE(vm_test::has_flag(at, flag));
   }
 }
 
@@ -340,9 +324,7 @@ TEST_P(LazyRestoreTest, AChildOfForkDoesNotSeeZerosInstead) {
   std::byte* const host = other.memory().map()->sections()[0].host;
   const pid_t child = ::fork();
   if (child == 0) {
-    unsigned char present = 0;
-    const bool is_mapped = ::mincore(host, vm_test::kSnapshotPage, &present) == 0;
-    ::_exit(is_mapped ? 1 : 0);
+    ::_exit(vm_test::is_readable(host) ? 1 : 0);
   }
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -421,7 +403,8 @@ TEST_P(LazyRestoreTest, ThreadsFindWhatTheModelSays) {
     const auto lazy = started(other, snapshot,
                               {.faults = GetParam(),
                                .fill = round % 2 == 0,
-                               .fault_around_bytes = std::uint64_t{4096} << up_to(6)});
+                               .fault_around_bytes = std::uint64_t{4096} << up_to(6),
+                               .io = kIo});
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] { work(other, model, i, kThreads); });

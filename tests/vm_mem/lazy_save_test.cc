@@ -40,8 +40,8 @@ TEST_P(LazySaveTest, AFullOneHasWhatIsAbsentAndBringsNothing) {
   for (std::uint64_t page = 0; page < 1050; page += 3) world.fill(page, page + 1);
   const auto snapshot = saved(world);
   SnapshotWorld other(two_regions());
-  const auto lazy = started(other, snapshot);
-  other.fill(100, 5);  // brings pages around it
+  const auto lazy = started(other, snapshot, single_pages());
+  other.fill(100, 5);
   other.fill(3, 0);
   other.discard(600);
   world.fill(100, 5);
@@ -69,7 +69,7 @@ TEST_P(LazySaveTest, AnIncrementalOneHasWhatWasWritten) {
   for (std::uint64_t page = 0; page < 1050; page += 2) world.fill(page, page + 1);
   const auto snapshot = saved(world);
   SnapshotWorld other(two_regions());
-  const auto lazy = started(other, snapshot);
+  const auto lazy = started(other, snapshot, single_pages());
   auto series = SnapshotSeries::resume(other.memory(), "snapshots", *snapshot);
   ASSERT_TRUE(series.ok()) << series.status();
   for (SnapshotWorld* const each : {&world, &other}) {
@@ -135,7 +135,8 @@ TEST_P(LazySaveTest, RandomChainsRestoredLazilyAndSavedOnTheWay) {
     }
     SnapshotWorld other(regions);
     const auto snapshot = vm_test::opened_snapshot(name);
-    const auto lazy = started(other, snapshot, {.faults = GetParam(), .fill = round % 2 == 1});
+    const auto lazy =
+        started(other, snapshot, {.faults = GetParam(), .fill = round % 2 == 1, .io = kIo});
     auto next = SnapshotSeries::resume(other.memory(), "snapshots", *snapshot);
     for (int link = 0; link < 3; ++link) {
       for (int i = 0; i < 20; ++i) {

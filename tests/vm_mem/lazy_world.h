@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/sanitizers.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_mem/snapshot_world.h"
 #include "vm_mem/internal/userfaultfd.h"
@@ -41,9 +42,19 @@ class LazyTest : public testing::TestWithParam<vm_mem::LazyFaults> {
   std::string path() const { return folder_.file("a"); }
   std::string file(const std::string& name) const { return folder_.file(name); }
 
+  // ThreadSanitizer does not see where a ring's memory begins and ends.
+  static constexpr vm_mem::SnapshotIo kIo =
+      kWithTsan ? vm_mem::SnapshotIo::kThreads : vm_mem::SnapshotIo::kRing;
+  static vm_mem::LazyRestoreOptions all_of_it() { return {.faults = GetParam(), .io = kIo}; }
   // Nothing comes that nobody touches.
   static vm_mem::LazyRestoreOptions touches_only() {
-    return {.faults = GetParam(), .prefetch = false, .fill = false};
+    return {.faults = GetParam(), .prefetch = false, .fill = false, .io = kIo};
+  }
+  // Nor what is around. Otherwise more of it may still come when the touch has what it wants.
+  static vm_mem::LazyRestoreOptions single_pages() {
+    vm_mem::LazyRestoreOptions options = touches_only();
+    options.fault_around_bytes = kSnapshotPage;
+    return options;
   }
   static std::unique_ptr<vm_mem::LazyRestore> started(
       SnapshotWorld& world, std::shared_ptr<const vm_mem::Snapshot> snapshot,

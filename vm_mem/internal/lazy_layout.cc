@@ -18,6 +18,7 @@ LazyLayout::LazyLayout(const SnapshotChain& chain, const GuestRam& ram,
     if (!is_lazy[i]) continue;
     const RamRegion& from = ram.regions()[i];
     regions_.push_back({.region = from.region.get(),
+                        .owner = from.region,
                         .address = from.entry.begin,
                         .first = from.first_page(),
                         .end = from.end_page(),

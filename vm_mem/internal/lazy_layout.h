@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -34,8 +35,9 @@ struct LazyPiece {
 // One of the regions that are restored lazily.
 struct LazyRegion {
   const Region* region = nullptr;
-  std::uint64_t address = 0;  // of the guest's
-  std::uint64_t first = 0;    // page
+  std::weak_ptr<Region> owner;  // the region has who brings its pages
+  std::uint64_t address = 0;    // of the guest's
+  std::uint64_t first = 0;      // page
   std::uint64_t end = 0;
   std::byte* host = nullptr;
 

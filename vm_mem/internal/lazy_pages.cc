@@ -154,8 +154,9 @@ void LazyPages::bring(const PageInterval& pages, LazyCause cause) {
     const SignalsBlocked blocked;
     const LazyPiece piece = layout().piece_at(page, settled_.next_set(page, pages.end));
     if (piece.is_data) {
-      const StagingPool::Loan loan(staging_);
-      page = bring_data(piece, loan.bytes(), cause);
+      const Brought brought = bring_data(piece, cause);
+      if (brought.failure) fail(*brought.failure);
+      page = brought.next;
     } else {
       put_zeros({.first = piece.first, .end = piece.end}, cause, false);
       page = piece.end;
@@ -163,9 +164,10 @@ void LazyPages::bring(const PageInterval& pages, LazyCause cause) {
   }
 }
 
-// As much as fits. Returns the page after what was done with.
-std::uint64_t LazyPages::bring_data(const LazyPiece& piece, std::span<std::byte> staging,
-                                    LazyCause cause) {
+// As much as fits. Who has a buffer waits for nobody: a failure is dealt with afterwards.
+LazyPages::Brought LazyPages::bring_data(const LazyPiece& piece, LazyCause cause) {
+  const StagingPool::Loan loan(staging_);
+  const std::span<std::byte> staging = loan.bytes();
   const SnapshotFile& file = *chain().files()[piece.file];
   const std::uint64_t wanted =
       std::min(piece.end - piece.first, staging.size() / kSnapshotPageBytes);
@@ -186,30 +188,21 @@ std::uint64_t LazyPages::bring_data(const LazyPiece& piece, std::span<std::byte>
     failure.error = error;
     sound = settled_.next_clear(piece.first, piece.first + sound) - piece.first;
   } else if (sound == wanted) {
-    return piece.first + wanted;
+    return {.next = piece.first + wanted, .failure = {}};
   }
   failure.page = piece.first + sound;
   failure.slot = piece.slot + sound;
-  fail(failure);
-  return piece.first + sound + 1;
+  return {.next = piece.first + sound + 1, .failure = failure};
 }
 
 void LazyPages::fail(const PageFailure& failure) {
   // Not the file's fault, and it may pass: the page stays absent.
   if (failure.kind == PageFailure::Kind::kNotPlaced) return;
-  const PageInterval page = {.first = failure.page, .end = failure.page + 1};
   const LazyDamage wanted = decide(failure);
-  if (settled_.has(failure.page)) return;  // another thread was asked too, or had more luck
-  if (wanted == LazyDamage::kPoison) {
-    note(failure);
-    poison(page);
-    return;
-  }
-  const LazyRegion& region = layout().region_of(failure.page);
-  if (put_zeros(page, LazyCause::kDamage, true) != 0) return;
-  DirtyLog* const log = region.region->dirty_log.load();
-  if (log == nullptr) return;
-  log->mark((failure.page - region.first) * kSnapshotPageBytes, kSnapshotPageBytes);
+  // Another thread was asked too, or had more luck; or there are zeros.
+  if (settled_.has(failure.page) || wanted != LazyDamage::kPoison) return;
+  note(failure);
+  poison({.first = failure.page, .end = failure.page + 1});
 }
 
 // Of data. The signal may come before the call has returned.

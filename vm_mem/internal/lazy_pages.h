@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -99,6 +100,11 @@ class LazyPages final : public AbsentPages {
 
  private:
   enum class Ending : std::uint8_t { kNo, kSoon, kOver };
+  // The page after those that were dealt with, of which the last one failed, if any did.
+  struct Brought {
+    std::uint64_t next = 0;
+    std::optional<PageFailure> failure;
+  };
   static constexpr std::uint64_t kChunkPages = 512;
 
   template <typename Supply>
@@ -112,7 +118,8 @@ class LazyPages final : public AbsentPages {
   int put_data(std::uint64_t first, std::span<const std::byte> pages, LazyCause cause);
   int put_zeros(const PageInterval& pages, LazyCause cause, bool is_data);
   bool put_zeros_again(std::uint64_t page);
-  std::uint64_t bring_data(const LazyPiece& piece, std::span<std::byte> staging, LazyCause cause);
+  Brought bring_data(const LazyPiece& piece, LazyCause cause);
+  void take_zeros(std::uint64_t page);
   void poison(const PageInterval& pages);
   void fail(const PageFailure& failure);
   LazyDamage decide(const PageFailure& failure);

@@ -189,7 +189,21 @@ void LazyPages::answer(LazyQuestion& question) {
   if (found != answers_.end()) return question.answer(found->second);
   const LazyDamage wanted = on_damage_(GuestAddress{address_of(failure.page)}, status_of(failure));
   answers_[failure.page] = wanted;
+  if (wanted == LazyDamage::kZeros) take_zeros(failure.page);
   question.answer(wanted);
+}
+
+// As if the guest had written them. Who watches writes is told, which no signal handler may do.
+void LazyPages::take_zeros(std::uint64_t page) {
+  const LazyRegion& region = layout().region_of(page);
+  const std::shared_ptr<Region> owner = region.owner.lock();
+  {
+    const SignalsBlocked blocked;
+    if (put_zeros({.first = page, .end = page + 1}, LazyCause::kDamage, true) != 0) return;
+  }
+  DirtyLog* const log = owner == nullptr ? nullptr : owner->dirty_log.load();
+  if (log == nullptr) return;
+  log->mark((page - region.first) * kSnapshotPageBytes, kSnapshotPageBytes);
 }
 
 void LazyPages::stop_asking() {

@@ -36,13 +36,14 @@ void wait_a_moment() { std::this_thread::sleep_for(std::chrono::microseconds(100
 // What is absent is poisoned before the watch ends, since the kernel would give zeros for it.
 LazyRun::~LazyRun() {
   if (pages_ == nullptr) return;
-  stop_fill();
+  stop_fill_.store(true);
   if (!done()) {
     pages_->stop_asking();
     pages_->abandon();
     bring_what_is_left();
     complete();
   }
+  if (fill_.joinable()) fill_.join();
   detach();
 }
 
@@ -167,14 +168,9 @@ void LazyRun::start_fill() {
   }
 }
 
-void LazyRun::stop_fill() {
-  stop_fill_.store(true);
-  const std::lock_guard lock(finish_mutex_);
-  if (fill_.joinable()) fill_.join();
-}
-
+// The other thread ends by itself: waiting for one of low priority can take long.
 absl::Status LazyRun::finish() {
-  stop_fill();
+  stop_fill_.store(true);
   const std::lock_guard lock(finish_mutex_);
   const std::atomic<bool> never{false};
   if (!done()) {

@@ -62,7 +62,6 @@ class LazyRun {
   void bring_what_is_left();
   void fill();
   void start_fill();
-  void stop_fill();
   // Everything is there: the memory becomes ordinary.
   void complete();
   void detach();
