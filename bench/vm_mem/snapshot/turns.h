@@ -1,0 +1,41 @@
+// Several sides that take turns, by the wall: what they wait for is the disk.
+#ifndef BENCH_VM_MEM_SNAPSHOT_TURNS_H_
+#define BENCH_VM_MEM_SNAPSHOT_TURNS_H_
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bench/harness/suite.h"
+
+namespace vm_bench {
+
+struct Side {
+  std::string name;
+  std::function<double()> sample;  // prepares, and returns the ns of the rest
+};
+
+struct Turns {
+  std::string name;
+  std::vector<double> ns;  // by round
+};
+
+// In each round every side once, in alternating order.
+std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds);
+
+// The first side beside the one of the others that has the lowest median.
+Ratio beside_the_best(std::span<const Turns> turns, std::string peer);
+
+template <typename Work>
+double wall_ns_of(Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace vm_bench
+
+#endif  // BENCH_VM_MEM_SNAPSHOT_TURNS_H_
