@@ -41,4 +41,9 @@ std::string host_missing(const Session& session) {
   return room_missing(3 * guest_bytes(session));
 }
 
+std::string cold_files_missing() {
+  return is_on_tmpfs() ? "the files of a tmpfs are always in memory (TMPDIR names another folder)"
+                       : "";
+}
+
 }  // namespace vm_bench

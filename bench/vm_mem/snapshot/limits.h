@@ -16,6 +16,8 @@ std::size_t rounds_of(const Session& session, std::size_t usual);
 
 // What this host lacks for them; empty where nothing.
 std::string host_missing(const Session& session);
+// For rows of files that are not in the page cache.
+std::string cold_files_missing();
 
 }  // namespace vm_bench
 

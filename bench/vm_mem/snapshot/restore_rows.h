@@ -1,14 +1,15 @@
 #ifndef BENCH_VM_MEM_SNAPSHOT_RESTORE_ROWS_H_
 #define BENCH_VM_MEM_SNAPSHOT_RESTORE_ROWS_H_
 
-#include <vector>
+#include <memory>
 
 #include "bench/harness/suite.h"
+#include "bench/vm_mem/snapshot/restore_files.h"
 
 namespace vm_bench {
 
-// Rows of restores: until a working set is usable, and until all memory is there.
-std::vector<Regime> restores(const Session& session);
+// Until all memory is there.
+Regime eager_restore(std::shared_ptr<SharedRestoreFiles> files, const Session& session);
 
 }  // namespace vm_bench
 

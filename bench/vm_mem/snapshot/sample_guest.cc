@@ -92,7 +92,7 @@ void SampleGuest::forget_reads() const {
 }
 
 void SampleGuest::check(std::span<const std::byte> memory, const std::string& who) const {
-  const std::size_t step = pages_.size() / 16384 + 1;
+  const std::size_t step = pages_.size() / 4096 + 1;
   for (std::size_t i = 0; i < pages_.size(); i += step) {
     const std::uint64_t at = std::uint64_t{pages_[i]} * kGuestPage;
     if (std::memcmp(memory.data() + at, this->memory().data() + at, kGuestPage) != 0) {

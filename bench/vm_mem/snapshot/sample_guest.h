@@ -43,7 +43,7 @@ class SampleGuest {
   // What others have made present by reading it is not any more.
   void forget_reads() const;
   // Ends the program with a line that names `who`, unless `memory` is this guest's: by up to
-  // 16384 of its pages.
+  // 4096 of its pages.
   void check(std::span<const std::byte> memory, const std::string& who) const;
 
  private:

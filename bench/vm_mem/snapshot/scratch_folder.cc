@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -44,6 +45,20 @@ Leftovers& leftovers() {
   return all;
 }
 
+constexpr const char* kPrefix = "vm-bench-snapshot-";
+
+// Folders of programs that were killed: nobody holds their locks any more.
+void remove_abandoned() {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(place(), ignored)) {
+    if (!entry.path().filename().string().starts_with(kPrefix)) continue;
+    const int lock = ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (lock < 0) continue;
+    if (::flock(lock, LOCK_EX | LOCK_NB) == 0) fs::remove_all(entry.path(), ignored);
+    ::close(lock);
+  }
+}
+
 std::uint64_t free_bytes() {
   struct statvfs about = {};
   if (::statvfs(place().c_str(), &about) != 0) return 0;
@@ -69,16 +84,22 @@ std::size_t cached_pages(const PeerFile& file) {
 
 }  // namespace
 
-ScratchFolder::ScratchFolder() : path_(place() + "/vm-bench-XXXXXX") {
+ScratchFolder::ScratchFolder() : path_(place() + "/" + kPrefix + "XXXXXX") {
+  remove_abandoned();
   if (::mkdtemp(path_.data()) == nullptr) {
     give_up(fmt::format("{}: {}", path_, std::strerror(errno)));
   }
   leftovers().folders.push_back(path_);
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    give_up(fmt::format("{}: flock: {}", path_, std::strerror(errno)));
+  }
 }
 
 ScratchFolder::~ScratchFolder() {
   std::error_code ignored;
   fs::remove_all(path_, ignored);
+  ::close(lock_);
 }
 
 void ScratchFolder::remove(const std::string& name) const { fs::remove(path_of(name)); }

@@ -7,7 +7,7 @@
 
 namespace vm_bench {
 
-// In TMPDIR, or /tmp. Gone with this object and with the program.
+// In TMPDIR, or /tmp. Gone with this object and with the program; after a kill, with the next one.
 class ScratchFolder {
  public:
   ScratchFolder();
@@ -22,6 +22,7 @@ class ScratchFolder {
 
  private:
   std::string path_;
+  int lock_ = -1;  // says that it is in use
 };
 
 // What the place of the folders lacks for files of `bytes` in all; empty where nothing.

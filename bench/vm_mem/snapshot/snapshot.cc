@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -15,10 +16,10 @@ int main(int argc, char** argv) {
   using namespace vm_bench;
   Session session = started_session("snapshot", argc, argv);
   session.report_setting("folder", folder_setting());
+  const auto files = std::make_shared<SharedRestoreFiles>();
   std::vector<Regime> regimes = {zero_scan("zero_scan", PagesAre::kInL1),
                                  zero_scan("zero_scan_dram", PagesAre::kInMemory)};
-  for (std::vector<Regime>& more : std::vector{saves(session), restores(session)}) {
-    std::ranges::move(more, std::back_inserter(regimes));
-  }
+  std::ranges::move(saves(session), std::back_inserter(regimes));
+  regimes.push_back(eager_restore(files, session));
   return run_suite(session, regimes);
 }

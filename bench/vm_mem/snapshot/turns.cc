@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "bench/harness/statistics.h"
@@ -22,7 +23,9 @@ std::string in_milliseconds(const Turns& turns) {
 
 std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds) {
   std::vector<Turns> all;
-  for (const Side& side : sides) all.push_back({.name = side.name, .ns = {}});
+  for (const Side& side : sides) {
+    all.push_back({.name = side.name, .peer = side.peer, .ns = {}});
+  }
   for (std::size_t round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < sides.size(); ++i) {
       const std::size_t turn = round % 2 == 0 ? i : sides.size() - 1 - i;
@@ -30,6 +33,13 @@ std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds) {
     }
   }
   return all;
+}
+
+std::vector<Turns> of_two(std::span<const Turns> turns, const std::string& peer) {
+  std::vector<Turns> both = {turns.front()};
+  std::ranges::copy_if(turns.subspan(1), std::back_inserter(both),
+                       [&](const Turns& of) { return of.peer == peer; });
+  return both;
 }
 
 Ratio beside_the_best(std::span<const Turns> turns, std::string peer) {

@@ -15,16 +15,21 @@ namespace vm_bench {
 
 struct Side {
   std::string name;
+  std::string peer;                // whose way it is; the first side is ours
   std::function<double()> sample;  // prepares, and returns the ns of the rest
 };
 
 struct Turns {
   std::string name;
+  std::string peer;
   std::vector<double> ns;  // by round
 };
 
 // In each round every side once, in alternating order.
 std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds);
+
+// The first side, and those of `peer`.
+std::vector<Turns> of_two(std::span<const Turns> turns, const std::string& peer);
 
 // The first side beside the one of the others that has the lowest median.
 Ratio beside_the_best(std::span<const Turns> turns, std::string peer);
