@@ -13,6 +13,12 @@
 
 namespace vm_bench {
 
+bool takes_direct(const std::string& folder) {
+  const int descriptor = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600);
+  if (descriptor >= 0) ::close(descriptor);
+  return descriptor >= 0;
+}
+
 PeerFile::PeerFile(std::string path, int flags)
     : path_(std::move(path)), descriptor_(::open(path_.c_str(), flags | O_CLOEXEC, 0600)) {
   if (descriptor_ < 0) give_up_on("open");

@@ -9,6 +9,9 @@
 
 namespace vm_bench {
 
+// Whether files of `folder` can be opened with O_DIRECT.
+bool takes_direct(const std::string& folder);
+
 class PeerFile {
  public:
   PeerFile(std::string path, int flags);

@@ -233,11 +233,13 @@ Ratio measure_parts(const Session& session) {
 std::vector<Regime> saves(const Session& session) {
   const std::string missing = host_missing(session);
   const std::uint64_t bytes = guest_bytes(session);
-  const std::vector<FullSave> qemu = {mapped_ram("pages", MappedRamWrites::kPages),
-                                      mapped_ram("runs", MappedRamWrites::kRuns),
-                                      mapped_ram("runs O_DIRECT", MappedRamWrites::kRunsDirect)};
-  const std::vector<FullSave> all = {ours(), firecracker(), qemu[0], qemu[1], qemu[2]};
-  const std::vector<FullSave> without_whole = {ours(), qemu[0], qemu[1], qemu[2]};
+  std::vector<FullSave> without_whole = {ours(), mapped_ram("pages", MappedRamWrites::kPages),
+                                         mapped_ram("runs", MappedRamWrites::kRuns)};
+  if (takes_direct(scratch_place())) {
+    without_whole.push_back(mapped_ram("runs O_DIRECT", MappedRamWrites::kRunsDirect));
+  }
+  std::vector<FullSave> all = without_whole;
+  all.push_back(firecracker());
   const auto quarter = std::make_shared<FullSaves>(
       GuestShape{.bytes = bytes, .percent = 25, .cluster_pages = 16}, 3, all);
   const auto isolated = std::make_shared<FullSaves>(

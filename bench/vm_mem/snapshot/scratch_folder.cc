@@ -29,8 +29,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string place() { return fs::temp_directory_path().string(); }
-
 // give_up() runs no destructor of its callers.
 struct Leftovers {
   std::vector<std::string> folders;
@@ -50,7 +48,7 @@ constexpr const char* kPrefix = "vm-bench-snapshot-";
 // Folders of programs that were killed: nobody holds their locks any more.
 void remove_abandoned() {
   std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(place(), ignored)) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(scratch_place(), ignored)) {
     if (!entry.path().filename().string().starts_with(kPrefix)) continue;
     const int lock = ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (lock < 0) continue;
@@ -61,7 +59,7 @@ void remove_abandoned() {
 
 std::uint64_t free_bytes() {
   struct statvfs about = {};
-  if (::statvfs(place().c_str(), &about) != 0) return 0;
+  if (::statvfs(scratch_place().c_str(), &about) != 0) return 0;
   return std::uint64_t{about.f_bavail} * about.f_frsize;
 }
 
@@ -84,7 +82,9 @@ std::size_t cached_pages(const PeerFile& file) {
 
 }  // namespace
 
-ScratchFolder::ScratchFolder() : path_(place() + "/" + kPrefix + "XXXXXX") {
+std::string scratch_place() { return fs::temp_directory_path().string(); }
+
+ScratchFolder::ScratchFolder() : path_(scratch_place() + "/" + kPrefix + "XXXXXX") {
   remove_abandoned();
   if (::mkdtemp(path_.data()) == nullptr) {
     give_up(fmt::format("{}: {}", path_, std::strerror(errno)));
@@ -114,18 +114,18 @@ void ScratchFolder::settle() const {
 std::string room_missing(std::uint64_t bytes) {
   if (free_bytes() >= bytes) return "";
   return fmt::format("{} has {:.1f} GiB of room, of {:.1f} that this takes (TMPDIR names another)",
-                     place(), gibibytes(free_bytes()), gibibytes(bytes));
+                     scratch_place(), gibibytes(free_bytes()), gibibytes(bytes));
 }
 
 bool is_on_tmpfs() {
   struct statfs about = {};
-  return ::statfs(place().c_str(), &about) == 0 && about.f_type == TMPFS_MAGIC;
+  return ::statfs(scratch_place().c_str(), &about) == 0 && about.f_type == TMPFS_MAGIC;
 }
 
 std::string folder_setting() {
   struct statfs about = {};
-  (void)::statfs(place().c_str(), &about);
-  return fmt::format(R"({{"path":"{}","file_system":"{:#x}","free_gib":{:.1f}}})", place(),
+  (void)::statfs(scratch_place().c_str(), &about);
+  return fmt::format(R"({{"path":"{}","file_system":"{:#x}","free_gib":{:.1f}}})", scratch_place(),
                      static_cast<unsigned long>(about.f_type), gibibytes(free_bytes()));
 }
 

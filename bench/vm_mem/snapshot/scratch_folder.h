@@ -25,7 +25,9 @@ class ScratchFolder {
   int lock_ = -1;  // says that it is in use
 };
 
-// What the place of the folders lacks for files of `bytes` in all; empty where nothing.
+// Where the folders are.
+std::string scratch_place();
+// What that lacks for files of `bytes` in all; empty where nothing.
 std::string room_missing(std::uint64_t bytes);
 // Whether its files are in memory alone.
 bool is_on_tmpfs();
