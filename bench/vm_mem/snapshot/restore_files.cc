@@ -7,7 +7,6 @@
 
 #include "bench/harness/machine.h"
 #include "bench/harness/process.h"
-#include "bench/peers/snapshot_saves.h"
 #include "bench/vm_mem/snapshot/limits.h"
 #include "bench/vm_mem/snapshot/sample_guest.h"
 
@@ -30,10 +29,10 @@ vm_mem::Snapshot RestoreFiles::open_snapshot() const {
   return *std::move(opened);
 }
 
-void RestoreFiles::prepare(const std::string& path, FileCache cache) const {
+void RestoreFiles::prepare(const std::string& path, FileCache cache, std::uint64_t memory) const {
   folder_.settle();
   cache == FileCache::kCold ? make_cold(path) : make_hot(path);
-  warm_host_memory(bytes_ / 2);
+  warm_host_memory(memory);
 }
 
 void RestoreFiles::touch(std::span<std::byte> memory, std::span<const std::uint32_t> pages) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bench/harness/suite.h"
+#include "bench/peers/snapshot_saves.h"
 #include "bench/vm_mem/snapshot/scratch_folder.h"
 #include "vm_mem/snapshot.h"
 
@@ -24,12 +25,14 @@ class RestoreFiles {
   RestoreFiles(std::uint64_t bytes, std::uint64_t seed);
 
   std::uint64_t bytes() const { return bytes_; }
+  std::uint64_t populated_bytes() const { return pages_.size() * kGuestPage; }
+  std::uint64_t working_set_bytes() const { return working_set_.size() * kGuestPage; }
   std::string snapshot() const { return folder_.path_of("snapshot"); }
   std::string flat() const { return folder_.path_of("flat"); }
   vm_mem::Snapshot open_snapshot() const;
 
-  // Before `path`, one of them, is restored.
-  void prepare(const std::string& path, FileCache cache) const;
+  // Before `path`, one of them, is restored, which takes up to `memory` bytes of the host.
+  void prepare(const std::string& path, FileCache cache, std::uint64_t memory) const;
   // As the guest would: a read and a write of each page, in no order. Ends the program with a
   // line where one is not what it was.
   void touch_working_set(std::span<std::byte> memory) const { touch(memory, working_set_); }

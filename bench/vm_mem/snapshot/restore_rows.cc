@@ -20,7 +20,7 @@ namespace {
 constexpr const char* kSparse = "sparse";
 
 double restore_checked(const RestoreFiles& files) {
-  files.prepare(files.snapshot(), FileCache::kCold);
+  files.prepare(files.snapshot(), FileCache::kCold, files.populated_bytes());
   std::unique_ptr<vm_mem::MemoryManager> memory;
   const double ns = wall_ns_of([&] {
     memory = make_guest_memory(files.bytes(), vm_mem::DirtyTracking::kOff);
@@ -32,7 +32,7 @@ double restore_checked(const RestoreFiles& files) {
 }
 
 double restore_unchecked(const RestoreFiles& files) {
-  files.prepare(files.flat(), FileCache::kCold);
+  files.prepare(files.flat(), FileCache::kCold, 2 * files.populated_bytes());  // and the page cache
   std::unique_ptr<PeerMapping> memory;
   const double ns = wall_ns_of([&] {
     memory = std::make_unique<PeerMapping>(files.bytes(), PROT_READ | PROT_WRITE);
