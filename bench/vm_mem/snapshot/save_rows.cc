@@ -243,7 +243,7 @@ std::vector<Regime> saves(const Session& session) {
   const auto quarter = std::make_shared<FullSaves>(
       GuestShape{.bytes = bytes, .percent = 25, .cluster_pages = 16}, 3, all);
   // A sparse file of isolated pages takes some file systems minutes to remove.
-  const std::uint64_t few_bytes = std::min(bytes, std::uint64_t{256} << 20);
+  const std::uint64_t few_bytes = std::min(bytes, std::uint64_t{64} << 20);
   const auto isolated = std::make_shared<FullSaves>(
       GuestShape{.bytes = few_bytes, .percent = 25, .cluster_pages = 1}, 3, without_whole);
   const auto whole =

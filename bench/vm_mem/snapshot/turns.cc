@@ -19,6 +19,13 @@ std::string in_milliseconds(const Turns& turns) {
                      summary.min / 1e6, summary.max / 1e6);
 }
 
+// Whether no other side of the same peer was faster in the first round.
+bool goes_on(std::span<const Turns> all, const Turns& turns) {
+  return std::ranges::none_of(all, [&](const Turns& other) {
+    return other.peer == turns.peer && other.ns.front() < turns.ns.front();
+  });
+}
+
 }  // namespace
 
 std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds) {
@@ -29,6 +36,7 @@ std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds) {
   for (std::size_t round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < sides.size(); ++i) {
       const std::size_t turn = round % 2 == 0 ? i : sides.size() - 1 - i;
+      if (round > 0 && !goes_on(all, all[turn])) continue;
       all[turn].ns.push_back(sides[turn].sample());
     }
   }
@@ -45,7 +53,9 @@ std::vector<Turns> of_two(std::span<const Turns> turns, const std::string& peer)
 Ratio beside_the_best(std::span<const Turns> turns, std::string peer) {
   const auto median = [](const Turns& of) { return summarize(of.ns).median; };
   const Turns& ours = turns.front();
-  const Turns& best = *std::ranges::min_element(turns.subspan(1), {}, median);
+  const Turns& best = *std::ranges::min_element(turns.subspan(1), {}, [&](const Turns& of) {
+    return std::pair(ours.ns.size() - of.ns.size(), median(of));
+  });
   Ratio ratio{.outcome = {}, .peer = std::move(peer)};
   for (std::size_t i = 0; i < ours.ns.size(); ++i) {
     ratio.outcome.ratios.push_back(best.ns[i] / ours.ns[i]);

@@ -25,13 +25,14 @@ struct Turns {
   std::vector<double> ns;  // by round
 };
 
-// In each round every side once, in alternating order.
+// In each round every side once, in alternating order. Of several sides of one peer only the
+// fastest of the first round goes on.
 std::vector<Turns> take_turns(std::span<const Side> sides, std::size_t rounds);
 
 // The first side, and those of `peer`.
 std::vector<Turns> of_two(std::span<const Turns> turns, const std::string& peer);
 
-// The first side beside the one of the others that has the lowest median.
+// The first side beside the fastest of those that went on to the end.
 Ratio beside_the_best(std::span<const Turns> turns, std::string peer);
 
 template <typename Work>
