@@ -9,6 +9,7 @@
 #include "bench/vm_mem/snapshot/restore_rows.h"
 #include "bench/vm_mem/snapshot/save_rows.h"
 #include "bench/vm_mem/snapshot/scratch_folder.h"
+#include "bench/vm_mem/snapshot/working_set_rows.h"
 #include "bench/vm_mem/snapshot/zero_rows.h"
 #include "bench/vm_mem/suite/started_session.h"
 
@@ -21,5 +22,6 @@ int main(int argc, char** argv) {
                                  zero_scan("zero_scan_dram", PagesAre::kInMemory)};
   std::ranges::move(saves(session), std::back_inserter(regimes));
   regimes.push_back(eager_restore(files, session));
+  std::ranges::move(working_sets(files, session), std::back_inserter(regimes));
   return run_suite(session, regimes);
 }
