@@ -48,6 +48,13 @@ bool leave_the_one_cpu() {
   return CPU_COUNT(&left_cpus()) > 0 && sched_setaffinity(0, sizeof(cpu_set_t), &left_cpus()) == 0;
 }
 
+void use_all_cpus() {
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof all, &all) != 0) return;
+  CPU_OR(&all, &all, &left_cpus());
+  sched_setaffinity(0, sizeof all, &all);
+}
+
 std::size_t l2_bytes() { return cache_bytes(2, std::size_t{1} << 20); }
 std::size_t l3_bytes() { return cache_bytes(3, std::size_t{32} << 20); }
 

@@ -13,6 +13,9 @@ int stay_on_one_cpu();
 // other CPUs. Returns false where the process was allowed on one alone.
 bool leave_the_one_cpu();
 
+// Undoes stay_on_one_cpu() for this thread and those that it starts: for work of several.
+void use_all_cpus();
+
 // Units: bytes. What the system reports, or an assumption where it reports nothing.
 std::size_t l2_bytes();
 std::size_t l3_bytes();

@@ -215,6 +215,32 @@ class BenchTest(unittest.TestCase):
                                         r"installed \(tools/setup --bench\)\n"
                                         r"skip vhost/null_64k: .*\n\Z")
 
+    SNAPSHOT_ROWS = ["zero_scan", "zero_scan_dram", "save25_mapped_ram", "diff1_firecracker",
+                     "eager_cold", "ws_cold_private", "ws_cold_uffd4k", "ws_hot_private"]
+
+    def test_a_snapshot_row_is_a_ratio_or_says_what_is_missing(self):
+        result = bench("snapshot", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       ",".join(self.SNAPSHOT_ROWS), "--json", self.json)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+        self.assertEqual(len(lines), len(self.SNAPSHOT_ROWS), result.stdout)
+        for row, line in zip(self.SNAPSHOT_ROWS, lines):
+            self.assertRegex(line, rf"\Aratio snapshot/{row} \S+ \(\S+\) vs \S+: ours \S+ [mn]s.*\Z"
+                                   rf"|\Askip snapshot/{row}: \S.*\Z")
+        programs = json.loads(self.json.read_text("ascii"))["programs"]
+        self.assertIn("file_system", programs[0]["settings"]["folder"])
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "there is no tmpfs to write to")
+    def test_snapshot_rows_say_that_a_tmpfs_is_no_disk(self):
+        rows = "save25_mapped_ram,eager_cold"
+        result = bench("snapshot", "--programs", PROGRAMS, "--quick", "--rounds", "1", "--only",
+                       rows, TMPDIR="/dev/shm")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^(ratio snapshot/save25_mapped_ram .*; on tmpfs, which "
+                                        r"is no disk|skip snapshot/save25_mapped_ram: .*)$")
+        self.assertRegex(result.stdout, r"(?m)^skip snapshot/eager_cold: .*$")
+        self.assertEqual(list(pathlib.Path("/dev/shm").glob("vm-bench-snapshot-*")), [])
+
     def count_with(self, valgrind, *arguments):
         """Counts the works of a program, with something that stands in for valgrind."""
         works = "empty/all row/low row/high other/all aside/all empty/aside"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "absl/strings/str_format.h"
 #include "vm_mem/guest_copy.h"
@@ -10,21 +9,10 @@
 #include "vm_mem/internal/guest_ram.h"
 #include "vm_mem/internal/page_progress.h"
 #include "vm_mem/internal/recoverable_copy.h"
-#include "vm_mem/simd_memcpy.h"
+#include "vm_mem/internal/zero_page.h"
 
 namespace vm_mem::internal {
 namespace {
-
-// Most pages that are not zero show it in one of three words: of their beginning, of their
-// middle or of their end.
-bool is_zero_page(const std::byte* page) {
-  std::uint64_t words[3];
-  std::memcpy(&words[0], page, 8);
-  std::memcpy(&words[1], page + kSnapshotPageBytes / 2, 8);
-  std::memcpy(&words[2], page + kSnapshotPageBytes - 8, 8);
-  if ((words[0] | words[1] | words[2]) != 0) return false;
-  return is_zero({page, kSnapshotPageBytes});
-}
 
 // Guest pages, numbered through all regions.
 struct PageSpan {
