@@ -226,7 +226,12 @@ absl::Status VirtioBlk::load(StateReader& from) {
         "the driver knows blocks of %u bytes (physical: %u), not of %u (%u)", block_bytes,
         physical_block_bytes, options_.block_bytes, options_.physical_block_bytes));
   }
-  if (transport_ != nullptr && disk_bytes() / kSectorBytes != capacity_) transport_->wake_config();
+  if (disk_bytes() / kSectorBytes == capacity_) return absl::OkStatus();
+  if (transport_ == nullptr) {
+    take_config();  // no driver yet who would be told
+  } else {
+    transport_->wake_config();
+  }
   return absl::OkStatus();
 }
 

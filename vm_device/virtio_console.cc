@@ -158,6 +158,7 @@ void VirtioConsole::receive() {
 std::size_t VirtioConsole::peek_input(std::span<std::byte> to) const {
   const std::lock_guard lock(mutex_);
   const std::size_t count = std::min(to.size(), unread_);
+  if (count == 0) return 0;  // no memcpy to nowhere
   const std::size_t before_wrap = std::min(count, input_.size() - first_);
   std::memcpy(to.data(), &input_[first_], before_wrap);
   std::memcpy(to.data() + before_wrap, input_.data(), count - before_wrap);

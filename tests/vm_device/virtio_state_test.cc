@@ -254,6 +254,10 @@ TEST_F(VirtioStateTest, ADiskOfAnotherSizeIsAChangeThatTheDriverIsToldOf) {
   ASSERT_TRUE(load(larger.slot, saved(disk.slot)).ok());
   EXPECT_EQ(larger.config<std::uint64_t>(0), 128u);
   EXPECT_TRUE(larger.config_interrupt());
+  // Before there is a driver, too.
+  BlkMachine without_driver(std::make_unique<MemoryImage>(64));
+  ASSERT_TRUE(load(larger.slot, saved(without_driver.slot)).ok());
+  EXPECT_EQ(larger.config<std::uint64_t>(0), 128u);
 }
 
 TEST_F(VirtioStateTest, AQueueThatHasStoppedStaysStopped) {

@@ -83,7 +83,8 @@ def expect_equal_runs(marks, machine):
         # A line that had been begun is in the file.
         begun = first.count(b"\n=> ") - (1 if first.endswith(b"\n=> ") else 0)
         second, its = report("--restore", "saved", "--disk", "disk", "--console", "console",
-                             *script(LINES[begun:]), *cpus[(number + 1) % len(cpus)])
+                             *script(LINES[begun:]), *cpus[(number + 1) % len(cpus)],
+                             *(["--lazy"] if number % 2 == 0 else []))
         assert first + second == console, (mark, first, second)
         for what in ("end", "instructions", "state_hash"):
             assert its[what] == whole[what], (mark, what, its, whole)
@@ -144,6 +145,23 @@ def a_machine_is_saved_again():
     assert its["end"] == "power off" and b"GNU ld" in stdout, (its, stdout)
 
 
+def damaged_memory_ends_the_run():
+    need(UBOOT)
+    assert run("--save", "saved", "--at", "=> ", *script(["version"])).returncode == 0
+    with open("saved", "r+b") as file:
+        for page in range(1, 200):
+            file.seek(4096 * page + 100)
+            byte = file.read(1)[0]
+            file.seek(4096 * page + 100)
+            file.write(bytes([byte ^ 1]))
+    for options in ([], ["--lazy"]):
+        result = run("--restore", "saved", *options, *script(["version"]))
+        last = result.stderr.splitlines()[-1].decode()
+        assert result.returncode == 1, result
+        assert re.match("vmrun: saved: at 0x", last), result
+        assert b"U-Boot" not in result.stdout, result
+
+
 def expect(result, status, pattern):
     stderr = result.stderr.decode()
     assert result.returncode == status, (result.returncode, stderr)
@@ -154,6 +172,7 @@ def expect(result, status, pattern):
 def options_that_cannot_be():
     expect(run("--save", "it"), 2, "--save: needs --at")
     expect(run("--at", "=> "), 2, "--at: needs --save")
+    expect(run("--lazy"), 2, "--lazy: needs --restore")
     expect(run("--save", "", "--at", "x"), 2, "--save: a file name is needed")
     expect(run("--restore", ""), 2, "--restore: a file name is needed")
     expect(run("--save", "it", "--at", "x", "--gdb", "0"), 2,

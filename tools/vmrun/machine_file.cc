@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -12,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "tools/command_line/signals.h"
+#include "tools/vmrun/terminal.h"
 
 namespace vmrun {
 namespace {
@@ -21,8 +24,8 @@ constexpr std::string_view kSession = "session";
 constexpr std::string_view kHost = "host";
 
 bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a {
-  }, of_b{};
+  struct stat of_a{};
+  struct stat of_b{};
   return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
          of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
@@ -67,7 +70,8 @@ absl::Status check_save_path(const Options& options) {
 }
 
 absl::StatusOr<std::string> save_machine(Machine& machine, const HostSlots& slots,
-                                         const Options& options, const SavedSession& session) {
+                                         const Options& options, const SavedSession& session,
+                                         const vm_mem::LazyRestore* lazy) {
   const auto start = std::chrono::steady_clock::now();
   auto states = machine.save_states();
   if (!states.ok()) return states.status();
@@ -76,9 +80,9 @@ absl::StatusOr<std::string> save_machine(Machine& machine, const HostSlots& slot
   states->push_back(packed(kSpec, MachineSpec::kVersion, *spec));
   states->push_back(packed(kSession, SavedSession::kVersion, session));
   states->push_back(packed(kHost, HostSlots::kStateVersion, slots));
-  const auto saved =
-      vm_mem::save_snapshot(machine.memory(), options.snapshot.save,
-                            {.states = *std::move(states), .progress = until_signal});
+  vm_mem::SnapshotSaveOptions how{.states = *std::move(states), .progress = until_signal};
+  if (lazy != nullptr) how.working_set = lazy->touched();
+  const auto saved = vm_mem::save_snapshot(machine.memory(), options.snapshot.save, how);
   if (!saved.ok()) return saved.status();
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   return fmt::format("saved {}: {} of {} in {:.0f} ms, after {} instructions",
@@ -91,7 +95,7 @@ absl::StatusOr<MachineFile> MachineFile::open(const std::string& path) {
   if (!snapshot.ok()) return snapshot.status();
   MachineFile file(*std::move(snapshot));
   bool is_ours = false;
-  for (const vm_mem::DeviceState& it : file.snapshot_.states()) is_ours |= it.id == kSpec;
+  for (const vm_mem::DeviceState& it : file.snapshot_->states()) is_ours |= it.id == kSpec;
   if (!is_ours) {
     return absl::InvalidArgumentError(path + ": a snapshot, but not of a machine of vmrun's");
   }
@@ -105,7 +109,7 @@ absl::StatusOr<MachineFile> MachineFile::open(const std::string& path) {
 }
 
 absl::StatusOr<vm_mem::DeviceState> MachineFile::state(const std::string& id) const {
-  auto found = snapshot_.state(id);
+  auto found = snapshot_->state(id);
   if (found.ok() || found.status().code() != absl::StatusCode::kNotFound) return found;
   return absl::DataLossError("the snapshot does not have it");
 }
@@ -124,17 +128,50 @@ absl::Status MachineFile::load(const std::string& id, std::uint32_t version,
   }
   if (status.ok()) return status;
   return {status.code(),
-          fmt::format("{}: state '{}': {}", snapshot_.path(), id, std::string(status.message()))};
+          fmt::format("{}: state '{}': {}", snapshot_->path(), id, std::string(status.message()))};
 }
 
-absl::Status MachineFile::restore(Machine& machine, HostSlots& slots) {
-  absl::Status status = vm_mem::restore_snapshot(machine.memory(), snapshot_);
-  if (!status.ok()) return status;
-  status = machine.load_states([this](const std::string& id) { return state(id); });
-  if (!status.ok()) {
-    return {status.code(), fmt::format("{}: {}", snapshot_.path(), std::string(status.message()))};
+// Whoever touched the page waits meanwhile: nothing of what would be made of it gets out.
+[[noreturn]] void end_damaged(const absl::Status& why) {
+  RawMode::give_back();
+  const std::string reason(why.message());
+  std::fputs(fmt::format("vmrun: {}: the guest cannot go on\n", reason).c_str(), stderr);
+  std::_Exit(1);
+}
+
+absl::StatusOr<std::unique_ptr<vm_mem::LazyRestore>> MachineFile::restore_memory(
+    Machine& machine, RestoreMode mode, const Complain& complain) {
+  if (mode == RestoreMode::kLazy) {
+    vm_mem::LazyRestoreOptions options;
+    options.on_damage = [](vm_mem::GuestAddress, const absl::Status& why) -> vm_mem::LazyDamage {
+      end_damaged(why);
+    };
+    auto started = vm_mem::LazyRestore::start(machine.memory(), snapshot_, options);
+    if (started.ok() ||
+        !(absl::IsUnimplemented(started.status()) || absl::IsPermissionDenied(started.status()))) {
+      return started;
+    }
+    complain("--lazy is not possible, all memory is brought at once: " +
+             std::string(started.status().message()));
   }
-  return load(std::string(kHost), HostSlots::kStateVersion, [&](auto& from) { slots.load(from); });
+  absl::Status status = vm_mem::restore_snapshot(machine.memory(), *snapshot_);
+  if (!status.ok()) return status;
+  return nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<vm_mem::LazyRestore>> MachineFile::restore(
+    Machine& machine, HostSlots& slots, RestoreMode mode, const Complain& complain) {
+  auto lazy = restore_memory(machine, mode, complain);
+  if (!lazy.ok()) return lazy;
+  absl::Status status = machine.load_states([this](const std::string& id) { return state(id); });
+  if (!status.ok()) {
+    return absl::Status(status.code(),
+                        fmt::format("{}: {}", snapshot_->path(), std::string(status.message())));
+  }
+  status =
+      load(std::string(kHost), HostSlots::kStateVersion, [&](auto& from) { slots.load(from); });
+  if (!status.ok()) return status;
+  return lazy;
 }
 
 }  // namespace vmrun

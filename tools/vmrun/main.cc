@@ -102,14 +102,9 @@ absl::StatusOr<std::unique_ptr<TraceFile>> open_trace(const Options& options) {
 // What the guest prints, on whichever of its consoles, is shown and heard.
 using Print = std::function<void(char)>;
 
-// Boots it, or brings it to where `saved` was.
 absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, HostSlots& slots,
-                                                      const Print& print, TraceFile* trace,
-                                                      std::optional<MachineFile>& saved) {
-  absl::StatusOr<BootContent> content = BootContent();
-  if (!saved) content = read_boot_files(options);
-  if (!content.ok()) return content.status();
-  auto machine = Machine::create(
+                                                      const Print& print, TraceFile* trace) {
+  return Machine::create(
       {.memory_bytes = options.memory_bytes,
        .harts = options.harts,
        .disks = options.disks,
@@ -121,11 +116,20 @@ absl::StatusOr<std::unique_ptr<Machine>> make_machine(const Options& options, Ho
                   : std::nullopt,
        .loops = options.loops,
        .trace = trace == nullptr ? nullptr : &trace->trace()});
-  if (!machine.ok()) return machine.status();
-  const absl::Status begun =
-      saved ? saved->restore(**machine, slots) : (*machine)->boot(boot_files(options, *content));
-  if (!begun.ok()) return begun;
-  return machine;
+}
+
+// Boots it, or brings it to where the snapshot was; null unless that goes on meanwhile.
+absl::StatusOr<std::unique_ptr<vm_mem::LazyRestore>> begin(const Options& options, Machine& machine,
+                                                           HostSlots& slots,
+                                                           std::optional<MachineFile>& saved) {
+  if (saved) {
+    return saved->restore(machine, slots, options.snapshot.mode,
+                          [](const std::string& text) { complain(text); });
+  }
+  const auto content = read_boot_files(options);
+  if (!content.ok()) return content.status();
+  if (absl::Status bad = machine.boot(boot_files(options, *content)); !bad.ok()) return bad;
+  return nullptr;
 }
 
 // Null where none was asked for.
@@ -271,14 +275,16 @@ int run(Options options) {
   if (!trace.ok()) return complain(trace.status()), 1;
   const auto slots = HostSlots::create(options.slots, print);
   if (!slots.ok()) return complain(slots.status()), 1;
-  auto machine = make_machine(options, **slots, print, trace->get(), *saved);
+  auto machine = make_machine(options, **slots, print, trace->get());
   if (!machine.ok()) return complain(machine.status()), 1;
+  const auto lazy = begin(options, **machine, **slots, *saved);
+  if (!lazy.ok()) return complain(lazy.status()), 1;
   if (const auto bad = check_counts(options, **machine); !bad.ok()) return complain(bad), 1;
   if (!options.snapshot.save.empty()) {
     save_point.emplace(
         options.snapshot.at,
         [&](const SavedSession& session) {
-          return save_machine(**machine, **slots, options, session);
+          return save_machine(**machine, **slots, options, session, lazy->get());
         },
         [&] { (*machine)->pause(); });
   }

@@ -187,6 +187,7 @@ void add_snapshot_options(CLI::App& app, TypedSnapshot& typed) {
                  "--console FILE, are given again")
       ->type_name("FILE")
       ->take_last();
+  app.add_flag("--lazy", typed.lazy, "bring its memory as the guest touches it");
 }
 
 std::unique_ptr<CLI::App> make_app(Typed& typed) {

@@ -14,7 +14,7 @@ namespace vmrun {
 
 struct Report {
   std::string end;      // how it ended: "power off"
-  std::string message;  // of a failure; else empty
+  std::string message;  // of a failure, or what was saved; else empty
   std::string isa;      // the row of the copy core
   std::uint64_t instructions = 0;
   std::uint64_t instructions_before = 0;  // of them, by the run that was saved

@@ -28,6 +28,7 @@ std::optional<command_line::Exit> read_snapshot_options(
   if (typed.save.empty() != !is_given("--at")) {
     return usage_error(typed.save.empty() ? "--at: needs --save" : "--save: needs --at");
   }
+  if (typed.lazy && typed.restore.empty()) return usage_error("--lazy: needs --restore");
   if (!typed.save.empty() && is_given("--gdb")) {
     return usage_error("--save: not with --gdb, which holds the machine");
   }
@@ -45,6 +46,7 @@ std::optional<command_line::Exit> read_snapshot_options(
   }
   out.save = typed.save;
   out.restore = typed.restore;
+  out.mode = typed.lazy ? RestoreMode::kLazy : RestoreMode::kEager;
   out.has_memory = is_given("--memory");
   out.has_harts = is_given("--harts");
   out.has_iommu = is_given("--iommu");

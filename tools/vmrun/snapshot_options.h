@@ -11,10 +11,13 @@
 
 namespace vmrun {
 
+enum class RestoreMode : std::uint8_t { kEager, kLazy };
+
 struct SnapshotOptions {
   std::string save;     // empty: nothing is saved
   SaveMark at;          // where
   std::string restore;  // empty: the machine boots
+  RestoreMode mode = RestoreMode::kEager;
   // What the user has said of a machine that is in the snapshot.
   bool has_memory = false;
   bool has_harts = false;
@@ -26,6 +29,7 @@ struct TypedSnapshot {
   std::string save;
   std::string at;
   std::string restore;
+  bool lazy = false;
 };
 
 // The error where they cannot be. `is_given` knows the options of the command line.

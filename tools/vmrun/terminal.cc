@@ -26,9 +26,18 @@ RawMode::RawMode(int descriptor) : descriptor_(descriptor) {
   cfmakeraw(&raw);
   raw.c_oflag = saved_.c_oflag;  // line feeds of our own messages stay line ends
   active_ = tcsetattr(descriptor, TCSANOW, &raw) == 0;
+  if (active_) in_force_ = this;
+}
+
+constinit std::atomic<const RawMode*> RawMode::in_force_{nullptr};
+
+void RawMode::give_back() {
+  const RawMode* const mode = in_force_.exchange(nullptr);
+  if (mode != nullptr) tcsetattr(mode->descriptor_, TCSANOW, &mode->saved_);
 }
 
 RawMode::~RawMode() {
+  if (active_) in_force_ = nullptr;
   if (active_) tcsetattr(descriptor_, TCSAFLUSH, &saved_);
 }
 

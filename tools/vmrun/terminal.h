@@ -4,6 +4,7 @@
 
 #include <termios.h>
 
+#include <atomic>
 #include <deque>
 
 #include "tools/vmrun/console_peer.h"
@@ -20,7 +21,12 @@ class RawMode {
 
   bool active() const { return active_; }
 
+  // Gives the terminal back, by whoever ends the process without more ado. Any thread.
+  static void give_back();
+
  private:
+  static std::atomic<const RawMode*> in_force_;
+
   int descriptor_;
   bool active_ = false;
   termios saved_{};
