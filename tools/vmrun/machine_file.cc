@@ -24,8 +24,8 @@ constexpr std::string_view kSession = "session";
 constexpr std::string_view kHost = "host";
 
 bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a{};
-  struct stat of_b{};
+  struct stat of_a {};
+  struct stat of_b {};
   return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
          of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
