@@ -143,6 +143,10 @@ def a_machine_is_saved_again():
     assert result.returncode == 0, result
     stdout, its = report("--restore", "saved", *script(["poweroff"]))
     assert its["end"] == "power off" and b"GNU ld" in stdout, (its, stdout)
+    for mode in modes():
+        if "fastmem" in mode:
+            result = run("--restore", "saved", "--lazy", *mode, *script(["poweroff"]))
+            assert result.returncode == 0 and b"brought at once" in result.stderr, result
 
 
 def damaged_memory_ends_the_run():

@@ -116,6 +116,10 @@ std::string amount(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}iB", value, units.front());
 }
 
+std::string counted(std::uint64_t number, std::string_view what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
 std::string printable(std::string_view text) {
   std::string shown;
   while (!text.empty()) {

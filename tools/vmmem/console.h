@@ -41,6 +41,9 @@ std::string wrapped(std::string_view text);
 // "512 B", "4.0 KiB", "1.5 GiB".
 std::string amount(std::uint64_t bytes);
 
+// "1 file", "2 files".
+std::string counted(std::uint64_t number, std::string_view what);
+
 // Text of somebody else's, such as a name in a file, for a terminal: what is no character that
 // can be printed, and no UTF-8, is told as "\x1b".
 std::string printable(std::string_view text);

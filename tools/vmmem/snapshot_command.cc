@@ -80,10 +80,6 @@ absl::Status check_output(const std::string& path, Existing existing) {
   return refused("is there already; --force replaces it");
 }
 
-std::string counted(std::uint64_t number, std::string_view what) {
-  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
-}
-
 std::string data_text(std::uint64_t pages) {
   return fmt::format("{} ({})", counted(pages, "page"), amount(pages * vm_mem::kGuestPageBytes));
 }

@@ -25,12 +25,7 @@ constexpr std::size_t kColumns = 32;
 std::string hex(std::uint64_t value) { return fmt::format("0x{:x}", value); }
 
 std::string pages_text(std::uint64_t pages) {
-  return fmt::format("{} {} ({})", pages, pages == 1 ? "page" : "pages",
-                     amount(pages * kGuestPageBytes));
-}
-
-std::string counted(std::size_t number, std::string_view what) {
-  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+  return fmt::format("{} ({})", counted(pages, "page"), amount(pages * kGuestPageBytes));
 }
 
 // What a file says may be no time that has a year.

@@ -147,6 +147,11 @@ absl::StatusOr<std::unique_ptr<vm_mem::LazyRestore>> MachineFile::restore_memory
       end_damaged(why);
     };
     auto started = vm_mem::LazyRestore::start(machine.memory(), snapshot_, options);
+    if (started.ok() && (*started)->statistics().eager != 0) {
+      complain(
+          "--lazy: --memory-mode fastmem has memory at two addresses; all of it was brought at "
+          "once");
+    }
     if (started.ok() ||
         !(absl::IsUnimplemented(started.status()) || absl::IsPermissionDenied(started.status()))) {
       return started;
