@@ -138,7 +138,7 @@ function(vm_quick_test_target target)
 endfunction()
 
 # vm_add_test(<folder>/<file>_test [SOURCES <file>...] [DEPS <target>...] [OPTIMIZED] [PORTABLE]
-#   [TOGETHER] [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>]
+#   [LABELS <label>...] [TIMEOUT <seconds>] [EMULATED_ENVIRONMENT <name=value>]
 #   [SANITIZED_ENVIRONMENT <name=value>])
 # One binary per test file; ctest names mirror the path:
 # vm_mem/simd_memcpy_test.PerIsa/KernelTest.CopiesEveryLength/avx2
@@ -146,11 +146,10 @@ endfunction()
 # SANITIZED_ENVIRONMENT likewise in builds with a sanitizer.
 # PORTABLE: nothing of the architecture is in what it tests, so that a quick build for an
 # emulator leaves it out.
-# TOGETHER: its sources get along in one file (vm_unity_build).
 # OPTIMIZED: the preset's flags always, because what the test checks is inlined into
 # it, or because it computes for long.
 function(vm_add_test path)
-  cmake_parse_arguments(arg "OPTIMIZED;PORTABLE;TOGETHER"
+  cmake_parse_arguments(arg "OPTIMIZED;PORTABLE"
     "TIMEOUT;EMULATED_ENVIRONMENT;SANITIZED_ENVIRONMENT"
     "SOURCES;DEPS;LABELS" ${ARGN})
   if(arg_PORTABLE AND VM_QUICK_TEST_BUILD AND CMAKE_CROSSCOMPILING)
@@ -161,9 +160,6 @@ function(vm_add_test path)
   target_link_libraries(${target} PRIVATE vm_build_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${target} PRIVATE VM_TEST_SANITIZERS="${VM_SANITIZE}")
-  if(arg_TOGETHER)
-    vm_unity_build(${target})
-  endif()
   if(NOT arg_OPTIMIZED)
     vm_quick_test_target(${target})
   endif()
