@@ -44,13 +44,28 @@ std::vector<std::uint32_t> timer_program(std::uint32_t waiting) {
           as::addi(8, 8, 1), as::load(0, 12, 9, 0), as::jal(0, -24)};
 }
 
+// Is interrupted every 7 ticks, and mixes into x18 where.
+std::vector<std::uint32_t> interrupted_program() {
+  return {as::u_type(0, 5, 0x17), as::addi(5, 5, 0x3c), as::csrrw(0, 0x305, 5),
+          as::u_type(0x2004, 6, 0x37), as::u_type(0x200c, 7, 0x37), as::load(3, 28, 7, -8),
+          as::addi(28, 28, 7), as::store(3, 28, 6, 0), as::addi(5, 0, 0x80), as::csrrw(0, 0x304, 5),
+          as::addi(5, 0, 8), as::csrrs(0, 0x300, 5),
+          // Again: a loop of three instructions.
+          as::addi(8, 8, 1), as::op(0, 0, 9, 9, 8), as::jal(0, -8),
+          // The handler, at 0x3c.
+          as::op(0, 0, 18, 18, 8), as::i_type(5, 18, 1, 29, 0x13), as::op(0, 4, 18, 18, 29),
+          as::load(3, 28, 7, -8), as::addi(28, 28, 7), as::store(3, 28, 6, 0), as::kMret};
+}
+
 class MachineSavedTest : public testing::Test {
  protected:
   static std::unique_ptr<Machine> booted(unsigned harts = 1, std::uint32_t waiting = as::kWfi) {
     auto machine = make(harts);
-    const auto program = timer_program(waiting);
-    EXPECT_TRUE(machine->boot({.firmware = {"f", std::as_bytes(std::span(program))}}).ok());
+    boot(*machine, timer_program(waiting));
     return machine;
+  }
+  static void boot(Machine& machine, const std::vector<std::uint32_t>& program) {
+    EXPECT_TRUE(machine.boot({.firmware = {"f", std::as_bytes(std::span(program))}}).ok());
   }
   // Runs for so many timer interrupts of hart 0.
   static void run(Machine& machine, int times) {
@@ -111,6 +126,22 @@ TEST_F(MachineSavedTest, ARunThatPausesIsTheSameRun) {
     }
     EXPECT_EQ(hash(*parts), hash(*whole)) << harts;
     EXPECT_GT(pauses, 5);
+  }
+}
+
+TEST_F(MachineSavedTest, InterruptsComeWhereTheyWouldHaveComeWithoutThePause) {
+  for (const unsigned harts : {1u, 2u}) {
+    const auto whole = make(harts), parts = make(harts);
+    boot(*whole, interrupted_program());
+    boot(*parts, interrupted_program());
+    constexpr std::uint64_t kEnd = 60'000;
+    whole->run(kEnd);
+    for (std::uint64_t at = 777; parts->retired() < kEnd; at += 777) {
+      parts->pause_at(at);
+      parts->run(kEnd - parts->retired());
+    }
+    EXPECT_NE(whole->hart(0).state().x[18], 0u);
+    EXPECT_EQ(hash(*parts), hash(*whole)) << harts;
   }
 }
 

@@ -190,6 +190,14 @@ def options_that_cannot_be():
     expect(run("--save", "none/it", "--at", "x"), 1, "none/it: No such file or directory")
     expect(run("--save", ".", "--at", "x"), 1, r"\.: Is a directory")
     expect(run("--save", "disk", "--at", "x", *disk), 1, "disk: the machine uses this file")
+    # What it reads, and what it is about to write.
+    loop = write("loop", b"\x6f\x00\x00\x00")
+    expect(run("--save", "loop", "--at", "x", "--firmware", loop), 1,
+           "loop: the machine uses this file")
+    for option in ("--stats-file", "--trace", "--console"):
+        expect(run("--save", "./it", "--at", "instructions:9", "--firmware", loop, option, "it"), 1,
+               r"\./it: the machine uses this file")
+    assert not os.path.exists("it")
     if os.geteuid() != 0:
         os.mkdir("locked", 0o500)
         expect(run("--save", "locked/it", "--at", "x"), 1, "locked/it: Permission denied")

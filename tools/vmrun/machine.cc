@@ -224,7 +224,10 @@ std::uint64_t Machine::turn_budget(std::uint64_t instructions) const {
   }
   for (std::size_t hart = 0; hart < harts_.size(); ++hart) {
     const std::uint64_t ticks = clint_.ticks_left(hart);
-    if (ticks != 0 && ticks < budget) budget = std::min(budget, ticks * kInstructionsPerTick);
+    if (ticks == 0 || ticks >= budget) continue;
+    // Not a part of a tick longer: where a turn is cut in two would move the interrupt.
+    const std::uint64_t begun = harts_[hart]->state().clock.retired() % kInstructionsPerTick;
+    budget = std::min(budget, ticks * kInstructionsPerTick - begun);
   }
   return budget;
 }

@@ -23,11 +23,22 @@ constexpr std::string_view kSpec = "vmrun";
 constexpr std::string_view kSession = "session";
 constexpr std::string_view kHost = "host";
 
-bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a {};
-  struct stat of_b {};
-  return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
-         of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+bool is_same_node(const char* a, const char* b) {
+  struct stat of_a {
+  }, of_b{};
+  return ::stat(a, &of_a) == 0 && ::stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+         of_a.st_ino == of_b.st_ino;
+}
+
+std::string folder_of(const std::filesystem::path& path) {
+  const std::string folder = path.parent_path();
+  return folder.empty() ? "." : folder;
+}
+
+// Be it that neither is there yet: the other one may come into being while the machine runs.
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  return is_same_node(a.c_str(), b.c_str()) ||
+         (a.filename() == b.filename() && is_same_node(folder_of(a).c_str(), folder_of(b).c_str()));
 }
 
 absl::Status unusable(const std::string& path, int error) {
@@ -54,17 +65,20 @@ vm_mem::SnapshotStep until_signal(std::uint64_t, std::uint64_t) {
 
 absl::Status check_save_path(const Options& options) {
   const std::string& path = options.snapshot.save;
-  std::vector<std::string> used = {options.slots.console.value_or(""), options.trace,
-                                   options.stats_file, options.script};
+  std::vector<std::string> used = {options.slots.console.value_or(""),
+                                   options.trace,
+                                   options.stats_file,
+                                   options.script,
+                                   options.firmware,
+                                   options.kernel,
+                                   options.initrd};
   for (const DiskFile& disk : options.disks) used.push_back(disk.path);
   for (const std::string& other : used) {
-    if (!is_same_file(path, other)) continue;
+    // "-" is no file of those that may have it.
+    if (other.empty() || other == "-" || !is_same_file(path, other)) continue;
     return absl::InvalidArgumentError(fmt::format("{}: the machine uses this file", path));
   }
-  const std::string parent = std::filesystem::path(path).parent_path();
-  if (::access(parent.empty() ? "." : parent.c_str(), W_OK | X_OK) != 0) {
-    return unusable(path, errno);
-  }
+  if (::access(folder_of(path).c_str(), W_OK | X_OK) != 0) return unusable(path, errno);
   std::error_code ignored;
   return std::filesystem::is_directory(path, ignored) ? unusable(path, EISDIR) : absl::OkStatus();
 }
