@@ -190,7 +190,8 @@ void VirtioBlk::notify(std::uint16_t index) {
   }
 }
 
-// A turn that takes nothing: it tells the driver. What lands may have to be synced.
+// A turn that takes nothing: it tells the driver. What lands may have to be synced. What there
+// was no place for is in the ring, and nobody else will say so: the queue is looked at again.
 void VirtioBlk::drain() {
   if (flights_ == nullptr) return;
   for (std::uint16_t queue = 0; queue < options_.num_queues; ++queue) {
@@ -198,6 +199,7 @@ void VirtioBlk::drain() {
       QueueTurn turn(*transport_, queue);
       land_all(turn, queue);
     } while (flights_->wait(queue));
+    transport_->wake(queue);
   }
 }
 

@@ -186,6 +186,32 @@ TEST_F(VirtioBlkBesideTest, ADiskThatIsSavedFinishesWhatItHasTaken) {
   EXPECT_EQ(machine->guest.bytes(data(0), 512), sectors(7, 512));
 }
 
+// More than can be under way at a time, and nobody notifies again.
+TEST_F(VirtioBlkBesideTest, WhatASavedDiskHadNoPlaceForIsTakenLater) {
+  constexpr std::uint16_t kOffered = 24;  // a queue of so many has 16 places
+  constexpr std::uint64_t kLargeRing = kRamBase + 0xc'0000;
+  for (int round = 0; round < 4 && !HasFailure(); ++round) {
+    make(kMaxBlkQueues);
+    DriverRing ring(machine->guest, kLargeRing, 32);
+    machine->start_with(ring.config(), kFeatures);
+    for (std::uint16_t slot = 0; slot < kOffered; ++slot) {
+      offer(ring, slot, kIn, slot, 512, data(slot));
+    }
+    machine->kick();
+    StateWriter to;
+    ASSERT_TRUE(machine->slot.save(to).ok());
+    const std::vector<std::byte> state = std::move(to).take();
+    const std::vector<std::byte> memory = machine->guest.bytes(kRamBase, kRamBytes);
+    make(kMaxBlkQueues);
+    const DriverRing again(machine->guest, kLargeRing, 32);
+    machine->guest.put_bytes(kRamBase, memory);
+    StateReader from(state);
+    const absl::Status loaded = machine->slot.load(from);
+    ASSERT_TRUE(loaded.ok()) << loaded;
+    wait_for(again, kOffered);
+  }
+}
+
 TEST_F(VirtioBlkBesideTest, WritesReachTheFileAndFlushesAreAnswered) {
   for (std::uint16_t slot = 0; slot < kSlots - 1; ++slot) {
     machine->guest.put_bytes(data(slot), noise(0x2000, slot));
