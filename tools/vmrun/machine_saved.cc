@@ -64,7 +64,13 @@ template <typename Use>
 absl::Status Machine::each_other(Use use) {
   struct Self {
     void save(StateWriter& to) const { fields(to, *machine); }
-    void load(StateReader& from) const { fields(from, *machine); }
+    // At once: devices that are loaded after it may ask for the hart that runs.
+    void load(StateReader& from) const {
+      fields(from, *machine);
+      const std::size_t harts = machine->harts_.size();
+      from.check(machine->first_ <= harts && machine->running_ < harts, "a hart that there is not");
+      if (!from.ok()) machine->first_ = machine->running_ = 0;
+    }
     Machine* machine;
   };
   const auto plain = [&]<typename Device>(const std::string& id, Device&& device,
@@ -113,9 +119,6 @@ absl::Status Machine::load_states(const FindState& state) {
   };
   if (absl::Status bad = each_other(load); !bad.ok()) return bad;
   if (absl::Status bad = each_slot(load); !bad.ok()) return bad;
-  if (first_ > harts_.size() || running_ >= harts_.size()) {
-    return named("machine", absl::DataLossError("a hart that there is not"));
-  }
   for (const auto& hart : harts_) hart->forget_translations();
   return absl::OkStatus();
 }
