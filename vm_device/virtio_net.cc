@@ -141,6 +141,8 @@ absl::Status VirtioNet::load(StateReader& from) {
     return absl::FailedPreconditionError("the driver knows another MAC address or MTU");
   }
   const std::lock_guard lock(poll_mutex_);
+  // Of what has come since the reset nothing is the guest's, and there may be no room beside it.
+  reset();
   for (;;) {
     const std::span<const std::byte> frame = from.bytes(max_frame_bytes_);
     if (frame.empty()) break;

@@ -184,6 +184,21 @@ TEST_F(VirtioStateTest, WhatWaitsGoesAlong) {
   other.request(0, {{other.kData, 100, kWrite, 0}});
   EXPECT_EQ(other.written(0), 72u);
   EXPECT_EQ(other.guest.bytes(other.kData + 12, 60), Bytes(60, std::byte{7}));
+
+  // What comes while it is loaded takes no room from what waited.
+  for (int i = 0; i < 2000; ++i) {
+    other_far->send(Bytes(60, std::byte{9}));
+    other.device->poll();
+  }
+  StateWriter of_net;
+  ASSERT_TRUE(net.device->save(of_net).ok());
+  const Bytes bytes = std::move(of_net).take();
+  StateReader from_net(bytes);
+  const absl::Status loaded = other.device->load(from_net);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  other.guest.put_bytes(other.kData, Bytes(100));
+  other.request(0, {{other.kData, 100, kWrite, 0}});
+  EXPECT_EQ(other.guest.bytes(other.kData + 12, 60), Bytes(60, std::byte{7}));
 }
 
 // Of a source that never says the same twice nothing is in the state.
