@@ -235,6 +235,22 @@ TEST_P(LazyDamageTest, RegionsWithZeroPagesGetTheirBytes) {
   EXPECT_EQ(other.bytes(), world_.bytes());
 }
 
+TEST_P(LazyDamageTest, NoPageOfZerosTakesThePlaceOfADamagedOneOrOfAnAbsentOne) {
+  flip(20);
+  SnapshotWorld other(region(HostFaultPolicy::kZeroPage));
+  auto lazy = started(other, snapshot_, single_pages());
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(page_at(other, 21), expected(21));
+  lazy.reset();
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(fault_at(other, 599), AccessFault::kHostFault);
+  lazy = started(other, snapshot_);
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(lazy->finish().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(page_at(other, 599), expected(599));
+}
+
 TEST(UserfaultfdTest, PoisonedPagesFailWithAndWithoutTheKernelsPoison) {
   auto faults = internal::Userfaultfd::open(LazyFaults::kInThread);
   if (!faults.ok()) GTEST_SKIP() << faults.status();

@@ -97,7 +97,7 @@ absl::Status heal(Region& region) {
   absl::Status healed = pages->heal(region, [&](std::uint64_t offset, std::uint64_t bytes) {
     return region.mapping->discard(offset, bytes);
   });
-  if (healed.ok()) region.absent.set(nullptr);
+  if (healed.ok()) region.set_absent(nullptr);
   return healed;
 }
 

@@ -84,7 +84,7 @@ void LazyRun::complete() {
       }
       // Who knows of lost pages stays.
       if (region.region->absent.get() == pages_ && pages_->is_sound()) {
-        region.region->absent.set(nullptr);
+        region.region->set_absent(nullptr);
       }
     }
   }
