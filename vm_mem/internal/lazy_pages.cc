@@ -198,6 +198,7 @@ LazyPages::Brought LazyPages::bring_data(const LazyPiece& piece, LazyCause cause
 void LazyPages::fail(const PageFailure& failure) {
   // Not the file's fault, and it may pass: the page stays absent.
   if (failure.kind == PageFailure::Kind::kNotPlaced) return;
+  if (settled_.has(failure.page)) return;
   const LazyDamage wanted = decide(failure);
   // Another thread was asked too, or had more luck; or there are zeros.
   if (settled_.has(failure.page) || wanted != LazyDamage::kPoison) return;

@@ -61,6 +61,7 @@ void LazyRun::bring_what_is_left() {
 void LazyRun::detach() {
   if (pages_ == nullptr) return;
   complete();
+  pages_->stop_asking();  // of pages that another thread had more luck with, too
   stop_.store(true);
   pages_->mail().post(nullptr);
   if (own_.joinable()) own_.join();
