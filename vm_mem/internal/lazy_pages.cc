@@ -187,9 +187,8 @@ LazyPages::Brought LazyPages::bring_data(const LazyPiece& piece, LazyCause cause
     failure.kind = PageFailure::Kind::kNotPlaced;
     failure.error = error;
     sound = settled_.next_clear(piece.first, piece.first + sound) - piece.first;
-  } else if (sound == wanted) {
-    return {.next = piece.first + wanted, .failure = {}};
   }
+  if (sound == wanted) return {.next = piece.first + wanted, .failure = {}};
   failure.page = piece.first + sound;
   failure.slot = piece.slot + sound;
   return {.next = piece.first + sound + 1, .failure = failure};
