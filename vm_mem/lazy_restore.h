@@ -53,7 +53,8 @@ enum class LazyShared : std::uint8_t {
 enum class LazyDamage : std::uint8_t {
   // Whoever touches it gets SIGBUS (a system call: EFAULT, a vCPU of KVM too). Accesses to
   // recoverable regions report kHostFault, others end the process: see
-  // RamOptions::fault_recovery. A save fails with kDataLoss. discard() of it is the way out.
+  // RamOptions::fault_recovery. No HostFaultPolicy::kZeroPage comes between. A save fails with
+  // kDataLoss. discard() of it is the way out.
   kPoison,
   // It is zero from here on, as if the guest had written that.
   kZeros,

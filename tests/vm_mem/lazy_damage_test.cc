@@ -235,6 +235,39 @@ TEST_P(LazyDamageTest, RegionsWithZeroPagesGetTheirBytes) {
   EXPECT_EQ(other.bytes(), world_.bytes());
 }
 
+TEST_P(LazyDamageTest, NoPageOfZerosTakesThePlaceOfADamagedOneOrOfAnAbsentOne) {
+  flip(20);
+  SnapshotWorld other(region(HostFaultPolicy::kZeroPage));
+  auto lazy = started(other, snapshot_, single_pages());
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(page_at(other, 21), expected(21));
+  lazy.reset();
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(fault_at(other, 599), AccessFault::kHostFault);
+  lazy = started(other, snapshot_);
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(lazy->finish().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(fault_at(other, 20), AccessFault::kHostFault);
+  EXPECT_EQ(page_at(other, 599), expected(599));
+}
+
+// Such as where a disk is full: a page that can be read and not written.
+TEST_P(LazyDamageTest, AFaultOfLaterIsNotTriedAgainForEver) {
+  SnapshotWorld other(region());
+  auto lazy = started(other, snapshot_);
+  ASSERT_TRUE(lazy->finish().ok());
+  std::byte* const host = other.memory().map()->sections()[0].host;
+  for (const bool is_gone : {false, true}) {
+    if (is_gone) lazy.reset();
+    const auto refusing = vm_test::pages_that_refuse_writes({host, 2 * kSnapshotPage});
+    if (!refusing.has_value()) GTEST_SKIP() << "the host has no write protection by userfaultfd";
+    EXPECT_EQ(other.memory().write(other.address_of(1), expected(7)).fault,
+              AccessFault::kHostFault);
+    EXPECT_EQ(page_at(other, 1), expected(1));
+  }
+  other.fill(1, 3);
+}
+
 TEST(UserfaultfdTest, PoisonedPagesFailWithAndWithoutTheKernelsPoison) {
   auto faults = internal::Userfaultfd::open(LazyFaults::kInThread);
   if (!faults.ok()) GTEST_SKIP() << faults.status();

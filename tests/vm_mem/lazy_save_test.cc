@@ -4,8 +4,10 @@
 
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "tests/support/host_probes.h"
 #include "tests/vm_mem/lazy_world.h"
 #include "tests/vm_mem/snapshot_world.h"
 #include "vm_mem/lazy_restore.h"
@@ -62,6 +64,31 @@ TEST_P(LazySaveTest, AFullOneHasWhatIsAbsentAndBringsNothing) {
   EXPECT_TRUE(std::ranges::equal(std::span(bytes).subspan(4096, 4096), page_at(world, 900)));
   EXPECT_EQ(restored(file("b"), two_regions()), world.bytes());
   EXPECT_EQ(other.bytes(), world.bytes());
+}
+
+// A page can be written from the moment that it is there, which is before all of the block that
+// it came with is.
+TEST_P(LazySaveTest, APageWrittenAsSoonAsItCameIsNotTakenFromTheFile) {
+  const std::vector<TestRegion> region = {{.begin = 0, .pages = 256}};
+  SnapshotWorld world(region);
+  for (std::uint64_t page = 0; page < 256; ++page) world.fill(page, page + 1);
+  const auto snapshot = saved(world);
+  const auto written = SnapshotWorld::page_of(7777);
+  for (int round = 0; round < 15; ++round) {
+    SnapshotWorld other(region);
+    const auto lazy = started(other, snapshot);
+    const std::byte* const host = other.memory().map()->sections()[0].host;
+    std::thread filling([&] { EXPECT_TRUE(lazy->finish().ok()); });
+    while (vm_test::resident_pages({host, vm_test::kSnapshotPage}) == 0) continue;
+    const AccessResult write = other.memory().write(GuestAddress{0}, written);
+    const auto again = save_snapshot(other.memory(), file("b"));
+    filling.join();
+    ASSERT_TRUE(write.ok());
+    ASSERT_TRUE(again.ok()) << again.status();
+    SnapshotWorld third(region);
+    ASSERT_TRUE(restore_snapshot(third.memory(), *vm_test::opened_snapshot(file("b"))).ok());
+    EXPECT_EQ(page_at(third, 0), written);
+  }
 }
 
 TEST_P(LazySaveTest, AnIncrementalOneHasWhatWasWritten) {

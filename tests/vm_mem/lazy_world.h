@@ -2,10 +2,18 @@
 #ifndef TESTS_VM_MEM_LAZY_WORLD_H_
 #define TESTS_VM_MEM_LAZY_WORLD_H_
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +21,7 @@
 #include "tests/support/sanitizers.h"
 #include "tests/support/temporary_file.h"
 #include "tests/vm_mem/snapshot_world.h"
+#include "vm_mem/internal/host_memory_fd.h"
 #include "vm_mem/internal/userfaultfd.h"
 #include "vm_mem/lazy_restore.h"
 
@@ -22,6 +31,28 @@ inline std::shared_ptr<const vm_mem::Snapshot> opened_snapshot(const std::string
   auto snapshot = vm_mem::Snapshot::open(path);
   EXPECT_TRUE(snapshot.ok()) << snapshot.status();
   return std::make_shared<const vm_mem::Snapshot>(*std::move(snapshot));
+}
+
+// While what it returns lives, a write to a page of `memory` that is there is SIGBUS. Nothing where
+// the host cannot do that.
+inline std::optional<vm_mem::internal::HostFd> pages_that_refuse_writes(
+    std::span<std::byte> memory) {
+  constexpr int kUserModeOnly = 1;
+  vm_mem::internal::HostFd fd(
+      static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly)));
+  const uffdio_range range = {.start = reinterpret_cast<std::uintptr_t>(memory.data()),
+                              .len = memory.size()};
+  uffdio_api api = {.api = UFFD_API,
+                    .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+                    .ioctls = 0};
+  uffdio_register watch = {.range = range, .mode = UFFDIO_REGISTER_MODE_WP, .ioctls = 0};
+  uffdio_writeprotect protect = {.range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+  if (fd.get() < 0 || ::ioctl(fd.get(), UFFDIO_API, &api) != 0 ||
+      ::ioctl(fd.get(), UFFDIO_REGISTER, &watch) != 0 ||
+      ::ioctl(fd.get(), UFFDIO_WRITEPROTECT, &protect) != 0) {
+    return std::nullopt;
+  }
+  return fd;
 }
 
 // Tests of both ways to answer faults; skipped where the host does not have one.

@@ -23,6 +23,7 @@ struct Slot {
   std::atomic<std::uintptr_t> end{0};
   std::atomic<std::size_t> page_bytes{0};
   std::atomic<int> protection{PROT_NONE};
+  std::atomic<bool> suspended{false};
   std::atomic<bool> busy{false};  // one thread is mapping a page of it
 };
 
@@ -59,6 +60,14 @@ Slot* free_slot() {
   return nullptr;
 }
 
+// Under change_mutex. Null: it is not registered.
+Slot* slot_of(std::span<std::byte> memory) {
+  for (Slot& slot : slots) {
+    if (slot.begin.load(std::memory_order_relaxed) == address_of(memory)) return &slot;
+  }
+  return nullptr;
+}
+
 // The page of `slot` that `address` lies in; it never reaches beyond the range.
 bool find_page(const Slot& slot, std::uintptr_t address, Page& page) {
   const std::uintptr_t begin = slot.begin.load(std::memory_order_acquire);
@@ -67,6 +76,7 @@ bool find_page(const Slot& slot, std::uintptr_t address, Page& page) {
   page.protection = slot.protection.load(std::memory_order_acquire);
   if (begin == 0 || slot.begin.load(std::memory_order_relaxed) != begin) return false;
   if (address < begin || address >= end) return false;
+  if (slot.suspended.load(std::memory_order_acquire)) return false;
   page.begin = begin + (address - begin) / page.bytes * page.bytes;
   return true;
 }
@@ -134,17 +144,21 @@ absl::Status register_fault_range(std::span<std::byte> memory, std::size_t page_
   slot->end.store(begin + memory.size(), std::memory_order_relaxed);
   slot->page_bytes.store(page_bytes, std::memory_order_relaxed);
   slot->protection.store(host_protection(protection), std::memory_order_relaxed);
+  slot->suspended.store(false, std::memory_order_relaxed);
   slot->begin.store(begin, std::memory_order_release);
   return absl::OkStatus();
 }
 
 void unregister_fault_range(std::span<std::byte> memory) {
   const std::lock_guard lock(change_mutex);
-  for (Slot& slot : slots) {
-    if (slot.begin.load(std::memory_order_relaxed) != address_of(memory)) continue;
-    slot.begin.store(0, std::memory_order_release);
-    return;
-  }
+  Slot* const slot = slot_of(memory);
+  if (slot != nullptr) slot->begin.store(0, std::memory_order_release);
+}
+
+void suspend_fault_range(std::span<std::byte> memory, bool suspended) {
+  const std::lock_guard lock(change_mutex);
+  Slot* const slot = slot_of(memory);
+  if (slot != nullptr) slot->suspended.store(suspended, std::memory_order_release);
 }
 
 bool map_zero_page(std::uintptr_t address) {

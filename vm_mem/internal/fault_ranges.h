@@ -24,6 +24,8 @@ inline constexpr std::size_t kMostFaultRanges = 1024;
 absl::Status register_fault_range(std::span<std::byte> memory, std::size_t page_bytes,
                                   Protection protection);
 void unregister_fault_range(std::span<std::byte> memory);
+// While the pages of a range are brought by somebody else, none is replaced by zeros.
+void suspend_fault_range(std::span<std::byte> memory, bool suspended);
 
 // Maps a page of zeros where `address` lies in a range, or finds that another thread
 // has done it. False: no range, or the host refused.

@@ -187,9 +187,8 @@ LazyPages::Brought LazyPages::bring_data(const LazyPiece& piece, LazyCause cause
     failure.kind = PageFailure::Kind::kNotPlaced;
     failure.error = error;
     sound = settled_.next_clear(piece.first, piece.first + sound) - piece.first;
-  } else if (sound == wanted) {
-    return {.next = piece.first + wanted, .failure = {}};
   }
+  if (sound == wanted) return {.next = piece.first + wanted, .failure = {}};
   failure.page = piece.first + sound;
   failure.slot = piece.slot + sound;
   return {.next = piece.first + sound + 1, .failure = failure};
@@ -198,6 +197,7 @@ LazyPages::Brought LazyPages::bring_data(const LazyPiece& piece, LazyCause cause
 void LazyPages::fail(const PageFailure& failure) {
   // Not the file's fault, and it may pass: the page stays absent.
   if (failure.kind == PageFailure::Kind::kNotPlaced) return;
+  if (settled_.has(failure.page)) return;
   const LazyDamage wanted = decide(failure);
   // Another thread was asked too, or had more luck; or there are zeros.
   if (settled_.has(failure.page) || wanted != LazyDamage::kPoison) return;

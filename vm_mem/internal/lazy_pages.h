@@ -1,8 +1,9 @@
 // The pages of a lazy restore: each comes once, checked, from whoever is first.
 //
 // A page is settled once it is there, or is nothing that is to come. Whoever supplies pages
-// holds the lock of their chunk, from looking whether they are settled until they are. Files
-// are read before, without a lock: of two who bring the same page, one finds it settled.
+// holds the lock of their chunk, from looking whether they are settled until they are: a page is
+// there, and may have been written, before it is settled. Files are read before, without a lock:
+// of two who bring the same page, one finds it settled.
 #ifndef VM_MEM_INTERNAL_LAZY_PAGES_H_
 #define VM_MEM_INTERNAL_LAZY_PAGES_H_
 
@@ -111,6 +112,8 @@ class LazyPages final : public AbsentPages {
   int supply(std::uint64_t first, std::uint64_t end, LazyCause cause, bool is_data, Supply supply);
   FutexLock& lock_of(std::uint64_t page) { return locks_[page / kChunkPages % locks_.size()]; }
   void wake(const PageInterval& pages);
+  // What anybody has seen of the memory by now is settled, and counted, when it returns.
+  void wait_for_supplies() const;
   void settle(std::uint64_t first, std::uint64_t end, bool is_data);
   void settle_all(const PageInterval& pages);
   void unpoison(const LazyRegion& region, const PageInterval& pages);
@@ -133,7 +136,7 @@ class LazyPages final : public AbsentPages {
   FaultAround around_;
   PageBits settled_;
   PageBits poisoned_;  // of settled ones
-  std::array<FutexLock, 64> locks_;
+  mutable std::array<FutexLock, 64> locks_;
   std::atomic<std::uint64_t> absent_;
   std::atomic<Ending> ending_{Ending::kNo};
 

@@ -97,7 +97,7 @@ absl::Status heal(Region& region) {
   absl::Status healed = pages->heal(region, [&](std::uint64_t offset, std::uint64_t bytes) {
     return region.mapping->discard(offset, bytes);
   });
-  if (healed.ok()) region.absent.set(nullptr);
+  if (healed.ok()) region.set_absent(nullptr);
   return healed;
 }
 
@@ -139,7 +139,16 @@ std::vector<DataRun> LazyPages::absent_among(std::span<const DataRun> among) con
   return runs;
 }
 
+void LazyPages::wait_for_supplies() const {
+  for (FutexLock& lock : locks_) {
+    const SignalsBlocked blocked;
+    const FutexGuard locked(lock);
+  }
+}
+
+// What is among them was not written by now.
 std::vector<DataRun> LazyPages::absent_of(const Region& region) const {
+  wait_for_supplies();
   const LazyRegion* const found = layout().find(region);
   std::vector<DataRun> runs;
   if (found != nullptr) append_part(layout().data(), found->first, found->end, runs);
@@ -161,6 +170,7 @@ void LazyPages::record(std::uint64_t first, std::uint64_t end) {
 }
 
 std::vector<std::uint64_t> LazyPages::touched() const {
+  wait_for_supplies();
   std::vector<std::uint64_t> pages;
   const std::uint64_t count = std::min<std::uint64_t>(touched_count_.load(), touched_.size());
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -242,6 +252,7 @@ absl::Status LazyPages::status_of(const PageFailure& failure) const {
 }
 
 LazyStatistics LazyPages::statistics() const {
+  wait_for_supplies();
   const auto brought = [this](LazyCause cause) {
     return brought_[static_cast<std::size_t>(cause)].load(std::memory_order_relaxed);
   };

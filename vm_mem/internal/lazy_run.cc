@@ -19,6 +19,7 @@
 #include "vm_mem/internal/page_stream.h"
 #include "vm_mem/internal/section_walk.h"
 #include "vm_mem/internal/signals_blocked.h"
+#include "vm_mem/internal/without_exceptions.h"
 
 namespace vm_mem::internal {
 namespace {
@@ -61,6 +62,7 @@ void LazyRun::bring_what_is_left() {
 void LazyRun::detach() {
   if (pages_ == nullptr) return;
   complete();
+  pages_->stop_asking();  // of pages that another thread had more luck with, too
   stop_.store(true);
   pages_->mail().post(nullptr);
   if (own_.joinable()) own_.join();
@@ -84,7 +86,7 @@ void LazyRun::complete() {
       }
       // Who knows of lost pages stays.
       if (region.region->absent.get() == pages_ && pages_->is_sound()) {
-        region.region->absent.set(nullptr);
+        region.region->set_absent(nullptr);
       }
     }
   }
@@ -155,7 +157,11 @@ void LazyRun::bring_all(const std::function<Runs()>& absent, LazyCause cause,
 
 void LazyRun::fill() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kFillNice);
-  bring_all([this] { return pages_->absent(); }, LazyCause::kFill, stop_fill_, kFillDepth);
+  // Without memory for it, pages come when they are touched.
+  without_exceptions([this]() -> absl::Status {
+    bring_all([this] { return pages_->absent(); }, LazyCause::kFill, stop_fill_, kFillDepth);
+    return absl::OkStatus();
+  }).IgnoreError();
 }
 
 // Without a thread, the one that starts the restore does it.

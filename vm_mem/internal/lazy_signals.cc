@@ -29,6 +29,7 @@ struct Slot {
 
 constinit std::array<Slot, kMostLazyRanges> slots;
 constinit std::atomic<std::size_t> used_slots{0};  // no slot at or above it was ever used
+constinit std::atomic<std::uint64_t> rounds{0};    // of additions
 std::mutex change_mutex;
 std::size_t next_slot = 0;  // where the search for a free one begins
 
@@ -36,13 +37,30 @@ std::uintptr_t address_of(std::span<std::byte> memory) {
   return reinterpret_cast<std::uintptr_t>(memory.data());
 }
 
-bool recover_in(Slot& slot, std::uintptr_t address) {
+struct Retry {
+  std::uintptr_t address = 0;
+  std::uint64_t round = 0;
+};
+// Initial-exec: one load, also in a signal handler.
+thread_local constinit Retry last_retry [[gnu::tls_model("initial-exec")]];
+
+// A fault of memory that is ordinary by now, raised before that. Raised once more it is
+// another one: a page that can be read, and not written, where the disk is full.
+bool try_once_more(std::uintptr_t address) {
+  const std::uint64_t round = rounds.load();
+  if (last_retry.address == address && last_retry.round == round) return false;
+  if (!is_readable(address / kSnapshotPageBytes * kSnapshotPageBytes)) return false;
+  last_retry = {.address = address, .round = round};
+  return true;
+}
+
+bool recover_in(Slot& slot, std::uintptr_t address, bool& is_over) {
   slot.users.fetch_add(1);
   LazyPages* const pages = slot.pages.load();
-  const bool recovered = pages != nullptr
-                             ? pages->fault(address)
-                             : is_readable(address / kSnapshotPageBytes * kSnapshotPageBytes);
+  const bool brings = pages != nullptr && pages->is_bringing();
+  const bool recovered = brings && pages->fault(address);
   slot.users.fetch_sub(1);
+  is_over = is_over || !brings;
   return recovered;
 }
 
@@ -54,12 +72,14 @@ class LazyFaultSource final : public HostFaultSource {
     if (information.si_signo != SIGBUS || information.si_code != BUS_ADRERR) return false;
     const std::uintptr_t address = fault.address();
     const std::size_t count = used_slots.load(std::memory_order_acquire);
+    bool is_over = false;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uintptr_t begin = slots[i].begin.load(std::memory_order_acquire);
       if (begin == 0 || address < begin || address >= slots[i].end.load()) continue;
-      if (recover_in(slots[i], address)) return true;
+      // What is being restored now comes before what was at the same place.
+      if (recover_in(slots[i], address, is_over)) return true;
     }
-    return false;
+    return is_over && try_once_more(address);
   }
 };
 
@@ -87,6 +107,7 @@ absl::Status add_lazy_range(std::span<std::byte> memory, LazyPages* pages) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("%d regions are restored lazily: there can be no more", kMostLazyRanges));
   }
+  rounds.fetch_add(1);
   slot->begin.store(0);
   slot->end.store(address_of(memory) + memory.size());
   slot->pages.store(pages);

@@ -155,7 +155,7 @@ absl::Status LazyRun::take_over(const GuestRam& ram) {
     absl::Status given = heal(*region.region);
     if (given.ok()) given = region.region->mapping->discard(0, region.memory.size());
     if (!given.ok()) return given;
-    region.region->absent.set(pages_);
+    region.region->set_absent(pages_);
     mark_restored(region);
   }
   std::vector<bool> is_eager = is_lazy_;

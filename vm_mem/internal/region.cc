@@ -36,6 +36,11 @@ Region::~Region() {
   departure->signal();
 }
 
+void Region::set_absent(std::shared_ptr<AbsentPages> pages) {
+  if (!zero_pages.empty()) suspend_fault_range(zero_pages, pages != nullptr);
+  absent.set(std::move(pages));
+}
+
 void Region::make_dirty_log() {
   if (dirty_log.load(std::memory_order_relaxed) != nullptr) return;
   dirty_log.store(new DirtyLog(capacity, write_watch.load(std::memory_order_relaxed)),

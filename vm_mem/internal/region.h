@@ -73,6 +73,9 @@ struct Region : SectionOwner {
   ~Region();
   // Makes the log, for `capacity` bytes, where there is none.
   void make_dirty_log();
+  // Who brings its pages, or knows of lost ones; null: nobody. No page of zeros takes the place
+  // of such ones.
+  void set_absent(std::shared_ptr<AbsentPages> pages);
   // Makes `write_watch` where there is none. Of RAM before its log, which then exists too.
   void make_write_watch(std::shared_ptr<WatcherList> watchers);
 
