@@ -1,4 +1,5 @@
 #include "tools/vmmem/console.h"
+#include "tools/command_line/printable.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,8 @@
 
 namespace vmmem {
 namespace {
+
+using command_line::printable;
 
 TEST(ConsoleTest, SizesHaveUnits) {
   EXPECT_EQ(size_name(0), "0");

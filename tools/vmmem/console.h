@@ -44,10 +44,6 @@ std::string amount(std::uint64_t bytes);
 // "1 file", "2 files".
 std::string counted(std::uint64_t number, std::string_view what);
 
-// Text of somebody else's, such as a name in a file, for a terminal: what is no character that
-// can be printed, and no UTF-8, is told as "\x1b".
-std::string printable(std::string_view text);
-
 // "verify  [#####     ]  50 %  3 s".
 std::string progress_line(std::string_view label, double fraction, double seconds);
 

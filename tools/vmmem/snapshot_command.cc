@@ -1,4 +1,5 @@
 #include "tools/vmmem/snapshot_command.h"
+#include "tools/command_line/printable.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 
 namespace vmmem {
 namespace {
+
+using command_line::printable;
 
 using vm_mem::Snapshot;
 using vm_mem::SnapshotStep;

@@ -1,4 +1,5 @@
 #include "tools/vmmem/snapshot_report.h"
+#include "tools/command_line/printable.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +13,8 @@
 
 namespace vmmem {
 namespace {
+
+using command_line::printable;
 
 using json_text::Json;
 using vm_mem::GuestRange;

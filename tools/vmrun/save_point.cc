@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "tools/command_line/printable.h"
 #include "tools/vmrun/options.h"
 
 namespace vmrun {
@@ -13,19 +14,6 @@ namespace {
 
 constexpr std::string_view kInstructions = "instructions:";
 constexpr std::string_view kText = "text:";
-
-// So that a message stays one line.
-std::string printable(const std::string& text) {
-  std::string out;
-  for (const char it : text) {
-    if (static_cast<unsigned char>(it) < ' ' || it == 0x7f) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(it));
-    } else {
-      out += it;
-    }
-  }
-  return out;
-}
 
 std::string text_of(std::span<const std::byte> bytes) {
   std::string out;
@@ -101,7 +89,7 @@ absl::StatusOr<std::string> SavePoint::save(SavedSession session) {
 std::string SavePoint::missed() const {
   if (mark_.text.empty())
     return fmt::format("{} instructions were not reached", mark_.instructions);
-  return fmt::format("the guest never printed '{}'", printable(mark_.text));
+  return fmt::format("the guest never printed '{}'", command_line::printable(mark_.text));
 }
 
 }  // namespace vmrun
